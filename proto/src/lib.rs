@@ -1,0 +1,23 @@
+//! The contract of Remora: generated messages and clients, the conversions into
+//! validated types, the error model's way over gRPC, and capability tokens.
+//!
+//! Layout: [`agent::v1`] and [`control::v1`] are generated from `remora/`;
+//! `convert/` holds one file per `.proto`, shared by client and server.
+
+pub mod capability;
+pub mod fault;
+
+pub use remora_proto_model as model;
+
+/// The agent's API.
+pub mod agent {
+    /// Version 1, package `remora.agent.v1`. The prose is in the `.proto` files.
+    #[expect(missing_docs, reason = "generated from the documented .proto files")]
+    pub mod v1 {
+        tonic::include_proto!("remora.agent.v1");
+    }
+}
+
+/// The compiled descriptors of every file of the contract, for reflection and
+/// for tests that enumerate methods.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -9,7 +9,11 @@ fn tracked() -> Vec<String> {
         .output()
         .expect("git lists the files of a checkout");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).expect("tracked names are UTF-8").split_terminator('\0').map(str::to_owned).collect()
+    String::from_utf8(output.stdout)
+        .expect("tracked names are UTF-8")
+        .split_terminator('\0')
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]

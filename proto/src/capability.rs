@@ -170,7 +170,7 @@ fn install_provider() {
         key_utils: KeyUtils::new_unimplemented(),
     };
     // An error says that another crate of this process was first. None is in the tree.
-    ONCE.call_once(|| drop(PROVIDER.install_default()));
+    ONCE.call_once(|| _ = PROVIDER.install_default());
 }
 
 fn only_eddsa(algorithm: &Algorithm) -> Result<(), JwtError> {

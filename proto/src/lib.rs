@@ -12,7 +12,13 @@ pub use remora_proto_model as model;
 /// The agent's API.
 pub mod agent {
     /// Version 1, package `remora.agent.v1`. The prose is in the `.proto` files.
-    #[expect(missing_docs, reason = "generated from the documented .proto files")]
+    #[allow(
+        missing_docs,
+        unreachable_pub,
+        clippy::all,
+        clippy::allow_attributes_without_reason,
+        reason = "generated; the documentation is in the .proto files"
+    )]
     pub mod v1 {
         tonic::include_proto!("remora.agent.v1");
     }

@@ -1,7 +1,15 @@
-.PHONY: test fmt lint unit
 SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.PHONY: help test setup fmt lint unit dist clean
 
-test: fmt lint unit
+help:
+	@echo "make test   formatting, lints, unit, property and end-to-end tests; says how many ran"
+	@echo "make dist   static binaries in dist/"
+
+test: setup fmt lint unit
+
+setup:
+	@tests/setup.sh
 
 fmt:
 	cargo fmt --all --check
@@ -9,5 +17,23 @@ fmt:
 lint:
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
+# The binaries are built first: end-to-end tests start them as processes.
 unit:
-	cargo test --workspace --locked
+	cargo build --workspace --bins --locked
+	@log=$$(mktemp); trap 'rm -f $$log' EXIT; \
+	cargo test --workspace --locked --no-fail-fast 2>&1 | tee $$log; \
+	awk '/^test result:/ { passed += $$4; failed += $$6; ignored += $$8 } \
+	     END { printf "tests: %d passed, %d failed, %d skipped\n", passed, failed, ignored }' $$log
+
+dist:
+	@tests/setup.sh dist
+	cargo build --workspace --bins --locked --release --target x86_64-unknown-linux-musl
+	@mkdir -p dist
+	@for name in remora-agent remora; do \
+		cp "$${CARGO_TARGET_DIR:-target}/x86_64-unknown-linux-musl/release/$$name" dist/; \
+		printf '%s  %s bytes\n' "dist/$$name" "$$(stat -c %s dist/$$name)"; \
+	done
+
+clean:
+	cargo clean
+	rm -rf dist

@@ -1,1 +1,3 @@
-//! Stub.
+//! What the tests of every level share.
+
+pub mod tree;

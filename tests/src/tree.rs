@@ -30,7 +30,11 @@ pub struct Entry {
 
 impl std::fmt::Debug for Entry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {:o} {}:{} {}.{:09}", self.kind, self.mode, self.owner.0, self.owner.1, self.mtime.0, self.mtime.1)?;
+        write!(
+            f,
+            "{} {:o} {}:{} {}.{:09}",
+            self.kind, self.mode, self.owner.0, self.owner.1, self.mtime.0, self.mtime.1
+        )?;
         match self.kind {
             "file" => write!(f, " {}", hex::encode(&self.content))?,
             "symlink" => write!(f, " -> {}", String::from_utf8_lossy(&self.content))?,
@@ -189,7 +193,12 @@ mod tests {
         assert_eq!(changed(&before).len(), 1, "content under the same time");
 
         let before = record();
-        fs::File::options().write(true).open(at("a")).unwrap().set_modified(time - std::time::Duration::from_nanos(1)).unwrap();
+        fs::File::options()
+            .write(true)
+            .open(at("a"))
+            .unwrap()
+            .set_modified(time - std::time::Duration::from_nanos(1))
+            .unwrap();
         assert_eq!(changed(&before).len(), 1, "one nanosecond");
 
         let before = record();

@@ -5,7 +5,13 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message as _;
 
-const FILES: &[&str] = &["remora/agent/v1/common.proto", "remora/agent/v1/agent.proto"];
+const FILES: &[&str] = &[
+    "remora/agent/v1/common.proto",
+    "remora/agent/v1/agent.proto",
+    "remora/agent/v1/terminal.proto",
+    "remora/agent/v1/exec.proto",
+    "remora/shim/v1/shim.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=remora");

@@ -24,6 +24,21 @@ pub mod agent {
     }
 }
 
+/// The protocol between the agent and the shims. Internal.
+pub mod shim {
+    /// Version 1, package `remora.shim.v1`. The prose is in the `.proto` file.
+    #[allow(
+        missing_docs,
+        unreachable_pub,
+        clippy::all,
+        clippy::allow_attributes_without_reason,
+        reason = "generated; the documentation is in the .proto files"
+    )]
+    pub mod v1 {
+        tonic::include_proto!("remora.shim.v1");
+    }
+}
+
 /// The compiled descriptors of every file of the contract, for reflection and
 /// for tests that enumerate methods.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -10,6 +10,7 @@ const FILES: &[&str] = &[
     "remora/agent/v1/agent.proto",
     "remora/agent/v1/terminal.proto",
     "remora/agent/v1/exec.proto",
+    "remora/agent/v1/snapshot.proto",
     "remora/shim/v1/shim.proto",
 ];
 

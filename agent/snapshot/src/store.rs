@@ -7,6 +7,9 @@
 
 mod dir;
 mod faults;
+mod probe;
+mod retry;
+mod s3;
 
 use std::{fmt::Debug, ops::Range, time::SystemTime};
 
@@ -16,6 +19,9 @@ use remora_proto_model::{Effect, Fault, Reason};
 
 pub use dir::DirStore;
 pub use faults::{FaultPlan, FaultyStore, Injection};
+pub use probe::probe;
+pub use retry::RetryingStore;
+pub use s3::{S3Settings, S3Store};
 
 /// Most objects on one page of a listing: what S3 answers at most (ListObjectsV2).
 pub const LIST_PAGE_OBJECTS: usize = 1_000;

@@ -53,12 +53,7 @@ async fn repeat<'a, T>(mut request: impl FnMut() -> BoxFuture<'a, Result<T, Stor
 }
 
 impl Store for RetryingStore {
-    fn put(
-        &self,
-        key: &str,
-        body: Bytes,
-        condition: PutCondition,
-    ) -> BoxFuture<'_, Result<PutOutcome, StoreError>> {
+    fn put(&self, key: &str, body: Bytes, condition: PutCondition) -> BoxFuture<'_, Result<PutOutcome, StoreError>> {
         let key = key.to_owned();
         async move { repeat(|| self.inner.put(&key, body.clone(), condition)).await }.boxed()
     }

@@ -105,10 +105,10 @@ impl S3Store {
                 return invalid("S3 endpoint", endpoint, "must be a URL such as https://s3.example.com");
             }
         }
-        let http =
-            HttpBuilder::new().tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring)).build_https();
-        let timeouts =
-            TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(ANSWER_TIMEOUT).build();
+        let http = HttpBuilder::new()
+            .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
+            .build_https();
+        let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(ANSWER_TIMEOUT).build();
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .http_client(http)
             .region(Region::new(settings.region))
@@ -183,7 +183,8 @@ impl S3Store {
             }
             _ => self.failure("GET", key, &error),
         })?;
-        let whole = answer.content_range().and_then(|text| text.rsplit_once('/')).and_then(|(_, size)| size.parse().ok());
+        let whole =
+            answer.content_range().and_then(|text| text.rsplit_once('/')).and_then(|(_, size)| size.parse().ok());
         let broken = |detail: String| StoreError::Unavailable { action: "GET", key: key.to_owned(), detail };
         let bytes = answer.body.collect().await.map_err(|error| broken(DisplayErrorContext(&error).to_string()))?;
         let bytes = bytes.into_bytes();
@@ -236,12 +237,7 @@ impl S3Store {
 }
 
 impl Store for S3Store {
-    fn put(
-        &self,
-        key: &str,
-        body: Bytes,
-        condition: PutCondition,
-    ) -> BoxFuture<'_, Result<PutOutcome, StoreError>> {
+    fn put(&self, key: &str, body: Bytes, condition: PutCondition) -> BoxFuture<'_, Result<PutOutcome, StoreError>> {
         let key = key.to_owned();
         async move { self.put_object(&key, body, condition).await }.boxed()
     }
@@ -333,8 +329,7 @@ fn classify(action: &'static str, key: &str, bucket: &str, answer: &Answer) -> S
 /// What an answer to a conditional put means: only some failures say that
 /// nothing was stored.
 fn conditional(key: &str, bucket: &str, answer: &Answer) -> Result<PutOutcome, StoreError> {
-    let unavailable =
-        || StoreError::Unavailable { action: "PUT", key: key.to_owned(), detail: answer.detail.clone() };
+    let unavailable = || StoreError::Unavailable { action: "PUT", key: key.to_owned(), detail: answer.detail.clone() };
     match answer.status {
         Some(412) => Ok(PutOutcome::Exists),
         // Another conditional writer was at work on this key: S3 asks to repeat.

@@ -80,8 +80,7 @@ impl Context {
             fs::create_dir_all(folder)?;
         }
         let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-        let mut file =
-            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         file.write_all(&serde_json::to_vec_pretty(self)?)?;
         file.write_all(b"\n")?;
         file.sync_all()?;
@@ -99,8 +98,7 @@ mod tests {
     fn a_saved_context_is_private_and_comes_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a/config.json");
-        let context =
-            Context { server: "http://127.0.0.1:1".to_owned(), api_key: "rmk_a_b".to_owned(), ca_file: None };
+        let context = Context { server: "http://127.0.0.1:1".to_owned(), api_key: "rmk_a_b".to_owned(), ca_file: None };
         context.save(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(Context::load(&path).unwrap(), context);

@@ -47,6 +47,8 @@ for component in rustfmt clippy; do
     grep -q "^$component" <<<"$installed" || rustup component add --toolchain "$channel" "$component"
 done
 
+tests/seaweed.sh >/dev/null
+
 for extra in "$@"; do
     case $extra in
         dist)

@@ -1,3 +1,4 @@
 //! What the tests of every level share.
 
+pub mod seaweed;
 pub mod tree;

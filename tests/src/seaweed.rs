@@ -128,7 +128,7 @@ fn start() -> anyhow::Result<Seaweed> {
     let ports = free_ports(names.len())?;
     let endpoint = format!("http://127.0.0.1:{}", ports[6]);
     // The server dies with the thread that started it, so this one stays.
-    let (report, started) = mpsc::channel();
+    let (report, started) = mpsc::sync_channel(1);
     thread::Builder::new().name("seaweed".to_owned()).spawn(move || {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL"]).arg(&weed).arg("mini").arg("-dir").arg(&folder);

@@ -94,7 +94,7 @@ async fn wrong_settings_are_told_apart() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a064_a_third_of_all_requests_failing_is_success_or_a_typed_failure() {
     let seed = std::env::var("REMORA_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(64);
-    println!("REMORA_SEED={seed}");
+    eprintln!("REMORA_SEED={seed}");
     let inner = store().await;
     let faulty = FaultyStore::new(
         Arc::clone(&inner),

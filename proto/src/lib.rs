@@ -5,6 +5,7 @@
 //! `convert/` holds one file per `.proto`, shared by client and server.
 
 pub mod capability;
+pub mod convert;
 pub mod fault;
 
 pub use remora_proto_model as model;

@@ -1,0 +1,4 @@
+//! The contract's messages as validated types: one file per `.proto`, for
+//! clients before they send and for servers before they act.
+
+pub mod snapshot;

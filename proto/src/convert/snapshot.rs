@@ -104,7 +104,10 @@ impl TryFrom<CreateSnapshotRequest> for CreateSnapshot {
         let quiesced = quiesced(request.consistency)?;
         let hold = Duration::from_millis(request.hold_ms.into());
         if hold > MAX_HOLD {
-            return Err(Fault::invalid("hold_ms", format!("{} is more than {}", request.hold_ms, MAX_HOLD.as_millis())));
+            return Err(Fault::invalid(
+                "hold_ms",
+                format!("{} is more than {}", request.hold_ms, MAX_HOLD.as_millis()),
+            ));
         }
         if !hold.is_zero() && !quiesced {
             return Err(Fault::invalid("hold_ms", "only processes that were stopped can stay so")
@@ -123,7 +126,10 @@ impl TryFrom<CreateSnapshotRequest> for CreateSnapshot {
 fn label(key: &str, value: &str) -> Result<(), Fault> {
     let shown: String = key.chars().take(80).collect();
     if key.is_empty() || key.len() > MAX_LABEL_KEY_BYTES || key.chars().any(char::is_control) {
-        return Err(Fault::invalid("labels", format!("the key {shown:?} must have 1 to 63 bytes, none of them a control")));
+        return Err(Fault::invalid(
+            "labels",
+            format!("the key {shown:?} must have 1 to 63 bytes, none of them a control"),
+        ));
     }
     if value.len() > MAX_LABEL_VALUE_BYTES {
         return Err(Fault::invalid("labels", format!("the value of {shown:?} has {} bytes; at most 255", value.len())));
@@ -151,10 +157,7 @@ pub struct RestoreSnapshot {
 impl TryFrom<RestoreSnapshotRequest> for RestoreSnapshot {
     type Error = Fault;
     fn try_from(request: RestoreSnapshotRequest) -> Result<Self, Fault> {
-        Ok(RestoreSnapshot {
-            snapshot: optional_id(&request.snapshot)?,
-            quiesced: quiesced(request.consistency)?,
-        })
+        Ok(RestoreSnapshot { snapshot: optional_id(&request.snapshot)?, quiesced: quiesced(request.consistency)? })
     }
 }
 
@@ -226,7 +229,21 @@ mod tests {
         let id: SnapshotId = "00000000000000000012-3-0a1b".parse().unwrap();
         assert_eq!((id.sequence(), id.generation()), (12, Generation(3)));
         let long = format!("1-1-{}", "a".repeat(200));
-        for bad in ["", "1", "1-1", "1-1-", "1-1-g", "1-1-A", "-1-a", "1--a", "1-1-a-b", "+1-1-a", "1-1-../a", "18446744073709551616-1-a", &long] {
+        for bad in [
+            "",
+            "1",
+            "1-1",
+            "1-1-",
+            "1-1-g",
+            "1-1-A",
+            "-1-a",
+            "1--a",
+            "1-1-a-b",
+            "+1-1-a",
+            "1-1-../a",
+            "18446744073709551616-1-a",
+            &long,
+        ] {
             assert!(bad.parse::<SnapshotId>().is_err(), "{bad:?}");
         }
         assert_eq!(optional_id("").unwrap(), None);
@@ -265,7 +282,8 @@ mod tests {
         assert_eq!(page(0, "").unwrap().page_size, 100);
         assert!(page(1_001, "").is_err() && page(1, "x").is_err());
         assert!(PruneSnapshots::try_from(PruneSnapshotsRequest::default()).is_err());
-        let keep = PruneSnapshotsRequest { keep_last: 1, keep_labels: vec!["release".to_owned()], ..Default::default() };
+        let keep =
+            PruneSnapshotsRequest { keep_last: 1, keep_labels: vec!["release".to_owned()], ..Default::default() };
         assert_eq!(PruneSnapshots::try_from(keep).unwrap().keep_last, 1);
         let stray = RestoreSnapshotRequest { snapshot: "../x".to_owned(), consistency: 1 };
         assert!(RestoreSnapshot::try_from(stray).is_err());

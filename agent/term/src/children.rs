@@ -1,0 +1,148 @@
+//! The one place that forks and the one place that reaps.
+//!
+//! Forking happens on one thread that lives as long as this value, because the
+//! kernel sends a child its parent-death signal when the *thread* that forked it
+//! ends. Reaping and forking exclude each other: std waits by itself for a child
+//! whose exec failed, and a reaper that adopts orphans would take that away.
+
+use std::{
+    collections::HashMap,
+    io,
+    process::{Child, Command},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+};
+
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, kill_process_group, wait, waitpid};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::oneshot,
+};
+use tokio_util::task::AbortOnDropHandle;
+use tracing::warn;
+
+/// Whose exits are collected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Adopt {
+    /// Only those of processes spawned here.
+    Nobody,
+    /// Everybody's: orphans of the container are adopted (subreaper, or PID 1)
+    /// and leave no zombies. Nothing else in this process may wait for children.
+    Orphans,
+}
+
+type Exits = HashMap<i32, oneshot::Sender<Option<WaitStatus>>>;
+
+/// Spawns processes and learns how they end.
+#[derive(Debug)]
+pub struct Children {
+    exits: Arc<Mutex<Exits>>,
+    jobs: mpsc::Sender<Job>,
+    _reaper: AbortOnDropHandle<()>,
+}
+
+#[derive(Debug)]
+struct Job {
+    command: Command,
+    reply: oneshot::Sender<io::Result<Spawned>>,
+}
+
+/// A process that runs.
+#[derive(Debug)]
+pub struct Spawned {
+    /// Its pipes. Never wait for it here: the reaper does.
+    pub child: Child,
+    /// Its process id, which is also that of its session.
+    pub pid: i32,
+    /// How it ended, once it has; `None` where that was lost.
+    pub exit: oneshot::Receiver<Option<WaitStatus>>,
+}
+
+impl Children {
+    /// Starts the forking thread and the reaper. Within a tokio runtime.
+    pub fn start(adopt: Adopt) -> io::Result<Arc<Children>> {
+        if adopt == Adopt::Orphans {
+            rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+        }
+        let exits = Arc::new(Mutex::new(Exits::new()));
+        let (jobs, queue) = mpsc::channel::<Job>();
+        let table = Arc::clone(&exits);
+        std::thread::Builder::new().name("fork".into()).spawn(move || {
+            while let Ok(Job { command, reply }) = queue.recv() {
+                let _ = reply.send(fork(command, &table));
+            }
+        })?;
+        let mut died = signal(SignalKind::child())?;
+        let table = Arc::clone(&exits);
+        let reaper = tokio::spawn(async move {
+            while died.recv().await.is_some() {
+                reap(&table, adopt);
+            }
+        });
+        Ok(Arc::new(Children { exits, jobs, _reaper: AbortOnDropHandle::new(reaper) }))
+    }
+
+    /// Starts `command` in a session of its own; `controlling` makes its stdin the session's terminal.
+    pub async fn spawn(&self, mut command: Command, controlling: bool) -> io::Result<Spawned> {
+        crate::sys::own_session(&mut command, controlling);
+        let (reply, spawned) = oneshot::channel();
+        let gone = || io::Error::other("the forking thread has ended");
+        self.jobs.send(Job { command, reply }).map_err(|_| gone())?;
+        spawned.await.map_err(|_| gone())?
+    }
+
+    /// Sends a signal to a process that was spawned here, or to its group; false
+    /// where it has ended. Its number cannot be another's: it is not reaped while
+    /// the table is held.
+    pub fn signal(&self, pid: i32, signal: Signal, group: bool) -> bool {
+        let exits = lock(&self.exits);
+        if !exits.contains_key(&pid) {
+            return false;
+        }
+        let Some(pid) = Pid::from_raw(pid) else { return false };
+        if group { kill_process_group(pid, signal).is_ok() } else { kill_process(pid, signal).is_ok() }
+    }
+}
+
+fn fork(mut command: Command, table: &Mutex<Exits>) -> io::Result<Spawned> {
+    let mut exits = lock(table);
+    let child = command.spawn()?;
+    let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
+    let (sender, exit) = oneshot::channel();
+    exits.insert(pid, sender);
+    Ok(Spawned { child, pid, exit })
+}
+
+fn reap(table: &Mutex<Exits>, adopt: Adopt) {
+    let mut exits = lock(table);
+    match adopt {
+        Adopt::Orphans => {
+            while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+                // No entry: an orphan that came to us. Nobody asks how it ended.
+                if let Some(sender) = exits.remove(&pid.as_raw_nonzero().get()) {
+                    let _ = sender.send(Some(status));
+                }
+            }
+        }
+        Adopt::Nobody => {
+            let pids: Vec<i32> = exits.keys().copied().collect();
+            for pid in pids {
+                let status = match waitpid(Pid::from_raw(pid), WaitOptions::NOHANG) {
+                    Ok(None) => continue,
+                    Ok(Some((_, status))) => Some(status),
+                    Err(error) => {
+                        warn!(pid, %error, "somebody else collected this exit status");
+                        None
+                    }
+                };
+                if let Some(sender) = exits.remove(&pid) {
+                    let _ = sender.send(status);
+                }
+            }
+        }
+    }
+}
+
+fn lock(table: &Mutex<Exits>) -> MutexGuard<'_, Exits> {
+    // The table is whole after any single step, so a panic elsewhere spoils nothing.
+    table.lock().unwrap_or_else(PoisonError::into_inner)
+}

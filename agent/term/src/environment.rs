@@ -1,0 +1,169 @@
+//! What a child gets from us: environment, working directory, and a word for why it did not start.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    io,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::{
+    error::{TermError, invalid},
+    limits::{ARGV_BYTES, ARGV_WORDS},
+};
+
+/// Names of ours start like this. None is inherited by a child: they configure
+/// the shim, and one of them says where its secret is.
+const OWN_PREFIX: &str = "REMORA_";
+/// The mark by which everything a session started is found again.
+pub(crate) const SESSION_MARK: &str = "REMORA_SESSION";
+/// Searched where the environment has no PATH.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The environment and folder that every child of a container starts with.
+#[derive(Clone, Debug)]
+pub struct Environment {
+    variables: BTreeMap<OsString, OsString>,
+    folder: PathBuf,
+}
+
+impl Environment {
+    /// This process's environment without our own names; relative folders count from `folder`.
+    pub fn inherited(folder: PathBuf) -> Self {
+        let variables =
+            std::env::vars_os().filter(|(name, _)| !name.to_string_lossy().starts_with(OWN_PREFIX)).collect();
+        Environment { variables, folder }
+    }
+
+    /// The login shell of this container: $SHELL, else bash, else sh.
+    pub(crate) fn shell(&self) -> String {
+        let named = self.variables.get(&OsString::from("SHELL")).and_then(|shell| shell.to_str());
+        named
+            .into_iter()
+            .chain(["/bin/bash", "/usr/bin/bash", "/bin/sh"])
+            .find(|shell| Path::new(shell).is_file())
+            .unwrap_or("/bin/sh")
+            .to_owned()
+    }
+
+    /// A command that only lacks its descriptors, marked with `mark`.
+    pub fn command(
+        &self,
+        argv: &[String],
+        additions: &BTreeMap<String, String>,
+        clean: bool,
+        cwd: &str,
+        mark: &str,
+    ) -> Result<Prepared, TermError> {
+        check(argv, additions)?;
+        let folder = self.folder.join(cwd);
+        enterable(&folder)?;
+        let mut variables = self.variables.clone();
+        if clean {
+            variables.retain(|name, _| name == "PATH" || name == "HOME");
+        }
+        variables.entry("PATH".into()).or_insert_with(|| DEFAULT_PATH.into());
+        variables.extend(additions.iter().map(|(name, value)| (name.into(), value.into())));
+        variables.insert("PWD".into(), folder.clone().into());
+        variables.insert(SESSION_MARK.into(), mark.into());
+        let path = variables.get(&OsString::from("PATH")).cloned().unwrap_or_default();
+        let mut command = Command::new(&argv[0]);
+        command.args(&argv[1..]).env_clear().envs(&variables).current_dir(&folder);
+        Ok(Prepared { command, program: argv[0].clone(), path, folder })
+    }
+}
+
+/// A command about to start, with what explains its failure.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Only lacks its descriptors.
+    pub command: Command,
+    program: String,
+    path: OsString,
+    pub(crate) folder: PathBuf,
+}
+
+/// What explains why a command did not start.
+pub(crate) struct Explanation {
+    program: String,
+    path: OsString,
+    folder: PathBuf,
+}
+
+impl Prepared {
+    pub(crate) fn split(self) -> (Command, Explanation) {
+        (self.command, Explanation { program: self.program, path: self.path, folder: self.folder })
+    }
+}
+
+impl Explanation {
+    /// The word for a failed start. exec(2) says ENOENT for a missing program and
+    /// for a missing interpreter alike; looking for the file tells them apart.
+    pub(crate) fn of(self, error: &io::Error) -> TermError {
+        let program = self.program;
+        let problem = |text: &str| TermError::ProgramNotExecutable { program: program.clone(), problem: text.into() };
+        match error.raw_os_error() {
+            Some(2) => match find(&program, &self.path, &self.folder) {
+                Some(_) => problem("its interpreter (the #! line or the dynamic loader) does not exist"),
+                None => TermError::ProgramNotFound { program, path: self.path.to_string_lossy().into_owned() },
+            },
+            Some(1 | 13) => match find(&program, &self.path, &self.folder) {
+                Some(file) if file.is_dir() => problem("it is a directory"),
+                Some(_) => TermError::ProgramNotPermitted { program },
+                None => TermError::WorkingDirectory { path: self.folder, problem: error.to_string() },
+            },
+            Some(8) => problem("it is neither a program for this machine nor a script with a #! line"),
+            Some(20) => TermError::ProgramNotFound { program, path: self.path.to_string_lossy().into_owned() },
+            Some(26) => problem("it is open for writing (ETXTBSY)"),
+            Some(7) => invalid("argv", "argv and environment are larger than the system takes"),
+            Some(11 | 12 | 23 | 24) => TermError::ProcessLimit { what: "process", problem: error.to_string() },
+            _ => TermError::System { stage: "spawn", source: io::Error::new(error.kind(), error.to_string()) },
+        }
+    }
+}
+
+fn find(program: &str, path: &OsString, folder: &Path) -> Option<PathBuf> {
+    if program.contains('/') {
+        return Some(folder.join(program)).filter(|file| file.exists());
+    }
+    std::env::split_paths(path).map(|entry| folder.join(entry).join(program)).find(|file| file.exists())
+}
+
+fn enterable(folder: &Path) -> Result<(), TermError> {
+    let problem = match std::fs::metadata(folder) {
+        Err(error) => error.to_string(),
+        Ok(metadata) if !metadata.is_dir() => "it is not a directory".into(),
+        // Whether *we* may enter is for the kernel to say; this only names the plain case.
+        Ok(metadata) if metadata.permissions().mode() & 0o111 == 0 => "nobody may enter it".into(),
+        Ok(_) => return Ok(()),
+    };
+    Err(TermError::WorkingDirectory { path: folder.into(), problem })
+}
+
+fn check(argv: &[String], additions: &BTreeMap<String, String>) -> Result<(), TermError> {
+    if argv.first().is_none_or(String::is_empty) {
+        return Err(invalid("argv", "is empty; the first word names the program"));
+    }
+    if argv.len() > ARGV_WORDS {
+        return Err(invalid("argv", format!("has {} words, at most {ARGV_WORDS} are taken", argv.len())));
+    }
+    let bytes: usize = argv.iter().map(String::len).sum::<usize>()
+        + additions.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+    if bytes > ARGV_BYTES {
+        return Err(invalid("argv", format!("with env has {bytes} bytes, at most {ARGV_BYTES} are taken")));
+    }
+    if argv.iter().any(|word| word.contains('\0')) {
+        return Err(invalid("argv", "has a NUL byte"));
+    }
+    for (name, value) in additions {
+        if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
+            return Err(invalid("env", format!("{name:?} is no name of a variable, or its value has a NUL byte")));
+        }
+        if name.starts_with(OWN_PREFIX) {
+            return Err(invalid("env", format!("{name:?}: names that start with {OWN_PREFIX} are Remora's own")));
+        }
+    }
+    Ok(())
+}

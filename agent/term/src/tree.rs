@@ -1,0 +1,217 @@
+//! Everything a session started: descendants by parentage, and what was forked
+//! away twice or made a session of its own by the mark in its environment.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
+
+use crate::{
+    environment::SESSION_MARK,
+    limits::{COMMAND_LINE_CHARACTERS, KILL_SETTLE, NAMED_PROCESSES},
+    screen::visible,
+};
+
+/// Time between two looks at processes that were asked to end.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Whom a signal is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The process that was started.
+    Leader,
+    /// Its group; of a terminal, the one in the foreground.
+    Group,
+    /// Everything it started.
+    Tree,
+}
+
+/// A process as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Its number.
+    pub pid: i32,
+    /// Its command line, escaped and clipped.
+    pub command: String,
+}
+
+/// A process that cannot be confused with a later one of the same number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Identity {
+    pub(crate) pid: i32,
+    start: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    identity: Identity,
+    parent: i32,
+    state: u8,
+}
+
+/// The living processes that the session `mark` with this leader started, the leader among them.
+pub(crate) fn members(leader: i32, mark: &str) -> Vec<Identity> {
+    let all = entries();
+    let mark = format!("{SESSION_MARK}={mark}");
+    let roots = all.iter().filter(|entry| entry.identity.pid == leader || marked(entry.identity.pid, mark.as_bytes()));
+    descend(&all, roots.map(|entry| entry.identity.pid).collect())
+}
+
+fn descend(all: &[Entry], mut found: HashSet<i32>) -> Vec<Identity> {
+    let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
+    for entry in all {
+        children.entry(entry.parent).or_default().push(entry.identity.pid);
+    }
+    let mut queue: Vec<i32> = found.iter().copied().collect();
+    while let Some(pid) = queue.pop() {
+        for child in children.get(&pid).into_iter().flatten() {
+            if found.insert(*child) {
+                queue.push(*child);
+            }
+        }
+    }
+    let own = i32::try_from(std::process::id()).unwrap_or(0);
+    let living = |entry: &&Entry| !matches!(entry.state, b'Z' | b'X') && entry.identity.pid != own;
+    all.iter().filter(|entry| found.contains(&entry.identity.pid)).filter(living).map(|entry| entry.identity).collect()
+}
+
+fn entries() -> Vec<Entry> {
+    let Ok(folder) = fs::read_dir("/proc") else { return Vec::new() };
+    folder.flatten().filter_map(|entry| look(entry.file_name().to_str()?.parse().ok()?)).collect()
+}
+
+/// Reads `/proc/PID/stat`, see proc(5). The name may hold any byte, so fields count from its last bracket.
+fn look(pid: i32) -> Option<Entry> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let after = stat.iter().rposition(|byte| *byte == b')')? + 2;
+    let mut fields = std::str::from_utf8(stat.get(after..)?).ok()?.split(' ');
+    let state = *fields.next()?.as_bytes().first()?;
+    let parent = fields.next()?.parse().ok()?;
+    let start = fields.nth(17)?.parse().ok()?;
+    Some(Entry { identity: Identity { pid, start }, parent, state })
+}
+
+fn marked(pid: i32, mark: &[u8]) -> bool {
+    fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|v| v == mark))
+}
+
+/// Sends `signal` to each; returns how many got it. A number that means another process by now gets nothing.
+pub(crate) fn send(members: &[Identity], signal: Signal) -> usize {
+    members.iter().filter(|member| send_one(**member, signal)).count()
+}
+
+fn send_one(member: Identity, signal: Signal) -> bool {
+    let Some(pid) = Pid::from_raw(member.pid) else { return false };
+    // The descriptor first, then the look: what it names can no longer change.
+    let descriptor = pidfd_open(pid, PidfdFlags::empty());
+    if look(member.pid).is_none_or(|entry| entry.identity != member) {
+        return false;
+    }
+    match descriptor {
+        Ok(descriptor) => pidfd_send_signal(descriptor, signal).is_ok(),
+        // Kernels and sandboxes without pidfd: the look just above is the best there is.
+        Err(_) => kill_process(pid, signal).is_ok(),
+    }
+}
+
+/// Asks everything to end, waits for `grace`, ends what is left, and returns
+/// what lives on nevertheless. Blocks; not for a task.
+pub(crate) fn end(find: impl Fn() -> Vec<Identity>, ask: Signal, grace: Duration) -> Vec<Process> {
+    send(&find(), ask);
+    // A stopped process acts on the request only once it goes on.
+    send(&find(), Signal::CONT);
+    let deadline = Instant::now() + grace;
+    while Instant::now() < deadline {
+        if find().is_empty() {
+            return Vec::new();
+        }
+        std::thread::sleep(LOOK);
+    }
+    let deadline = Instant::now() + KILL_SETTLE;
+    loop {
+        let left = find();
+        if left.is_empty() {
+            return Vec::new();
+        }
+        if Instant::now() >= deadline {
+            return left.into_iter().take(NAMED_PROCESSES).map(|member| describe(member.pid)).collect();
+        }
+        // Each round again: a tree that forks while it dies is caught by the next one.
+        send(&left, Signal::KILL);
+        std::thread::sleep(LOOK);
+    }
+}
+
+pub(crate) fn describe(pid: i32) -> Process {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let words: Vec<u8> = line.iter().map(|byte| if *byte == 0 { b' ' } else { *byte }).collect();
+    let text = visible(String::from_utf8_lossy(&words).trim_end());
+    Process { pid, command: text.chars().take(COMMAND_LINE_CHARACTERS).collect() }
+}
+
+/// Processes but this one that hold one of the files (`pipe:[4711]`) open.
+pub(crate) fn holders(files: &[String]) -> Vec<Process> {
+    let own = i32::try_from(std::process::id()).unwrap_or(0);
+    let holds = |pid: i32| {
+        let Ok(folder) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+        folder.flatten().filter_map(|fd| fs::read_link(fd.path()).ok()).any(|target| {
+            files.iter().any(|file| target.as_os_str() == file.as_str())
+        })
+    };
+    let all = entries().into_iter().map(|entry| entry.identity.pid);
+    all.filter(|pid| *pid != own && holds(*pid)).take(NAMED_PROCESSES).map(describe).collect()
+}
+
+/// What freeze stopped, so that thaw lets go on exactly that.
+#[derive(Debug, Default)]
+pub struct Frozen(HashSet<Identity>);
+
+impl Frozen {
+    /// How many processes are stopped.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether nothing is stopped.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+fn below_us() -> Vec<Entry> {
+    let all = entries();
+    let own = i32::try_from(std::process::id()).unwrap_or(0);
+    let found: HashSet<Identity> = descend(&all, HashSet::from([own])).into_iter().collect();
+    all.into_iter().filter(|entry| found.contains(&entry.identity)).collect()
+}
+
+/// Stops every descendant of this process; repeats until no new one appears.
+/// What was stopped before (by job control) is left alone.
+pub fn freeze(frozen: &mut Frozen) {
+    loop {
+        let fresh: Vec<Identity> = below_us()
+            .into_iter()
+            .filter(|entry| !matches!(entry.state, b'T' | b't') && !frozen.0.contains(&entry.identity))
+            .map(|entry| entry.identity)
+            .collect();
+        if fresh.is_empty() {
+            return;
+        }
+        send(&fresh, Signal::STOP);
+        frozen.0.extend(fresh);
+    }
+}
+
+/// Lets everything go on that freeze stopped.
+pub fn thaw(frozen: &mut Frozen) {
+    let members: Vec<Identity> = frozen.0.drain().collect();
+    send(&members, Signal::CONT);
+}
+
+/// Ends every descendant of this process; returns what lives on nevertheless. Blocks.
+pub fn kill_descendants(grace: Duration) -> Vec<Process> {
+    end(|| below_us().into_iter().map(|entry| entry.identity).collect(), Signal::TERM, grace)
+}

@@ -30,13 +30,16 @@ pub enum Adopt {
     Orphans,
 }
 
+/// Starts that may wait for the forking thread: the registry makes one at a time.
+const QUEUE: usize = 64;
+
 type Exits = HashMap<i32, oneshot::Sender<Option<WaitStatus>>>;
 
 /// Spawns processes and learns how they end.
 #[derive(Debug)]
 pub struct Children {
     exits: Arc<Mutex<Exits>>,
-    jobs: mpsc::Sender<Job>,
+    jobs: mpsc::SyncSender<Job>,
     _reaper: AbortOnDropHandle<()>,
 }
 
@@ -64,7 +67,7 @@ impl Children {
             rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
         }
         let exits = Arc::new(Mutex::new(Exits::new()));
-        let (jobs, queue) = mpsc::channel::<Job>();
+        let (jobs, queue) = mpsc::sync_channel::<Job>(QUEUE);
         let table = Arc::clone(&exits);
         std::thread::Builder::new().name("fork".into()).spawn(move || {
             while let Ok(Job { command, reply }) = queue.recv() {
@@ -86,7 +89,7 @@ impl Children {
         crate::sys::own_session(&mut command, controlling);
         let (reply, spawned) = oneshot::channel();
         let gone = || io::Error::other("the forking thread has ended");
-        self.jobs.send(Job { command, reply }).map_err(|_| gone())?;
+        self.jobs.try_send(Job { command, reply }).map_err(|_| gone())?;
         spawned.await.map_err(|_| gone())?
     }
 

@@ -138,7 +138,9 @@ impl TermError {
         match self {
             TermError::Invalid { .. } | TermError::System { .. } => "",
             TermError::ProgramNotFound { .. } => "give a path, or a name that PATH of the container finds",
-            TermError::ProgramNotPermitted { .. } => "set its executable bit (chmod +x), or run it through its interpreter",
+            TermError::ProgramNotPermitted { .. } => {
+                "set its executable bit (chmod +x), or run it through its interpreter"
+            }
             TermError::ProgramNotExecutable { .. } => "run it through an interpreter that exists in this container",
             TermError::WorkingDirectory { .. } => "give a directory that exists; empty is the workspace",
             TermError::ProcessLimit { .. } => "end terminals or commands that are no longer needed and try again",

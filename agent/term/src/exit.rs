@@ -34,11 +34,11 @@ pub struct ExitStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
     /// Nothing.
-    ByItself,
+    Itself,
     /// Its time ran out.
-    ByTimeout,
+    Timeout,
     /// A caller sent it this signal, or closed it.
-    ByRequest,
+    Request,
 }
 
 impl ExitStatus {
@@ -50,8 +50,8 @@ impl ExitStatus {
         let (code, signal) = (status.exit_status(), status.terminating_signal());
         let cause = match (ended, code, signal) {
             // A program that handles SIGTERM and exits was ended by us all the same.
-            (Ended::ByTimeout, ..) => Cause::TimedOut,
-            (Ended::ByRequest, _, Some(_)) => Cause::KilledByRequest,
+            (Ended::Timeout, ..) => Cause::TimedOut,
+            (Ended::Request, _, Some(_)) => Cause::KilledByRequest,
             (_, Some(_), _) => Cause::Exited,
             (_, _, Some(_)) => Cause::Signaled,
             _ => Cause::Unknown,

@@ -29,10 +29,10 @@ mod sys;
 mod terminal;
 mod tree;
 
-pub use attach::{Attachment, Event, LagPolicy, Start};
+pub use attach::{Attachment, Event, LagPolicy, Start, Typist};
 pub use children::{Adopt, Children, Spawned};
 pub use command::{Command, CommandSpec, CommandView, Stream};
-pub use environment::Environment;
+pub use environment::{Environment, Prepared};
 pub use error::TermError;
 pub use excerpt::{Excerpt, excerpt};
 pub use exit::{Cause, ExitStatus};

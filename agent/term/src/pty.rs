@@ -51,8 +51,7 @@ impl Pty {
         let slave = rustix::fs::open(&name, flags, Mode::empty()).map_err(|error| full(error.to_string()))?;
         let raw = pair.master.as_raw_fd().ok_or_else(|| full("the new PTY has no descriptor".into()))?;
         let fd = crate::sys::duplicate(raw, &pair.master)
-            .and_then(|fd| Ok(rustix::io::ioctl_fionbio(&fd, true).map(|()| fd)?))
-            .and_then(AsyncFd::new)
+            .and_then(crate::sys::watched)
             .map_err(|error| full(error.to_string()))?;
         Ok((Pty { fd, master: Mutex::new(pair.master) }, slave))
     }

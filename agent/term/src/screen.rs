@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn a054_clipboard_title_and_answerback_stay_out_of_the_text() {
         let mut ring = Ring::in_memory(4_096);
-        ring.push(b"\x1b]52;c;c2VjcmV0\x07\x1b]2;a\x1b[31mtitle\x07\x1b]2;plain\x07\x05one\r\ntwo \x1b[6n");
+        ring.push(b"\x1b]52;c;c2VjcmV0\x07\x1b]2;a \xc2\x9btitle\x07\x05one\r\ntwo \x1b[6n");
         let mut screen = Screen::new(Size::DEFAULT);
         screen.catch_up(&ring);
         let text = screen.text();

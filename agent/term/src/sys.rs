@@ -1,7 +1,7 @@
 //! The one place that needs `unsafe`: what the system offers no safe call for.
 #![expect(
     unsafe_code,
-    reason = "a child needs its session and terminal set between fork and exec, portable-pty lends raw descriptors only, and rustix names no real-time signals"
+    reason = "a child needs its session and terminal set between fork and exec, portable-pty lends raw descriptors only, tokio trusts descriptors unseen, and rustix names no real-time signals"
 )]
 
 use std::{
@@ -14,6 +14,7 @@ use std::{
 };
 
 use rustix::process::Signal;
+use tokio::io::unix::AsyncFd;
 
 /// Gives the command a session of its own; `controlling` makes its stdin the
 /// session's terminal. The child dies with the thread that forks it, so that a
@@ -46,6 +47,14 @@ pub(crate) fn duplicate<T: ?Sized>(raw: RawFd, _lender: &T) -> io::Result<OwnedF
     // SAFETY: the lender is borrowed for the time of this call and owns `raw`.
     let borrowed = unsafe { BorrowedFd::borrow_raw(raw) };
     Ok(rustix::io::fcntl_dupfd_cloexec(borrowed, 3)?)
+}
+
+/// Watches a non-blocking descriptor for readiness.
+pub(crate) fn watched(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    rustix::io::ioctl_fionbio(&fd, true)?;
+    // SAFETY: an OwnedFd is one and the same open descriptor until it is dropped,
+    // and the AsyncFd that owns it deregisters it first.
+    Ok(unsafe { AsyncFd::register(fd) }?)
 }
 
 /// Marks every open descriptor from `first` on so that no child inherits it:

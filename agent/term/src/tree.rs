@@ -128,7 +128,7 @@ pub(crate) fn end(find: impl Fn() -> Vec<Identity>, ask: Signal, grace: Duration
         if find().is_empty() {
             return Vec::new();
         }
-        std::thread::sleep(LOOK);
+        pause();
     }
     let deadline = Instant::now() + KILL_SETTLE;
     loop {
@@ -141,7 +141,7 @@ pub(crate) fn end(find: impl Fn() -> Vec<Identity>, ask: Signal, grace: Duration
         }
         // Each round again: a tree that forks while it dies is caught by the next one.
         send(&left, Signal::KILL);
-        std::thread::sleep(LOOK);
+        pause();
     }
 }
 
@@ -157,9 +157,10 @@ pub(crate) fn holders(files: &[String]) -> Vec<Process> {
     let own = i32::try_from(std::process::id()).unwrap_or(0);
     let holds = |pid: i32| {
         let Ok(folder) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
-        folder.flatten().filter_map(|fd| fs::read_link(fd.path()).ok()).any(|target| {
-            files.iter().any(|file| target.as_os_str() == file.as_str())
-        })
+        folder
+            .flatten()
+            .filter_map(|fd| fs::read_link(fd.path()).ok())
+            .any(|target| files.iter().any(|file| target.as_os_str() == file.as_str()))
     };
     let all = entries().into_iter().map(|entry| entry.identity.pid);
     all.filter(|pid| *pid != own && holds(*pid)).take(NAMED_PROCESSES).map(describe).collect()
@@ -214,4 +215,9 @@ pub fn thaw(frozen: &mut Frozen) {
 /// Ends every descendant of this process; returns what lives on nevertheless. Blocks.
 pub fn kill_descendants(grace: Duration) -> Vec<Process> {
     end(|| below_us().into_iter().map(|entry| entry.identity).collect(), Signal::TERM, grace)
+}
+
+#[expect(clippy::disallowed_methods, reason = "only blocking threads end trees, and processes of others give no event")]
+fn pause() {
+    std::thread::sleep(LOOK);
 }

@@ -1,0 +1,215 @@
+//! Every terminal and command of a container: opened, named, found and forgotten here.
+
+use std::{
+    collections::BTreeMap,
+    hash::Hash,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use remora_proto_model::{IdempotencyKey, SessionId};
+use tokio::sync::Mutex as AsyncMutex;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::{
+    Children, Environment,
+    command::{Command, CommandSpec},
+    error::{TermError, invalid},
+    limits::{COMMANDS, COMMANDS_RUNNING, LABEL_BYTES, LABELS, TERMINALS},
+    terminal::{Terminal, TerminalSpec, now_ms},
+    tree::Process,
+};
+
+/// The terminals and commands of a container.
+pub struct Registry {
+    environment: Environment,
+    children: Arc<Children>,
+    spill: PathBuf,
+    terminals: Mutex<Vec<Entry<Terminal, TerminalSpec>>>,
+    commands: Mutex<Vec<Entry<Command, CommandSpec>>>,
+    /// Held while something starts, so that one key starts one thing and no bound is passed.
+    starting: AsyncMutex<()>,
+}
+
+struct Entry<T, S> {
+    item: Arc<T>,
+    /// The key it was started with, and the request, which tells a repetition from another one.
+    key: Option<(IdempotencyKey, S)>,
+    _driver: AbortOnDropHandle<()>,
+}
+
+/// What runs now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Terminals that run.
+    pub terminals: usize,
+    /// Commands that run.
+    pub commands: usize,
+    /// Milliseconds since the epoch of the last input or output; 0 is never.
+    pub last_activity_ms: u64,
+}
+
+impl Registry {
+    /// An empty one; large output goes to files in `spill`.
+    pub fn new(environment: Environment, children: Arc<Children>, spill: PathBuf) -> Self {
+        Registry {
+            environment,
+            children,
+            spill,
+            terminals: Mutex::default(),
+            commands: Mutex::default(),
+            starting: AsyncMutex::default(),
+        }
+    }
+
+    /// Opens a terminal, or returns the one that the key opened before.
+    pub async fn open(&self, spec: TerminalSpec, key: Option<IdempotencyKey>) -> Result<Arc<Terminal>, TermError> {
+        check_labels(&spec.labels)?;
+        let _starting = self.starting.lock().await;
+        if let Some(first) = repeated(&lock(&self.terminals), key.as_ref(), &spec, |terminal| terminal.id)? {
+            return Ok(first);
+        }
+        let running = lock(&self.terminals).iter().filter(|entry| entry.item.view().exit.is_none()).count();
+        if running >= TERMINALS {
+            let hint = "close one that is no longer needed";
+            return Err(TermError::Limit { what: "terminals", limit: TERMINALS, hint });
+        }
+        let (item, driver) = Terminal::open(spec.clone(), &self.environment, &self.children).await?;
+        let driver = AbortOnDropHandle::new(tokio::spawn(driver.run()));
+        let mut terminals = lock(&self.terminals);
+        forget_oldest(&mut terminals, TERMINALS, |terminal| terminal.view().exit.is_some());
+        terminals.push(Entry { item: Arc::clone(&item), key: key.map(|key| (key, spec)), _driver: driver });
+        Ok(item)
+    }
+
+    /// Starts a command, or returns the one that the key started before.
+    pub async fn start(&self, spec: CommandSpec, key: Option<IdempotencyKey>) -> Result<Arc<Command>, TermError> {
+        check_labels(&spec.labels)?;
+        let _starting = self.starting.lock().await;
+        if let Some(first) = repeated(&lock(&self.commands), key.as_ref(), &spec, |command| command.id)? {
+            return Ok(first);
+        }
+        let running = lock(&self.commands).iter().filter(|entry| entry.item.view().exit.is_none()).count();
+        if running >= COMMANDS_RUNNING {
+            let hint = "wait for one to end, or end one with Signal";
+            return Err(TermError::Limit { what: "running commands", limit: COMMANDS_RUNNING, hint });
+        }
+        let (item, driver) = Command::start(spec.clone(), &self.environment, &self.children, &self.spill).await?;
+        let driver = AbortOnDropHandle::new(tokio::spawn(driver.run()));
+        let mut commands = lock(&self.commands);
+        forget_oldest(&mut commands, COMMANDS, |command| command.view().exit.is_some());
+        commands.push(Entry { item: Arc::clone(&item), key: key.map(|key| (key, spec)), _driver: driver });
+        Ok(item)
+    }
+
+    /// The terminal of that id.
+    pub fn terminal(&self, id: &str) -> Result<Arc<Terminal>, TermError> {
+        find(&lock(&self.terminals), "terminal", id, |terminal| terminal.id)
+    }
+
+    /// The command of that id.
+    pub fn command(&self, id: &str) -> Result<Arc<Command>, TermError> {
+        find(&lock(&self.commands), "command", id, |command| command.id)
+    }
+
+    /// All terminals, oldest first.
+    pub fn terminals(&self) -> Vec<Arc<Terminal>> {
+        lock(&self.terminals).iter().map(|entry| Arc::clone(&entry.item)).collect()
+    }
+
+    /// All commands, oldest first.
+    pub fn commands(&self) -> Vec<Arc<Command>> {
+        lock(&self.commands).iter().map(|entry| Arc::clone(&entry.item)).collect()
+    }
+
+    /// Ends a terminal and forgets it.
+    pub async fn close(&self, id: &str, grace: Duration) -> Result<(Arc<Terminal>, Vec<Process>), TermError> {
+        let terminal = self.terminal(id)?;
+        let ending = Arc::clone(&terminal);
+        let running = terminal.view().exit.is_none();
+        let end = move || if running { ending.end(grace) } else { Vec::new() };
+        let survivors = tokio::task::spawn_blocking(end).await.unwrap_or_default();
+        if survivors.is_empty() {
+            terminal.ended().await;
+        }
+        lock(&self.terminals).retain(|entry| entry.item.id != terminal.id);
+        Ok((terminal, survivors))
+    }
+
+    /// Closes terminals whose idle time is over.
+    pub async fn close_idle(&self) {
+        let now = now_ms();
+        for terminal in self.terminals().into_iter().filter(|terminal| terminal.is_idle(now)) {
+            // One that a caller closed meanwhile is what was wanted.
+            let _ = self.close(&terminal.id.to_string(), crate::limits::KILL_GRACE).await;
+        }
+    }
+
+    /// What runs now.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for view in self.terminals().iter().map(|terminal| terminal.view()) {
+            counts.terminals += usize::from(view.exit.is_none());
+            counts.last_activity_ms = counts.last_activity_ms.max(view.last_activity_ms);
+        }
+        for command in self.commands() {
+            counts.commands += usize::from(command.view().exit.is_none());
+            counts.last_activity_ms = counts.last_activity_ms.max(command.last_activity_ms());
+        }
+        counts
+    }
+}
+
+fn repeated<T, S: Eq + Hash>(
+    entries: &[Entry<T, S>],
+    key: Option<&IdempotencyKey>,
+    spec: &S,
+    id: impl Fn(&T) -> SessionId,
+) -> Result<Option<Arc<T>>, TermError> {
+    let same = |entry: &&Entry<T, S>| key.is_some() && entry.key.as_ref().map(|(key, _)| key) == key;
+    let Some(entry) = entries.iter().find(same) else { return Ok(None) };
+    match &entry.key {
+        Some((_, first)) if first == spec => Ok(Some(Arc::clone(&entry.item))),
+        _ => Err(TermError::KeyReused {
+            key: key.map(|key| key.as_str().to_owned()).unwrap_or_default(),
+            first: id(&entry.item).to_string(),
+        }),
+    }
+}
+
+fn find<T, S>(
+    entries: &[Entry<T, S>],
+    what: &'static str,
+    id: &str,
+    id_of: impl Fn(&T) -> SessionId,
+) -> Result<Arc<T>, TermError> {
+    let wanted: SessionId = id.parse().map_err(|error| invalid("id", format!("{error}")))?;
+    let entry = entries.iter().find(|entry| id_of(&entry.item) == wanted);
+    entry.map(|entry| Arc::clone(&entry.item)).ok_or_else(|| TermError::NotFound { what, id: id.into() })
+}
+
+fn forget_oldest<T, S>(entries: &mut Vec<Entry<T, S>>, limit: usize, ended: impl Fn(&T) -> bool) {
+    while entries.len() >= limit {
+        let Some(oldest) = entries.iter().position(|entry| ended(&entry.item)) else { return };
+        entries.remove(oldest);
+    }
+}
+
+fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), TermError> {
+    if labels.len() > LABELS {
+        return Err(invalid("labels", format!("there are {}, at most {LABELS} are kept", labels.len())));
+    }
+    match labels.iter().find(|(key, value)| key.len() > LABEL_BYTES || value.len() > LABEL_BYTES) {
+        Some((key, _)) => {
+            let key: String = key.chars().take(40).collect();
+            Err(invalid("labels", format!("{key:?} is longer than {LABEL_BYTES} bytes, or its value is")))
+        }
+        None => Ok(()),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Each critical section leaves the list whole; a panic in one spoils nothing for others.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,402 @@
+//! One terminal: the state that viewers read, and the driver that alone reads the PTY.
+//!
+//! ```text
+//! running ──leader ends──► draining ──nobody holds the PTY, or 2 s──► ended
+//! ```
+//! The driver keeps the PTY's other end open while the leader lives, so that
+//! only the leader's end can end the reading.
+
+use std::{
+    collections::BTreeMap,
+    os::fd::OwnedFd,
+    process::Stdio,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use remora_proto_model::SessionId;
+use rustix::process::Signal;
+use tokio::{
+    sync::{Mutex as AsyncMutex, watch},
+    time::{Instant, sleep_until},
+};
+
+use crate::{
+    Children, Environment, Spawned,
+    error::TermError,
+    exit::{Ended, ExitStatus},
+    limits::{FRAME_BYTES, KILL_GRACE_MAX, PIPE_DRAIN, RING_BYTES, RING_BYTES_MAX, RING_BYTES_MIN},
+    pty::{Pty, Size},
+    ring::{Held, Ring},
+    screen::{Screen, ScreenText},
+    session::{Session, Verdict, ViewerId},
+    sys::signal_number,
+    tree::{self, Process, Target},
+};
+
+/// Time without output after which an emulator that fell behind is fed again.
+const SCREEN_TICK: Duration = Duration::from_millis(20);
+
+/// What to open.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct TerminalSpec {
+    /// Program and arguments; empty is the login shell.
+    pub argv: Vec<String>,
+    /// Added to the environment.
+    pub env: BTreeMap<String, String>,
+    /// Working directory, from the workspace.
+    pub cwd: String,
+    /// Width and height; `None` is 80 by 24.
+    pub size: Option<(u32, u32)>,
+    /// Bytes held; 0 is the default.
+    pub ring_bytes: usize,
+    /// Time without anything after which it is closed; zero is never.
+    pub idle: Duration,
+    /// The caller's words.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A terminal as it is shown.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "each field is documented in terminal.proto")]
+pub struct TerminalView {
+    pub id: SessionId,
+    pub argv: Vec<String>,
+    pub cwd: String,
+    pub size: Size,
+    pub labels: BTreeMap<String, String>,
+    pub output: Held,
+    pub exit: Option<ExitStatus>,
+    pub viewers: usize,
+    pub writer: String,
+    pub title: String,
+    pub opened_ms: u64,
+    pub last_activity_ms: u64,
+    pub pid: i32,
+}
+
+/// A program on a PTY.
+pub struct Terminal {
+    pub(crate) id: SessionId,
+    argv: Vec<String>,
+    cwd: String,
+    labels: BTreeMap<String, String>,
+    opened_ms: u64,
+    pid: i32,
+    idle: Duration,
+    pty: Pty,
+    children: Arc<Children>,
+    shared: Mutex<Shared>,
+    /// Counts changes; viewers wait on it.
+    pub(crate) changed: watch::Sender<u64>,
+    /// Held while typing, so that frames of two clients do not mix.
+    typing: AsyncMutex<()>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) ring: Ring,
+    pub(crate) screen: Screen,
+    pub(crate) session: Session,
+    pub(crate) size: Size,
+    pub(crate) exit: Option<ExitStatus>,
+    ended: Ended,
+    last_activity_ms: u64,
+}
+
+/// What only the driver has.
+pub(crate) struct Driver {
+    terminal: Arc<Terminal>,
+    slave: OwnedFd,
+    spawned: Spawned,
+}
+
+impl Terminal {
+    /// Starts the program on a new PTY.
+    pub(crate) async fn open(
+        spec: TerminalSpec,
+        environment: &Environment,
+        children: &Arc<Children>,
+    ) -> Result<(Arc<Terminal>, Driver), TermError> {
+        let id = SessionId::new();
+        let size = spec.size.map_or(Size::DEFAULT, |(columns, rows)| Size::clamped(columns, rows));
+        let ring = ring_bytes(spec.ring_bytes)?;
+        let argv = if spec.argv.is_empty() { vec![environment.shell(), "-l".into()] } else { spec.argv };
+        let mut env = spec.env;
+        env.entry("TERM".into()).or_insert_with(|| "xterm-256color".into());
+        let mut prepared = environment.command(&argv, &env, false, &spec.cwd, &id.to_string())?;
+        let cwd = prepared.folder.to_string_lossy().into_owned();
+        let (pty, slave) = Pty::open(size)?;
+        let end = || Ok(Stdio::from(slave.try_clone()?));
+        let failed = |source| TermError::System { stage: "open the terminal", source };
+        prepared.command.stdin(end().map_err(failed)?);
+        prepared.command.stdout(end().map_err(failed)?).stderr(end().map_err(failed)?);
+        let (command, explanation) = prepared.split();
+        let spawned = children.spawn(command, true).await.map_err(|error| explanation.of(&error))?;
+        let now = now_ms();
+        let terminal = Arc::new(Terminal {
+            id,
+            argv,
+            cwd,
+            labels: spec.labels,
+            opened_ms: now,
+            pid: spawned.pid,
+            idle: spec.idle,
+            pty,
+            children: Arc::clone(children),
+            shared: Mutex::new(Shared {
+                ring: Ring::in_memory(ring),
+                screen: Screen::new(size),
+                session: Session::default(),
+                size,
+                exit: None,
+                ended: Ended::Itself,
+                last_activity_ms: now,
+            }),
+            changed: watch::Sender::new(0),
+            typing: AsyncMutex::new(()),
+        });
+        Ok((Arc::clone(&terminal), Driver { terminal, slave, spawned }))
+    }
+
+    /// Its state.
+    pub fn view(&self) -> TerminalView {
+        let shared = self.lock();
+        TerminalView {
+            id: self.id,
+            argv: self.argv.clone(),
+            cwd: self.cwd.clone(),
+            size: shared.size,
+            labels: self.labels.clone(),
+            output: shared.ring.held(),
+            exit: shared.exit,
+            viewers: shared.session.viewers(),
+            writer: shared.session.writer().unwrap_or_default().to_owned(),
+            title: shared.screen.title().to_owned(),
+            opened_ms: self.opened_ms,
+            last_activity_ms: shared.last_activity_ms,
+            pid: self.pid,
+        }
+    }
+
+    /// The screen as text, as fresh as what is held.
+    pub fn screen(&self) -> ScreenText {
+        let mut shared = self.lock();
+        let Shared { screen, ring, .. } = &mut *shared;
+        screen.catch_up(ring);
+        screen.text()
+    }
+
+    /// Types a frame once, however often it comes; returns its number. Waits
+    /// while the program does not read. Giving up in the middle loses nothing:
+    /// the same frame sent again goes on where this one stopped.
+    pub async fn write(&self, client: &str, sequence: u64, data: &[u8]) -> Result<u64, TermError> {
+        self.type_as(client, sequence, data, |session| session.may_write(client)).await
+    }
+
+    pub(crate) async fn write_attached(
+        &self,
+        viewer: ViewerId,
+        client: &str,
+        sequence: u64,
+        data: &[u8],
+    ) -> Result<u64, TermError> {
+        self.type_as(client, sequence, data, |session| session.is_writer(viewer)).await
+    }
+
+    async fn type_as(
+        &self,
+        client: &str,
+        sequence: u64,
+        data: &[u8],
+        allowed: impl Fn(&Session) -> Result<(), TermError>,
+    ) -> Result<u64, TermError> {
+        if data.len() > FRAME_BYTES {
+            let problem = format!("has {} bytes, at most {FRAME_BYTES} are taken", data.len());
+            return Err(crate::error::invalid("data", problem));
+        }
+        let _typing = self.typing.lock().await;
+        let verdict = {
+            let shared = self.lock();
+            if let Some(exit) = shared.exit {
+                return Err(TermError::Ended { what: "terminal", how: exit.to_string() });
+            }
+            allowed(&shared.session)?;
+            shared.session.judge(client, sequence)?
+        };
+        let Verdict::Type { sequence, from } = verdict else { return Ok(sequence) };
+        let mut written = from.min(data.len());
+        let mut changes = self.changed.subscribe();
+        while written < data.len() {
+            let count = tokio::select! {
+                count = self.pty.write(&data[written..]) => count,
+                how = ended(&mut changes, self) => {
+                    return Err(TermError::Ended { what: "terminal", how: how.to_string() });
+                }
+            };
+            written += count.map_err(|source| TermError::System { stage: "type", source })?;
+            let mut shared = self.lock();
+            shared.session.typed(client, sequence, written, false);
+            shared.last_activity_ms = now_ms();
+        }
+        self.lock().session.typed(client, sequence, written, true);
+        Ok(sequence)
+    }
+
+    /// Sets the size; what was set is returned.
+    pub fn resize(&self, columns: u32, rows: u32) -> Result<Size, TermError> {
+        let size = Size::clamped(columns, rows);
+        self.pty.resize(size)?;
+        {
+            let mut shared = self.lock();
+            if shared.size == size {
+                return Ok(size);
+            }
+            shared.size = size;
+            shared.screen.resize(size);
+        }
+        self.bump();
+        Ok(size)
+    }
+
+    /// Sends a signal; returns how many got it. Blocks while it looks for a tree.
+    pub fn signal(&self, number: i32, target: Target) -> Result<usize, TermError> {
+        let signal = checked_signal(number)?;
+        {
+            let mut shared = self.lock();
+            if let Some(exit) = shared.exit {
+                return Err(TermError::Ended { what: "terminal", how: exit.to_string() });
+            }
+            shared.ended = Ended::Request;
+        }
+        Ok(match target {
+            Target::Leader => usize::from(self.children.signal(self.pid, signal, false)),
+            Target::Group => match self.pty.foreground() {
+                Some(group) => usize::from(rustix::process::kill_process_group(group, signal).is_ok()),
+                None => usize::from(self.children.signal(self.pid, signal, true)),
+            },
+            Target::Tree => tree::send(&tree::members(self.pid, &self.id.to_string()), signal),
+        })
+    }
+
+    /// Ends the tree; returns what lives on nevertheless. Blocks.
+    pub(crate) fn end(&self, grace: Duration) -> Vec<Process> {
+        self.lock().ended = Ended::Request;
+        let mark = self.id.to_string();
+        tree::end(|| tree::members(self.pid, &mark), Signal::HUP, grace.min(KILL_GRACE_MAX))
+    }
+
+    pub(crate) fn is_idle(&self, now_ms: u64) -> bool {
+        let shared = self.lock();
+        let quiet = Duration::from_millis(now_ms.saturating_sub(shared.last_activity_ms));
+        !self.idle.is_zero() && shared.exit.is_none() && shared.session.viewers() == 0 && quiet >= self.idle
+    }
+
+    /// Waits until it has ended.
+    pub async fn ended(&self) -> ExitStatus {
+        ended(&mut self.changed.subscribe(), self).await
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Shared> {
+        // Each critical section leaves the state whole; a panic in one spoils nothing for others.
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn bump(&self) {
+        self.changed.send_modify(|count| *count += 1);
+    }
+}
+
+async fn ended(changes: &mut watch::Receiver<u64>, terminal: &Terminal) -> ExitStatus {
+    loop {
+        changes.borrow_and_update();
+        if let Some(exit) = terminal.lock().exit {
+            return exit;
+        }
+        if changes.changed().await.is_err() {
+            return ExitStatus::observed(None, Ended::Itself);
+        }
+    }
+}
+
+impl Driver {
+    /// Reads until the program has ended and its output is read, then says how it ended.
+    pub(crate) async fn run(self) {
+        let Driver { terminal, slave, spawned } = self;
+        let mut slave = Some(slave);
+        let mut exit = spawned.exit;
+        let mut status = None;
+        let mut deadline: Option<Instant> = None;
+        let mut buffer = vec![0; FRAME_BYTES];
+        let mut behind = false;
+        loop {
+            let drained = deadline.unwrap_or_else(Instant::now);
+            tokio::select! {
+                read = terminal.pty.read(&mut buffer) => match read {
+                    Ok(0) | Err(_) => break,
+                    Ok(count) => {
+                        behind = !terminal.take(&buffer[..count]);
+                        // A flood must not keep this thread from everybody else's work.
+                        tokio::task::yield_now().await;
+                    }
+                },
+                how = &mut exit, if status.is_none() => {
+                    status = Some(how.ok().flatten());
+                    deadline = Some(Instant::now() + PIPE_DRAIN);
+                    slave = None;
+                }
+                () = sleep_until(drained), if deadline.is_some() => break,
+                () = tokio::time::sleep(SCREEN_TICK), if behind => behind = !terminal.take(&[]),
+            }
+        }
+        drop(slave);
+        let status = match status {
+            Some(status) => status,
+            None => exit.await.ok().flatten(),
+        };
+        {
+            let mut shared = terminal.lock();
+            let ended = shared.ended;
+            shared.exit = Some(ExitStatus::observed(status, ended));
+        }
+        terminal.bump();
+    }
+}
+
+impl Terminal {
+    /// Takes output; false where the screen is behind.
+    fn take(&self, data: &[u8]) -> bool {
+        let fresh = {
+            let mut shared = self.lock();
+            let Shared { screen, ring, last_activity_ms, .. } = &mut *shared;
+            if !data.is_empty() {
+                ring.push(data);
+                *last_activity_ms = now_ms();
+            }
+            screen.feed(ring)
+        };
+        self.bump();
+        fresh
+    }
+}
+
+fn ring_bytes(asked: usize) -> Result<usize, TermError> {
+    match asked {
+        0 => Ok(RING_BYTES),
+        RING_BYTES_MIN..=RING_BYTES_MAX => Ok(asked),
+        _ => {
+            let problem = format!("is {asked}; from {RING_BYTES_MIN} to {RING_BYTES_MAX} can be held");
+            Err(crate::error::invalid("ring_bytes", problem))
+        }
+    }
+}
+
+pub(crate) fn checked_signal(number: i32) -> Result<Signal, TermError> {
+    signal_number(number).ok_or_else(|| {
+        crate::error::invalid("signal", format!("{number} is no signal; 1 to 31 and 35 to 64 are (signal(7))"))
+    })
+}
+
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

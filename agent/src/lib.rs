@@ -1,3 +1,15 @@
-//! The agent that rides along in every project: its roles and what they share.
+//! `remora-agent`: rides along in every dev-server pod. One module a role or a
+//! part of `serve`; the engines are crates of their own.
 
+mod accept;
+pub mod app;
+pub mod auth;
+mod calls;
+pub mod config;
+pub mod limits;
+pub mod logging;
+mod metrics;
+mod probes;
+mod rpc;
+pub mod serve;
 pub mod snapshot_args;

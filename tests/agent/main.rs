@@ -1,3 +1,7 @@
-//! The agent's parts together, with real processes, files and servers.
+//! The agent as its callers meet it: a real process, real TLS, real bytes.
 
+mod accept;
+mod auth;
+mod drain;
 mod snapshot_store;
+mod start;

@@ -1,4 +1,7 @@
 //! What the tests of every level share.
 
+pub mod agent;
+pub mod binaries;
+pub mod pki;
 pub mod seaweed;
 pub mod tree;

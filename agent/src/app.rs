@@ -1,0 +1,107 @@
+//! `serve`, put together: `build` binds every port and says where, `run` serves
+//! until it is told to stop.
+
+use std::{fs, io, net::SocketAddr, path::Path, sync::Arc};
+
+use prometheus_client::registry::Registry;
+use remora_proto::{DESCRIPTORS, agent::v1::agent_service_server::AgentServiceServer};
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+
+use crate::{
+    accept::Acceptor,
+    auth::{Gate, Guarded},
+    calls::Calls,
+    config::ServeConfig,
+    limits::MAX_MESSAGE_BYTES,
+    metrics::Metrics,
+    probes,
+    rpc::agent::Agent,
+};
+
+/// An agent whose ports are bound and which serves nothing yet.
+pub struct Bound {
+    acceptor: Acceptor,
+    probes: TcpListener,
+    registry: Arc<Registry>,
+    draining: CancellationToken,
+    /// Where it will serve.
+    pub addresses: Addresses,
+}
+
+/// Where an agent serves; also the content of the ready file.
+#[derive(Clone, Debug, Serialize)]
+pub struct Addresses {
+    /// gRPC over mutual TLS.
+    pub grpc: SocketAddr,
+    /// Probes and metrics over plain HTTP.
+    pub metrics: SocketAddr,
+    /// The agent's process.
+    pub pid: u32,
+}
+
+/// Binds the ports. `stop` ends the agent; a call of Drain cancels it.
+pub async fn build(config: ServeConfig, stop: &CancellationToken) -> io::Result<Bound> {
+    let ServeConfig { project, generation, listen, metrics_listen, tls, client_san, verifier, ready_file } = config;
+    let listener = TcpListener::bind(listen).await?;
+    let probes = TcpListener::bind(metrics_listen).await?;
+    let addresses = Addresses { grpc: listener.local_addr()?, metrics: probes.local_addr()?, pid: std::process::id() };
+    let (metrics, registry) = Metrics::registered();
+    let calls = Calls::default();
+    let agent = AgentServiceServer::new(Agent::new(project, generation, stop.clone()))
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<AgentServiceServer<Agent>>().await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .with_service_name("remora.agent.v1.AgentService")
+        .with_service_name("grpc.health.v1.Health")
+        .build_v1()
+        .map_err(io::Error::other)?;
+    let routes = Routes::new(agent).add_service(health_service).add_service(reflection).prepare();
+    let gate = Arc::new(Gate { verifier, project, generation });
+    let service = Guarded::new(routes, gate, calls.clone(), metrics.clone());
+    if let Some(path) = &ready_file {
+        announce(path, &addresses)?;
+    }
+    Ok(Bound {
+        acceptor: Acceptor {
+            listener,
+            tls: TlsAcceptor::from(tls),
+            client_san: client_san.into(),
+            service,
+            calls,
+            metrics,
+        },
+        probes,
+        registry,
+        draining: stop.clone(),
+        addresses,
+    })
+}
+
+impl Bound {
+    /// Serves until the token given to [`build`] is cancelled and the drain is over.
+    pub async fn run(self) {
+        // Probes are answered until the last call has ended.
+        let ended = CancellationToken::new();
+        let probes = tokio::spawn(probes::run(self.probes, self.registry, self.draining.clone(), ended.clone()));
+        self.acceptor.run(self.draining).await;
+        ended.cancel();
+        if let Err(error) = probes.await {
+            tracing::error!(%error, "the probe port ended early");
+        }
+    }
+}
+
+/// Whoever waits for the file finds it whole or not at all.
+fn announce(path: &Path, addresses: &Addresses) -> io::Result<()> {
+    let temporary = path.with_extension(format!("{}.tmp", addresses.pid));
+    fs::write(&temporary, serde_json::to_vec(addresses)?)?;
+    fs::rename(temporary, path)
+}

@@ -1,0 +1,46 @@
+//! The bounds of `serve`, each with its unit and its reason.
+
+use std::time::Duration;
+
+/// Connections that stand at once. The callers are a few control-plane replicas.
+pub const MAX_CONNECTIONS: usize = 64;
+/// Connections whose handshake is not done. When another arrives the oldest is
+/// dropped, so that silent ones cannot keep a real client out.
+pub const MAX_HANDSHAKES: usize = 256;
+/// Time for the TLS handshake. A peer in the same cluster needs milliseconds.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Streams of one connection.
+pub const MAX_STREAMS_PER_CONNECTION: u32 = 256;
+/// Calls in flight over all connections.
+pub const MAX_CALLS: usize = 2_048;
+/// Bytes of one message, both ways. The contract's own bound is 1 MiB; the rest is slack for new fields.
+pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of the headers of one request.
+pub const MAX_HEADER_BYTES: u32 = 16 * 1024;
+/// Silence after which a connection is asked whether it lives, and time for the answer.
+pub const KEEPALIVE: Duration = Duration::from_secs(20);
+/// Bytes of one stream that wait for a slow reader before its call is held back.
+pub const MAX_SEND_BUFFER_BYTES: usize = 256 * 1024;
+/// Streams that a client reset before they were accepted; more close the connection (CVE-2023-44487).
+pub const MAX_PENDING_RESETS: usize = 64;
+/// Pause after accept(2) failed for want of descriptors or memory.
+pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+/// Time for running calls to end after the agent was told to stop.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connections to the port for probes and metrics.
+pub const MAX_PROBE_CONNECTIONS: usize = 16;
+/// Time one probe may take from its first byte to its answer.
+pub const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Every bound that a caller may want to know, by name (`GetInfo.limits`).
+pub fn table() -> impl Iterator<Item = (&'static str, u64)> {
+    [
+        ("max_connections", MAX_CONNECTIONS as u64),
+        ("max_streams_per_connection", u64::from(MAX_STREAMS_PER_CONNECTION)),
+        ("max_calls", MAX_CALLS as u64),
+        ("max_message_bytes", MAX_MESSAGE_BYTES as u64),
+        ("max_header_bytes", u64::from(MAX_HEADER_BYTES)),
+        ("drain_timeout_ms", DRAIN_TIMEOUT.as_millis() as u64),
+    ]
+    .into_iter()
+}

@@ -1,0 +1,73 @@
+//! The port for probes and metrics: plain HTTP/1.1, no authentication, nothing
+//! on it that a stranger may not know.
+
+use std::{convert::Infallible, sync::Arc};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, header::CONTENT_TYPE};
+use http_body_util::Full;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus_client::registry::Registry;
+use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    limits::{MAX_PROBE_CONNECTIONS, PROBE_TIMEOUT},
+    metrics,
+};
+
+/// Serves probes until `stop`; from `draining` on the agent is not ready.
+pub(crate) async fn run(
+    listener: TcpListener,
+    registry: Arc<Registry>,
+    draining: CancellationToken,
+    stop: CancellationToken,
+) {
+    let room = Arc::new(Semaphore::new(MAX_PROBE_CONNECTIONS));
+    let tasks = TaskTracker::new();
+    loop {
+        let stream = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "accept failed on the probe port");
+                    tokio::time::sleep(crate::limits::ACCEPT_BACKOFF).await;
+                    continue;
+                }
+            },
+        };
+        // A full house closes the newcomer: a probe comes again.
+        let Ok(permit) = Arc::clone(&room).try_acquire_owned() else { continue };
+        let (registry, draining) = (Arc::clone(&registry), draining.clone());
+        tasks.spawn(async move {
+            let _permit = permit;
+            let service = service_fn(move |request: Request<Incoming>| {
+                let response = answer(request.uri().path(), &registry, draining.is_cancelled());
+                async move { Ok::<_, Infallible>(response) }
+            });
+            let mut http1 = http1::Builder::new();
+            http1.timer(TokioTimer::new()).keep_alive(false);
+            // A client that leaves or stalls has itself to thank.
+            _ = timeout(PROBE_TIMEOUT, http1.serve_connection(TokioIo::new(stream), service)).await;
+        });
+    }
+}
+
+fn answer(path: &str, registry: &Registry, draining: bool) -> Response<Full<Bytes>> {
+    let (status, kind, body) = match path {
+        "/livez" => (StatusCode::OK, "text/plain", "ok\n".to_owned()),
+        "/readyz" if draining => (StatusCode::SERVICE_UNAVAILABLE, "text/plain", "draining\n".to_owned()),
+        "/readyz" => (StatusCode::OK, "text/plain", "ok\n".to_owned()),
+        // https://prometheus.io/docs/specs/om/open_metrics_spec/
+        "/metrics" => {
+            (StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", metrics::text(registry))
+        }
+        _ => (StatusCode::NOT_FOUND, "text/plain", "here are /livez, /readyz and /metrics\n".to_owned()),
+    };
+    let mut response = Response::new(Full::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static(kind));
+    response
+}

@@ -1,0 +1,3 @@
+//! The services: the only place that binds the engines to tonic.
+
+pub(crate) mod agent;

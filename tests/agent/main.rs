@@ -4,4 +4,6 @@ mod accept;
 mod auth;
 mod drain;
 mod snapshot_store;
+mod snapshot_store_faults;
+mod snapshot_store_kill;
 mod start;

@@ -1,1 +1,30 @@
-//! Stub.
+//! File operations on a confined [`Root`](remora_agent_root::Root), one verb a
+//! file. Synchronous: whoever serves them runs them where blocking is allowed.
+//!
+//! Every verb resolves a path once, through the root, and then acts on
+//! descriptors and single names, so a rename or a link planted meanwhile can
+//! make it fail but cannot make it act outside.
+
+mod copy;
+mod edit;
+mod error;
+mod etag;
+pub mod limits;
+mod make;
+mod move_entry;
+mod read;
+mod remove;
+mod set_attr;
+mod stat;
+mod write;
+
+pub use copy::copy;
+pub use edit::{Change, FileEdit, FileEdited, edit};
+pub use error::FileError;
+pub use make::{mkdir, read_link, symlink};
+pub use move_entry::move_entry;
+pub use read::{LineFormat, Page, Range, read};
+pub use remove::remove;
+pub use set_attr::{Attributes, Time, set_attr};
+pub use stat::{Metadata, stat};
+pub use write::{Condition, WriteOptions, Writer, Written};

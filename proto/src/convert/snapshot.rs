@@ -22,8 +22,8 @@ pub const MAX_PAGE: u32 = 1_000;
 /// Snapshots on a page where the caller does not say.
 pub const DEFAULT_PAGE: u32 = 100;
 
-/// The id of a snapshot, `sequence-generation-nonce`: twenty digits, digits,
-/// and lower-case hexadecimal. It is the last part of its root's key.
+/// The id of a snapshot, `sequence-generation-nonce`: two decimal
+/// numbers and lower-case hexadecimal.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SnapshotId(String);
 

@@ -12,4 +12,5 @@ mod metrics;
 mod probes;
 mod rpc;
 pub mod serve;
+pub mod shim;
 pub mod snapshot_args;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use remora_agent::{config::ServeArgs, logging, serve};
+use remora_agent::{config::ServeArgs, logging, serve, shim};
 
 #[derive(Parser)]
 #[command(name = "remora-agent", version, about = "The agent that rides along in every dev-server pod")]
@@ -16,6 +16,8 @@ struct Cli {
 enum Role {
     /// Serve the agent's API over mutual TLS.
     Serve(Box<ServeArgs>),
+    /// Wrap a container's command and own its terminals and commands.
+    Shim(Box<shim::Args>),
 }
 
 #[tokio::main]
@@ -23,5 +25,9 @@ async fn main() -> ExitCode {
     logging::start();
     match Cli::parse().role {
         Role::Serve(args) => serve::run(*args).await,
+        Role::Shim(args) => shim::run(*args).await.unwrap_or_else(|error| {
+            tracing::error!(error = format!("{error:#}"), "the shim cannot go on");
+            ExitCode::from(shim::EXIT_FAILURE)
+        }),
     }
 }

@@ -20,6 +20,8 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
+use crate::{environment::Prepared, error::TermError};
+
 /// Whose exits are collected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Adopt {
@@ -91,6 +93,12 @@ impl Children {
         let gone = || io::Error::other("the forking thread has ended");
         self.jobs.try_send(Job { command, reply }).map_err(|_| gone())?;
         spawned.await.map_err(|_| gone())?
+    }
+
+    /// Starts a prepared command with this process's own descriptors; a failure says why.
+    pub async fn launch(&self, prepared: Prepared) -> Result<Spawned, TermError> {
+        let (command, explanation) = prepared.split();
+        self.spawn(command, false).await.map_err(|error| explanation.of(&error))
     }
 
     /// Sends a signal to a process that was spawned here, or to its group; false

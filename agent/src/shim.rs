@@ -1,0 +1,159 @@
+//! The role `shim`: wraps a container's own command, reaps its orphans, and owns
+//! the container's terminals and commands, which so outlive the agent.
+//!
+//! ```text
+//! start ─► main command runs ──it ends──► (linger: serve on) ─► all ended ─► exit as it did
+//!               └─SIGTERM or Stop: SIGTERM to it, budget, then SIGKILL to everything─┘
+//! ```
+
+mod control;
+mod exec;
+mod listen;
+mod main_command;
+mod peer;
+mod terminal;
+mod wire;
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use remora_agent_term::{Adopt, Children, Environment, KILL_GRACE, Registry, close_on_exec_from, kill_descendants};
+use remora_proto::{
+    agent::v1::{exec_service_server::ExecServiceServer, terminal_service_server::TerminalServiceServer},
+    shim::v1::shim_service_server::ShimServiceServer,
+};
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{info, warn};
+
+pub use self::{control::PROTOCOL, peer::SECRET_METADATA};
+use self::{control::ShimRpc, exec::ExecRpc, main_command::Main, terminal::TerminalRpc};
+
+/// Exit code of a shim that could not start; the command's own codes are passed on.
+pub const EXIT_FAILURE: u8 = 125;
+/// How often idle terminals are looked for: their bound is in minutes.
+const IDLE_TICK: Duration = Duration::from_secs(5);
+/// Receive window of a connection, bytes: larger than all streams' windows
+/// together, so that one stream that is not read never stalls the others.
+const CONNECTION_WINDOW_BYTES: u32 = 32 << 20;
+/// Receive window of a stream, bytes.
+const STREAM_WINDOW_BYTES: u32 = 128 << 10;
+/// Streams of a connection.
+const STREAMS: u32 = 256;
+
+/// `remora-agent shim`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Name of the container, as in the project's spec.
+    #[arg(long)]
+    pub container: String,
+    /// Unix socket to listen on; its folder becomes private to this user.
+    #[arg(long)]
+    pub socket: PathBuf,
+    /// File with the secret that the agent presents.
+    #[arg(long)]
+    pub secret_file: PathBuf,
+    /// The workspace: where the command, terminals and commands start.
+    #[arg(long)]
+    pub workdir: PathBuf,
+    /// Written once the socket listens: JSON with `socket` and `pid`.
+    #[arg(long)]
+    pub ready_file: Option<PathBuf>,
+    /// Folder for output that is too large for memory.
+    #[arg(long)]
+    pub spill_dir: Option<PathBuf>,
+    /// Seconds that the command has to end after SIGTERM.
+    #[arg(long, default_value_t = 10)]
+    pub stop_grace: u64,
+    /// Go on serving after the command has ended, until SIGTERM.
+    #[arg(long)]
+    pub linger: bool,
+    /// The container's own command.
+    #[arg(last = true, required = true)]
+    pub command: Vec<String>,
+}
+
+/// Runs the container until its command has ended; the exit code is the command's.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let Args { container, socket, secret_file, workdir, ready_file, spill_dir, stop_grace, linger, command } = args;
+    close_on_exec_from(3).context("mark inherited descriptors")?;
+    let secret = std::fs::read(&secret_file).with_context(|| format!("read the secret {}", secret_file.display()))?;
+    anyhow::ensure!(secret.trim_ascii().len() >= 16, "the secret in {} has under 16 bytes", secret_file.display());
+    let workdir = std::path::absolute(&workdir)?;
+    let children = Children::start(Adopt::Orphans).context("become the reaper of the container")?;
+    let environment = Environment::inherited(workdir);
+    let spill = spill_dir.unwrap_or_else(|| socket.with_extension("spill"));
+    let registry = Arc::new(Registry::new(environment.clone(), Arc::clone(&children), spill));
+    let listener = listen::bind(&socket).with_context(|| format!("listen on {}", socket.display()))?;
+
+    let (stop, mut stopping) = watch::channel(None);
+    let main = Main::start(&command, &environment, children).await?;
+    let rpc = ShimRpc::new(container.clone(), Arc::clone(&registry), main.status(), stop);
+    let guard = peer::Guard::new(&secret);
+    let server = tonic::transport::Server::builder()
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .max_concurrent_streams(STREAMS)
+        .add_service(ShimServiceServer::with_interceptor(rpc, guard.clone()))
+        .add_service(TerminalServiceServer::with_interceptor(
+            TerminalRpc::new(container.clone(), Arc::clone(&registry)),
+            guard.clone(),
+        ))
+        .add_service(ExecServiceServer::with_interceptor(ExecRpc::new(container.clone(), Arc::clone(&registry)), guard))
+        .serve_with_incoming(listen::incoming(listener));
+    let mut server = AbortOnDropHandle::new(tokio::spawn(server));
+    if let Some(file) = ready_file {
+        announce(&file, &socket)?;
+    }
+    info!(%container, socket = %socket.display(), "shim is ready");
+
+    let mut signals = main_command::Signals::new()?;
+    let mut idle = tokio::time::interval(IDLE_TICK);
+    let ended = main.ended();
+    tokio::pin!(ended);
+    let mut lingering = false;
+    loop {
+        let grace = tokio::select! {
+            () = &mut ended, if !lingering => {
+                info!("the container's command has ended");
+                if !linger {
+                    break;
+                }
+                lingering = true;
+                continue;
+            }
+            signal = signals.next() => match signal {
+                Some(signal) => { main.signal(signal); continue }
+                None => Duration::from_secs(stop_grace),
+            },
+            Ok(()) = stopping.changed() => stopping.borrow().unwrap_or(Duration::from_secs(stop_grace)),
+            _ = idle.tick() => { registry.close_idle().await; continue }
+            broken = &mut server => {
+                // Without it nobody reaches the sessions: end, so that the container is started anew.
+                warn!(?broken, "the shim's server has ended");
+                break;
+            }
+        };
+        main.stop(grace).await;
+        break;
+    }
+    let survivors = tokio::task::spawn_blocking(|| kill_descendants(KILL_GRACE)).await?;
+    if !survivors.is_empty() {
+        warn!(?survivors, "processes live on after SIGKILL");
+    }
+    main.reported().await;
+    drop(server);
+    let _ = std::fs::remove_file(&socket);
+    Ok(main.exit_code())
+}
+
+fn announce(file: &Path, socket: &Path) -> anyhow::Result<()> {
+    let text = serde_json::json!({ "socket": socket, "pid": std::process::id() }).to_string();
+    let fresh = file.with_extension("new");
+    std::fs::write(&fresh, text).and_then(|()| std::fs::rename(&fresh, file)).context("write the ready file")
+}

@@ -1,0 +1,161 @@
+//! `remora.shim.v1.ShimService`.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures_util::stream::BoxStream;
+use remora_agent_term::{Frozen, Registry, freeze, thaw};
+use remora_proto::{
+    agent::v1::{ExitStatus, exit_status::Cause},
+    fault::to_status,
+    model::Fault,
+    shim::v1::{
+        FreezeRequest, FreezeResponse, HelloRequest, HelloResponse, StatusRequest, StatusResponse, StopRequest,
+        StopResponse, ThawRequest, ThawResponse, shim_service_server::ShimService,
+    },
+};
+use rustix::process::WaitStatus;
+use tokio::{sync::watch, time::timeout};
+use tokio_util::task::AbortOnDropHandle;
+use tonic::{Request, Response, Status};
+
+use super::main_command::MainStatus;
+
+/// The protocol that this shim speaks.
+pub const PROTOCOL: u32 = 1;
+/// How often a change that announces itself nowhere (a command began) is looked for.
+const LOOK: Duration = Duration::from_millis(500);
+
+pub(super) struct ShimRpc {
+    container: String,
+    boot_id: String,
+    registry: Arc<Registry>,
+    main: MainStatus,
+    stop: watch::Sender<Option<Duration>>,
+    freezer: Arc<Mutex<Freezer>>,
+}
+
+/// What is frozen, and the task that thaws it when the lease ends.
+#[derive(Default)]
+struct Freezer {
+    frozen: Frozen,
+    lease: Option<AbortOnDropHandle<()>>,
+}
+
+impl ShimRpc {
+    pub(super) fn new(
+        container: String,
+        registry: Arc<Registry>,
+        main: MainStatus,
+        stop: watch::Sender<Option<Duration>>,
+    ) -> Self {
+        let boot_id = uuid::Uuid::new_v4().to_string();
+        ShimRpc { container, boot_id, registry, main, stop, freezer: Arc::default() }
+    }
+}
+
+#[tonic::async_trait]
+impl ShimService for ShimRpc {
+    async fn hello(&self, _: Request<HelloRequest>) -> Result<Response<HelloResponse>, Status> {
+        Ok(Response::new(HelloResponse {
+            protocol: PROTOCOL,
+            boot_id: self.boot_id.clone(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            container: self.container.clone(),
+        }))
+    }
+
+    type StatusStream = BoxStream<'static, Result<StatusResponse, Status>>;
+
+    async fn status(&self, request: Request<StatusRequest>) -> Result<Response<Self::StatusStream>, Status> {
+        let interval = milliseconds("interval_ms", request.get_ref().interval_ms, 10_000, 500..=60_000)?;
+        let (registry, freezer, main) = (Arc::clone(&self.registry), Arc::clone(&self.freezer), self.main.clone());
+        let follow = (registry, freezer, main, None::<StatusResponse>);
+        let stream = futures_util::stream::unfold(follow, move |(registry, freezer, mut main, last)| async move {
+            let mut waited = Duration::ZERO;
+            loop {
+                let now = status(&registry, &freezer, &main);
+                if last.as_ref() != Some(&now) || waited >= interval {
+                    return Some((Ok(now), (registry, freezer, main, Some(now))));
+                }
+                // A closed channel ends with the shim; until then the clock goes on.
+                if !matches!(timeout(LOOK, main.changed()).await, Ok(Ok(()))) {
+                    waited += LOOK;
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(stream)))
+    }
+
+    async fn freeze(&self, request: Request<FreezeRequest>) -> Result<Response<FreezeResponse>, Status> {
+        let lease = milliseconds("lease_ms", request.get_ref().lease_ms, 60_000, 1_000..=300_000)?;
+        let freezer = Arc::clone(&self.freezer);
+        let stopping = move || {
+            let mut freezer = freezer.lock().unwrap_or_else(PoisonError::into_inner);
+            freeze(&mut freezer.frozen);
+            freezer.frozen.len()
+        };
+        let processes = tokio::task::spawn_blocking(stopping).await.unwrap_or_default();
+        let thawing = Arc::clone(&self.freezer);
+        let lease = AbortOnDropHandle::new(tokio::spawn(async move {
+            tokio::time::sleep(lease).await;
+            thaw(&mut thawing.lock().unwrap_or_else(PoisonError::into_inner).frozen);
+        }));
+        self.freezer.lock().unwrap_or_else(PoisonError::into_inner).lease = Some(lease);
+        Ok(Response::new(FreezeResponse { processes: u32::try_from(processes).unwrap_or(u32::MAX) }))
+    }
+
+    async fn thaw(&self, _: Request<ThawRequest>) -> Result<Response<ThawResponse>, Status> {
+        let mut freezer = self.freezer.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_frozen = !freezer.frozen.is_empty();
+        thaw(&mut freezer.frozen);
+        freezer.lease = None;
+        Ok(Response::new(ThawResponse { was_frozen }))
+    }
+
+    async fn stop(&self, request: Request<StopRequest>) -> Result<Response<StopResponse>, Status> {
+        let grace = milliseconds("grace_ms", request.get_ref().grace_ms, 10_000, 1..=600_000)?;
+        self.stop.send_replace(Some(grace));
+        Ok(Response::new(StopResponse {}))
+    }
+}
+
+fn status(registry: &Registry, freezer: &Mutex<Freezer>, main: &MainStatus) -> StatusResponse {
+    let counts = registry.counts();
+    let ended = *main.borrow();
+    StatusResponse {
+        main_running: ended.is_none(),
+        main_exit: ended.map(exit),
+        running_terminals: u32::try_from(counts.terminals).unwrap_or(u32::MAX),
+        running_commands: u32::try_from(counts.commands).unwrap_or(u32::MAX),
+        last_activity_ms: counts.last_activity_ms,
+        frozen: !freezer.lock().unwrap_or_else(PoisonError::into_inner).frozen.is_empty(),
+    }
+}
+
+fn exit(status: Option<WaitStatus>) -> ExitStatus {
+    let code = status.and_then(WaitStatus::exit_status);
+    let signal = status.and_then(WaitStatus::terminating_signal);
+    let cause = match (code, signal) {
+        (Some(_), _) => Cause::Exited,
+        (_, Some(_)) => Cause::Signaled,
+        _ => Cause::Unknown,
+    };
+    ExitStatus { cause: cause.into(), code, signal }
+}
+
+fn milliseconds(
+    field: &str,
+    given: u32,
+    default: u32,
+    bounds: std::ops::RangeInclusive<u32>,
+) -> Result<Duration, Status> {
+    let value = if given == 0 { default } else { given };
+    if !bounds.contains(&value) {
+        let problem = format!("is {given}; from {} to {} are taken", bounds.start(), bounds.end());
+        return Err(to_status(&Fault::invalid(field, problem)));
+    }
+    Ok(Duration::from_millis(value.into()))
+}

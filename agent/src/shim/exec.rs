@@ -1,0 +1,312 @@
+//! `remora.agent.v1.ExecService` for the shim's own container.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use futures_util::stream::BoxStream;
+use remora_agent_term::{
+    Command, CommandSpec, EXCERPT_CHARACTERS, EXCERPT_CHARACTERS_MAX, FRAME_BYTES, HEARTBEAT, OUTPUT_BYTES,
+    OUTPUT_BYTES_MAX, RUN_STDIN_BYTES, RUN_TIMEOUT, RUN_TIMEOUT_MAX, Registry, START_TIMEOUT_MAX, Stream, excerpt,
+};
+use remora_proto::{
+    agent::v1::{
+        self as wire, AttachCommandRequest, CommandData, CommandExit, CommandGap, CommandHeartbeat, CommandOutput,
+        GetOutputRequest, GetOutputResponse, ListCommandsRequest, ListCommandsResponse, OutputStream, RunRequest,
+        RunResponse, SignalCommandRequest, SignalResponse, StartRequest, Truncated, WaitRequest, WriteStdinRequest,
+        WriteStdinResponse, command_output::Frame, command_spec::Program, exec_service_server::ExecService, truncated,
+    },
+    fault::to_status,
+    model::Fault,
+};
+use tokio::time::timeout;
+use tonic::{Request, Response, Status};
+
+use super::wire::{blocking, clamp, exit, held, key, processes, refuse, same_container, target};
+
+pub(super) struct ExecRpc {
+    container: String,
+    registry: Arc<Registry>,
+}
+
+impl ExecRpc {
+    pub(super) fn new(container: String, registry: Arc<Registry>) -> Self {
+        ExecRpc { container, registry }
+    }
+
+    fn find(&self, container: &str, id: &str) -> Result<Arc<Command>, Status> {
+        same_container(container, &self.container)?;
+        self.registry.command(id).map_err(refuse)
+    }
+
+    fn spec(&self, spec: Option<wire::CommandSpec>, longest: Duration) -> Result<CommandSpec, Status> {
+        let spec = spec.ok_or_else(|| to_status(&Fault::invalid("command", "is missing")))?;
+        same_container(&spec.container, &self.container)?;
+        let argv = match spec.program {
+            Some(Program::Argv(argv)) => argv.words,
+            Some(Program::Shell(line)) => vec!["sh".into(), "-c".into(), line],
+            None => return Err(to_status(&Fault::invalid("program", "is missing").hint("give argv or shell"))),
+        };
+        let time = Duration::from_millis(spec.timeout_ms);
+        if time > longest {
+            let fault = Fault::invalid("timeout_ms", format!("is above {}", longest.as_millis()));
+            return Err(to_status(&fault.hint("use Start for what takes longer than Run allows")));
+        }
+        Ok(CommandSpec {
+            argv,
+            env: spec.env.into_iter().collect(),
+            clean_env: spec.clean_env,
+            cwd: spec.cwd,
+            stdin: spec.stdin,
+            timeout: time,
+            labels: spec.labels.into_iter().collect(),
+        })
+    }
+}
+
+/// Ends the command of a call whose caller went away.
+struct EndOnDrop(Option<Arc<Command>>);
+
+impl Drop for EndOnDrop {
+    fn drop(&mut self) {
+        if let Some(command) = &self.0 {
+            command.end();
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl ExecService for ExecRpc {
+    async fn run(&self, request: Request<RunRequest>) -> Result<Response<RunResponse>, Status> {
+        let request = request.into_inner();
+        let limit = match request.max_output_characters as usize {
+            0 => EXCERPT_CHARACTERS,
+            limit if limit <= EXCERPT_CHARACTERS_MAX => limit,
+            limit => {
+                let problem = format!("is {limit}, at most {EXCERPT_CHARACTERS_MAX} are returned");
+                return Err(to_status(&Fault::invalid("max_output_characters", problem)));
+            }
+        };
+        if request.stdin_data.len() > RUN_STDIN_BYTES {
+            let fault = Fault::invalid("stdin_data", format!("is above {RUN_STDIN_BYTES} bytes"));
+            return Err(to_status(&fault.hint("use Start and WriteStdin")));
+        }
+        let mut spec = self.spec(request.command, RUN_TIMEOUT_MAX)?;
+        if spec.timeout.is_zero() {
+            spec.timeout = RUN_TIMEOUT;
+        }
+        // Nobody else can write to it while this call waits: it has what came with the call, or nothing.
+        spec.stdin = !request.stdin_data.is_empty();
+        let key = key(&request.idempotency_key)?;
+        let keyed = key.is_some();
+        let command = self.registry.start(spec, key).await.map_err(refuse)?;
+        let mut end = EndOnDrop((!keyed).then(|| Arc::clone(&command)));
+        let feed = async {
+            if !request.stdin_data.is_empty() {
+                // A command that does not read to the end (head) is no failure.
+                let _ = command.write_stdin(0, &request.stdin_data, true).await;
+            }
+        };
+        tokio::join!(feed, command.ended());
+        end.0 = None;
+        let view = command.view();
+        let survivors = processes(view.survivors.clone());
+        let (reader, held) = (Arc::clone(&command), [view.stdout, view.stderr]);
+        let read = move || {
+            Ok([
+                read_excerpt(&reader, Stream::Stdout, held[0], limit)?,
+                read_excerpt(&reader, Stream::Stderr, held[1], limit)?,
+            ])
+        };
+        let [stdout, stderr] = blocking(read).await?;
+        let command = Some(shown(&self.container, &command));
+        Ok(Response::new(RunResponse { command, stdout: Some(stdout), stderr: Some(stderr), survivors }))
+    }
+
+    async fn start(&self, request: Request<StartRequest>) -> Result<Response<wire::Command>, Status> {
+        let request = request.into_inner();
+        let spec = self.spec(request.command, START_TIMEOUT_MAX)?;
+        let command = self.registry.start(spec, key(&request.idempotency_key)?).await.map_err(refuse)?;
+        Ok(Response::new(shown(&self.container, &command)))
+    }
+
+    type AttachStream = BoxStream<'static, Result<CommandOutput, Status>>;
+
+    async fn attach(&self, request: Request<AttachCommandRequest>) -> Result<Response<Self::AttachStream>, Status> {
+        let request = request.into_inner();
+        let command = self.find(&request.container, &request.id)?;
+        command.read(Stream::Stdout, request.stdout_offset, 0).map_err(refuse)?;
+        command.read(Stream::Stderr, request.stderr_offset, 0).map_err(refuse)?;
+        let follower = Follower {
+            command,
+            container: self.container.clone(),
+            next: [request.stdout_offset, request.stderr_offset],
+            ready: VecDeque::new(),
+            over: false,
+        };
+        let frames = futures_util::stream::unfold(follower, |mut follower| async {
+            follower.next().await.map(|frame| (frame, follower))
+        });
+        Ok(Response::new(Box::pin(frames)))
+    }
+
+    async fn write_stdin(&self, request: Request<WriteStdinRequest>) -> Result<Response<WriteStdinResponse>, Status> {
+        let request = request.into_inner();
+        if request.data.len() > FRAME_BYTES {
+            let problem = format!("has {} bytes, at most {FRAME_BYTES} are taken", request.data.len());
+            return Err(to_status(&Fault::invalid("data", problem)));
+        }
+        let command = self.find(&request.container, &request.id)?;
+        let offset = command.write_stdin(request.offset, &request.data, request.eof).await.map_err(refuse)?;
+        Ok(Response::new(WriteStdinResponse { offset }))
+    }
+
+    async fn signal(&self, request: Request<SignalCommandRequest>) -> Result<Response<SignalResponse>, Status> {
+        let request = request.into_inner();
+        let command = self.find(&request.container, &request.id)?;
+        let target = target(request.target)?;
+        let delivered = blocking(move || command.signal(request.signal, target)).await?;
+        Ok(Response::new(SignalResponse { delivered: clamp(delivered) }))
+    }
+
+    async fn wait(&self, request: Request<WaitRequest>) -> Result<Response<wire::Command>, Status> {
+        let request = request.into_inner();
+        let command = self.find(&request.container, &request.id)?;
+        let time = match Duration::from_millis(request.timeout_ms) {
+            Duration::ZERO => RUN_TIMEOUT,
+            time if time <= RUN_TIMEOUT_MAX => time,
+            _ => {
+                let problem = format!("is above {}", RUN_TIMEOUT_MAX.as_millis());
+                return Err(to_status(&Fault::invalid("timeout_ms", problem).hint("wait again when it is over")));
+            }
+        };
+        // Not having ended is an answer: the state says so.
+        let _ = timeout(time, command.ended()).await;
+        Ok(Response::new(shown(&self.container, &command)))
+    }
+
+    async fn list(&self, request: Request<ListCommandsRequest>) -> Result<Response<ListCommandsResponse>, Status> {
+        same_container(&request.get_ref().container, &self.container)?;
+        let commands = self.registry.commands().iter().map(|command| shown(&self.container, command)).collect();
+        Ok(Response::new(ListCommandsResponse { commands }))
+    }
+
+    async fn get_output(&self, request: Request<GetOutputRequest>) -> Result<Response<GetOutputResponse>, Status> {
+        let request = request.into_inner();
+        let command = self.find(&request.container, &request.id)?;
+        let limit = match request.limit as usize {
+            0 => OUTPUT_BYTES,
+            limit if limit <= OUTPUT_BYTES_MAX => limit,
+            limit => {
+                let problem = format!("is {limit}, at most {OUTPUT_BYTES_MAX} are returned");
+                return Err(to_status(&Fault::invalid("limit", problem)));
+            }
+        };
+        let stream = match request.stream() {
+            OutputStream::Stdout => Stream::Stdout,
+            OutputStream::Stderr => Stream::Stderr,
+            OutputStream::Unspecified => {
+                return Err(to_status(&Fault::invalid("stream", "is missing").hint("give STDOUT or STDERR")));
+            }
+        };
+        let (offset, data) = command.read(stream, request.offset, limit).map_err(refuse)?;
+        let view = command.view();
+        let range = if stream == Stream::Stdout { view.stdout } else { view.stderr };
+        Ok(Response::new(GetOutputResponse { offset, data, held: Some(held(range)) }))
+    }
+}
+
+/// One caller of Attach.
+struct Follower {
+    command: Arc<Command>,
+    container: String,
+    /// The next offset of stdout and of stderr.
+    next: [u64; 2],
+    ready: VecDeque<Frame>,
+    over: bool,
+}
+
+impl Follower {
+    async fn next(&mut self) -> Option<Result<CommandOutput, Status>> {
+        let mut changes = self.command.changes();
+        loop {
+            if let Some(frame) = self.ready.pop_front() {
+                return Some(Ok(CommandOutput { frame: Some(frame) }));
+            }
+            if self.over {
+                return None;
+            }
+            changes.borrow_and_update();
+            // Asked for before the bytes: once it has ended there are no more.
+            let ended = self.command.view().exit.is_some();
+            if let Err(status) = self.gather() {
+                self.over = true;
+                return Some(Err(status));
+            }
+            if !self.ready.is_empty() {
+                continue;
+            }
+            if ended {
+                self.over = true;
+                let command = Some(shown(&self.container, &self.command));
+                self.ready.push_back(Frame::Exit(CommandExit { command }));
+            } else if timeout(HEARTBEAT, changes.changed()).await.is_err() {
+                let [stdout_head, stderr_head] = self.next;
+                self.ready.push_back(Frame::Heartbeat(CommandHeartbeat { stdout_head, stderr_head }));
+            }
+        }
+    }
+
+    fn gather(&mut self) -> Result<(), Status> {
+        let streams = [(Stream::Stdout, OutputStream::Stdout), (Stream::Stderr, OutputStream::Stderr)];
+        for ((stream, name), next) in streams.into_iter().zip(&mut self.next) {
+            let (offset, data) = self.command.read(stream, *next, FRAME_BYTES).map_err(refuse)?;
+            if offset > *next {
+                self.ready.push_back(Frame::Gap(CommandGap { stream: name.into(), from: *next, to: offset }));
+            }
+            *next = offset + data.len() as u64;
+            if !data.is_empty() {
+                self.ready.push_back(Frame::Data(CommandData { stream: name.into(), offset, data }));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn shown(container: &str, command: &Command) -> wire::Command {
+    let view = command.view();
+    wire::Command {
+        id: view.id.to_string(),
+        container: container.to_owned(),
+        argv: view.argv,
+        cwd: view.cwd,
+        labels: view.labels.into_iter().collect(),
+        stdout: Some(held(view.stdout)),
+        stderr: Some(held(view.stderr)),
+        stdin_offset: view.stdin_offset,
+        exit: view.exit.map(exit),
+        pipe_holders: processes(view.pipe_holders),
+        started_ms: view.started_ms,
+        ended_ms: view.ended_ms,
+        display_pid: u32::try_from(view.pid).unwrap_or(0),
+    }
+}
+
+/// The excerpt of a stream of a command that has ended. A character has at most
+/// four bytes, so reading four times the limit from each side is enough.
+fn read_excerpt(
+    command: &Command,
+    stream: Stream,
+    range: remora_agent_term::Held,
+    limit: usize,
+) -> Result<wire::Excerpt, remora_agent_term::TermError> {
+    let bytes = limit * 4;
+    let (offset, first) = command.read(stream, range.base, bytes)?;
+    let whole = range.base == 0 && offset + first.len() as u64 == range.head;
+    let (_, last) = command.read(stream, range.head.saturating_sub(bytes as u64), bytes)?;
+    let text = excerpt(&first, &last, whole, limit);
+    let truncated = text.truncated.then(|| Truncated {
+        reason: truncated::Reason::Bytes.into(),
+        limit: limit as u64,
+        total: range.head,
+    });
+    Ok(wire::Excerpt { head: text.head, tail: text.tail, truncated, replaced_bytes: text.replaced })
+}

@@ -1,0 +1,128 @@
+//! The container's own command.
+
+use std::{collections::BTreeMap, future::Future, process::ExitCode, sync::Arc, time::Duration};
+
+use remora_agent_term::{Children, Environment, signal_number};
+use rustix::process::{Signal, WaitStatus};
+use tokio::{
+    signal::unix::{self, SignalKind},
+    sync::watch,
+    time::timeout,
+};
+use tokio_util::task::AbortOnDropHandle;
+
+/// The mark of what the main command started.
+const MARK: &str = "main";
+/// Time that followers of the status have to read how the command ended.
+const REPORT: Duration = Duration::from_millis(200);
+
+/// How the command is: running while `None`; the inner `None` is an end that nobody could observe.
+pub(super) type MainStatus = watch::Receiver<Option<Option<WaitStatus>>>;
+
+pub(super) struct Main {
+    pid: i32,
+    children: Arc<Children>,
+    status: MainStatus,
+    _waiter: AbortOnDropHandle<()>,
+}
+
+impl Main {
+    /// Starts it with this process's own descriptors.
+    pub(super) async fn start(
+        argv: &[String],
+        environment: &Environment,
+        children: Arc<Children>,
+    ) -> anyhow::Result<Main> {
+        let prepared = environment.command(argv, &BTreeMap::new(), false, "", MARK)?;
+        let spawned = children.launch(prepared).await?;
+        let (sender, status) = watch::channel(None);
+        let exit = spawned.exit;
+        let waiter = AbortOnDropHandle::new(tokio::spawn(async move {
+            let how = exit.await.ok().flatten();
+            sender.send_replace(Some(how));
+            // Kept open: a closed channel would look like a change to those who follow.
+            sender.closed().await;
+        }));
+        Ok(Main { pid: spawned.pid, children, status, _waiter: waiter })
+    }
+
+    pub(super) fn status(&self) -> MainStatus {
+        self.status.clone()
+    }
+
+    pub(super) fn ended(&self) -> impl Future<Output = ()> + use<> {
+        let mut status = self.status.clone();
+        async move {
+            // An error means that the waiter is gone, and with it the command.
+            let _ = status.wait_for(Option::is_some).await;
+        }
+    }
+
+    pub(super) fn signal(&self, signal: Signal) {
+        self.children.signal(self.pid, signal, false);
+    }
+
+    /// Asks it to end and waits for at most `grace`.
+    pub(super) async fn stop(&self, grace: Duration) {
+        self.signal(Signal::TERM);
+        self.signal(Signal::CONT);
+        if timeout(grace, self.ended()).await.is_err() {
+            self.signal(Signal::KILL);
+            self.ended().await;
+        }
+    }
+
+    /// Leaves those who follow the status a moment to pass on how it ended.
+    pub(super) async fn reported(&self) {
+        tokio::time::sleep(REPORT).await;
+    }
+
+    /// The code a shell would give for it.
+    pub(super) fn exit_code(&self) -> ExitCode {
+        let status = self.status.borrow().flatten();
+        let code = match (status.and_then(WaitStatus::exit_status), status.and_then(WaitStatus::terminating_signal)) {
+            (Some(code), _) => u8::try_from(code).unwrap_or(255),
+            (_, Some(signal)) => u8::try_from(128 + signal).unwrap_or(255),
+            _ => 255,
+        };
+        ExitCode::from(code)
+    }
+}
+
+/// Signals to the shim that are meant for the command.
+pub(super) struct Signals {
+    terminate: unix::Signal,
+    forwarded: [(unix::Signal, SignalKind); 6],
+}
+
+impl Signals {
+    pub(super) fn new() -> std::io::Result<Self> {
+        let open = |kind: SignalKind| Ok::<_, std::io::Error>((unix::signal(kind)?, kind));
+        Ok(Signals {
+            terminate: unix::signal(SignalKind::terminate())?,
+            forwarded: [
+                open(SignalKind::hangup())?,
+                open(SignalKind::interrupt())?,
+                open(SignalKind::quit())?,
+                open(SignalKind::user_defined1())?,
+                open(SignalKind::user_defined2())?,
+                open(SignalKind::window_change())?,
+            ],
+        })
+    }
+
+    /// The next signal to pass on; `None` is the request to end everything.
+    pub(super) async fn next(&mut self) -> Option<Signal> {
+        let [hup, int, quit, usr1, usr2, winch] = &mut self.forwarded;
+        let kind = tokio::select! {
+            _ = self.terminate.recv() => return None,
+            _ = hup.0.recv() => hup.1,
+            _ = int.0.recv() => int.1,
+            _ = quit.0.recv() => quit.1,
+            _ = usr1.0.recv() => usr1.1,
+            _ = usr2.0.recv() => usr2.1,
+            _ = winch.0.recv() => winch.1,
+        };
+        signal_number(kind.as_raw_value())
+    }
+}

@@ -1,0 +1,75 @@
+//! The engine's values as messages, and back.
+
+use remora_agent_term::{Cause, Process, Size, Target, TermError};
+use remora_proto::{
+    agent::v1::{self as wire, SignalTarget, StreamRange, TerminalSize},
+    fault::to_status,
+    model::{Fault, IdempotencyKey, Reason},
+};
+use tonic::Status;
+
+pub(super) fn refuse(error: TermError) -> Status {
+    to_status(&Fault::from(error))
+}
+
+pub(super) fn exit(status: remora_agent_term::ExitStatus) -> wire::ExitStatus {
+    let cause = match status.cause {
+        Cause::Exited => wire::exit_status::Cause::Exited,
+        Cause::Signaled => wire::exit_status::Cause::Signaled,
+        Cause::TimedOut => wire::exit_status::Cause::TimedOut,
+        Cause::KilledByRequest => wire::exit_status::Cause::KilledByRequest,
+        Cause::Unknown => wire::exit_status::Cause::Unknown,
+    };
+    wire::ExitStatus { cause: cause.into(), code: status.code, signal: status.signal }
+}
+
+pub(super) fn held(held: remora_agent_term::Held) -> StreamRange {
+    StreamRange { base: held.base, head: held.head }
+}
+
+pub(super) fn size(size: Size) -> TerminalSize {
+    TerminalSize { columns: size.columns.into(), rows: size.rows.into() }
+}
+
+pub(super) fn processes(processes: Vec<Process>) -> Vec<wire::Process> {
+    let shown =
+        |process: Process| wire::Process { pid: u32::try_from(process.pid).unwrap_or(0), command: process.command };
+    processes.into_iter().map(shown).collect()
+}
+
+pub(super) fn clamp(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+pub(super) fn target(target: i32) -> Result<Target, Status> {
+    match SignalTarget::try_from(target) {
+        Ok(SignalTarget::Leader) => Ok(Target::Leader),
+        Ok(SignalTarget::Group) => Ok(Target::Group),
+        Ok(SignalTarget::Tree) => Ok(Target::Tree),
+        _ => Err(to_status(&Fault::invalid("target", "is missing").hint("give LEADER, GROUP or TREE"))),
+    }
+}
+
+pub(super) fn key(text: &str) -> Result<Option<IdempotencyKey>, Status> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let wrong = |error| to_status(&Fault::invalid("idempotency_key", error));
+    text.parse().map(Some).map_err(wrong)
+}
+
+/// Refuses a call for another container: the agent sent it to the wrong shim.
+pub(super) fn same_container(asked: &str, own: &str) -> Result<(), Status> {
+    if asked.is_empty() || asked == own {
+        return Ok(());
+    }
+    Err(to_status(&Fault::new(Reason::NotFound, format!("this shim is of container {own:?}, not {asked:?}"))))
+}
+
+/// Runs what blocks (a look through /proc, a screen to draw) beside the tasks.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, TermError> + Send + 'static,
+) -> Result<T, Status> {
+    let lost = |_| to_status(&Fault::new(Reason::Internal, "the call failed within the shim"));
+    tokio::task::spawn_blocking(work).await.map_err(lost)?.map_err(refuse)
+}

@@ -10,8 +10,10 @@ const FILES: &[&str] = &[
     "remora/agent/v1/agent.proto",
     "remora/agent/v1/terminal.proto",
     "remora/agent/v1/exec.proto",
+    "remora/agent/v1/files.proto",
     "remora/agent/v1/snapshot.proto",
     "remora/shim/v1/shim.proto",
+    "remora/control/v1/control.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

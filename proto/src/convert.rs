@@ -1,4 +1,5 @@
 //! The contract's messages as validated types: one file per `.proto`, for
 //! clients before they send and for servers before they act.
 
+pub mod control;
 pub mod snapshot;

@@ -10,35 +10,37 @@ pub mod fault;
 
 pub use remora_proto_model as model;
 
-/// The agent's API.
-pub mod agent {
-    /// Version 1, package `remora.agent.v1`. The prose is in the `.proto` files.
-    #[allow(
-        missing_docs,
-        unreachable_pub,
-        clippy::all,
-        clippy::allow_attributes_without_reason,
-        reason = "generated; the documentation is in the .proto files"
-    )]
-    pub mod v1 {
-        tonic::include_proto!("remora.agent.v1");
-    }
+macro_rules! package {
+    ($(#[$doc:meta])* $name:ident, $package:literal) => {
+        $(#[$doc])*
+        pub mod $name {
+            /// Version 1. The prose is in the `.proto` files.
+            #[allow(
+                missing_docs,
+                unreachable_pub,
+                clippy::all,
+                clippy::allow_attributes_without_reason,
+                reason = "generated; the documentation is in the .proto files"
+            )]
+            pub mod v1 {
+                tonic::include_proto!($package);
+            }
+        }
+    };
 }
 
-/// The protocol between the agent and the shims. Internal.
-pub mod shim {
-    /// Version 1, package `remora.shim.v1`. The prose is in the `.proto` file.
-    #[allow(
-        missing_docs,
-        unreachable_pub,
-        clippy::all,
-        clippy::allow_attributes_without_reason,
-        reason = "generated; the documentation is in the .proto files"
-    )]
-    pub mod v1 {
-        tonic::include_proto!("remora.shim.v1");
-    }
-}
+package!(
+    /// The agent's API.
+    agent, "remora.agent.v1"
+);
+package!(
+    /// The control plane's API.
+    control, "remora.control.v1"
+);
+package!(
+    /// The protocol between the agent and the shims. Internal.
+    shim, "remora.shim.v1"
+);
 
 /// The compiled descriptors of every file of the contract, for reflection and
 /// for tests that enumerate methods.

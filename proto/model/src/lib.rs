@@ -8,6 +8,7 @@
 mod capability;
 mod fault;
 mod ids;
+pub mod project;
 mod reason;
 mod verb;
 

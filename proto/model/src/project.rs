@@ -1,0 +1,579 @@
+//! A project: what it should be ([`ProjectSpec`]) and what it is
+//! ([`ProjectStatus`]). The JSON form is that of REST and of `-o json`; it is
+//! frozen once released.
+
+use std::{collections::BTreeMap, fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ContainerName, Fault, Generation, ProjectId, ProjectName, Reason};
+
+/// Most containers of a project: what one person's machine runs.
+pub const MAX_CONTAINERS: usize = 16;
+/// Most ports of a container.
+pub const MAX_PORTS: usize = 16;
+/// Most variables that a container's environment adds.
+pub const MAX_ENV: usize = 256;
+/// Longest value of a variable, and longest word of a command, in bytes (MAX_ARG_STRLEN of execve(2) is 131,072).
+pub const MAX_WORD_BYTES: usize = 32 * 1024;
+/// Most words of a command.
+pub const MAX_COMMAND_WORDS: usize = 1_024;
+/// Longest display name, in characters.
+pub const MAX_DISPLAY_NAME_CHARACTERS: usize = 256;
+/// Most patterns of what snapshots leave out.
+pub const MAX_EXCLUDES: usize = 64;
+/// Longest such pattern, in bytes.
+pub const MAX_EXCLUDE_BYTES: usize = 256;
+
+/// What the owner wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Desired {
+    /// Processes that serve.
+    #[default]
+    Running,
+    /// No processes; the working tree stays where it is.
+    Stopped,
+    /// No processes and no working tree: the last snapshot is the truth.
+    Hibernated,
+}
+
+/// Where a project is on its way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[expect(missing_docs, reason = "the words are documented once, in control.proto")]
+pub enum Phase {
+    #[default]
+    Pending,
+    Scheduling,
+    Hydrating,
+    Starting,
+    Ready,
+    Quiescing,
+    Snapshotting,
+    Committed,
+    Terminating,
+    Hibernated,
+    Stopped,
+    Degraded,
+    Deleting,
+}
+
+impl Phase {
+    /// Every phase, with the numbers of the wire less one.
+    pub const ALL: &'static [Phase] = &[
+        Phase::Pending,
+        Phase::Scheduling,
+        Phase::Hydrating,
+        Phase::Starting,
+        Phase::Ready,
+        Phase::Quiescing,
+        Phase::Snapshotting,
+        Phase::Committed,
+        Phase::Terminating,
+        Phase::Hibernated,
+        Phase::Stopped,
+        Phase::Degraded,
+        Phase::Deleting,
+    ];
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// Where the first content of a workspace comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Source {
+    /// Nothing.
+    #[default]
+    Empty,
+    /// An archive that is brought after the project was made.
+    Archive,
+}
+
+/// A port that a container's command listens on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Port {
+    /// 1 to 15 of a-z, 0-9 and '-', unique in the container (RFC 6335, 5.1, less the rule of a letter).
+    pub name: String,
+    /// 1 to 65,535.
+    pub port: u16,
+}
+
+/// A container of a project.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Container {
+    /// Unique in the project.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub name: ContainerName,
+    /// Program and arguments; empty runs nothing of its own.
+    #[serde(default)]
+    pub command: Vec<String>,
+    /// Added to the environment.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Ports that the command listens on.
+    #[serde(default)]
+    pub ports: Vec<Port>,
+    /// Working directory relative to the workspace; empty is the workspace.
+    #[serde(default)]
+    pub workdir: String,
+}
+
+/// When snapshots are made by themselves and which are kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct SnapshotPolicy {
+    /// Seconds between two snapshots of a running project that changed, 10 to 86,400.
+    pub interval_seconds: u32,
+    /// How many of the newest are kept, 1 to 1,000.
+    pub keep_last: u32,
+    /// Of how many hours the newest is kept.
+    pub keep_hourly: u32,
+    /// Of how many days the newest is kept.
+    pub keep_daily: u32,
+    /// What is left out, as in `.remoraignore`.
+    pub exclude: Vec<String>,
+}
+
+impl Default for SnapshotPolicy {
+    fn default() -> Self {
+        SnapshotPolicy { interval_seconds: 60, keep_last: 10, keep_hourly: 0, keep_daily: 0, exclude: Vec::new() }
+    }
+}
+
+/// What a project should be.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ProjectSpec {
+    /// For people; empty is the name.
+    #[serde(default)]
+    pub display_name: String,
+    /// What the owner wants.
+    #[serde(default)]
+    pub desired: Desired,
+    /// 1 to 16; the first is the default one.
+    pub containers: Vec<Container>,
+    /// Where the first content comes from.
+    #[serde(default)]
+    pub source: Source,
+    /// When snapshots are made and which are kept.
+    #[serde(default)]
+    pub snapshots: SnapshotPolicy,
+}
+
+impl ProjectSpec {
+    /// Checks what the types do not say. The error names the field.
+    pub fn validate(&self) -> Result<(), Fault> {
+        let count = self.display_name.chars().count();
+        if count > MAX_DISPLAY_NAME_CHARACTERS || self.display_name.chars().any(char::is_control) {
+            return Err(Fault::invalid(
+                "displayName",
+                format!("has {count} characters; at most {MAX_DISPLAY_NAME_CHARACTERS}, none of them a control"),
+            ));
+        }
+        validate_containers(&self.containers)?;
+        self.snapshots.validate()
+    }
+}
+
+/// Checks a project's containers. The error names the field.
+pub fn validate_containers(containers: &[Container]) -> Result<(), Fault> {
+    if containers.is_empty() || containers.len() > MAX_CONTAINERS {
+        return Err(Fault::invalid(
+            "containers",
+            format!("{} given; a project has 1 to {MAX_CONTAINERS}", containers.len()),
+        ));
+    }
+    let mut ports = BTreeMap::new();
+    for (at, container) in containers.iter().enumerate() {
+        if containers[..at].iter().any(|other| other.name == container.name) {
+            return Err(Fault::invalid("containers.name", format!("{} is there twice", container.name))
+                .hint("give each container its own name"));
+        }
+        container.validate()?;
+        for port in &container.ports {
+            if let Some(other) = ports.insert(port.port, &container.name) {
+                return Err(Fault::invalid(
+                    "containers.ports",
+                    format!("{} is a port of {other} and of {}", port.port, container.name),
+                )
+                .hint("the containers of a project share one network; give each port once"));
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Container {
+    fn validate(&self) -> Result<(), Fault> {
+        let name = &self.name;
+        if self.command.len() > MAX_COMMAND_WORDS {
+            return Err(Fault::invalid(
+                "containers.command",
+                format!("of {name} has {} words; at most {MAX_COMMAND_WORDS}", self.command.len()),
+            ));
+        }
+        if self.command.first().is_some_and(String::is_empty) {
+            return Err(Fault::invalid("containers.command", format!("of {name} begins with an empty word"))
+                .hint("name a program, or give no command at all"));
+        }
+        for word in &self.command {
+            word_fits("containers.command", word)?;
+        }
+        if self.env.len() > MAX_ENV {
+            return Err(Fault::invalid(
+                "containers.env",
+                format!("of {name} has {} variables; at most {MAX_ENV}", self.env.len()),
+            ));
+        }
+        for (variable, value) in &self.env {
+            variable_name(variable)?;
+            word_fits("containers.env", value)?;
+        }
+        if self.ports.len() > MAX_PORTS {
+            return Err(Fault::invalid(
+                "containers.ports",
+                format!("of {name} are {}; at most {MAX_PORTS}", self.ports.len()),
+            ));
+        }
+        for (at, port) in self.ports.iter().enumerate() {
+            if !port_name_is_good(&port.name) {
+                let shown: String = port.name.chars().take(40).collect();
+                return Err(Fault::invalid(
+                    "containers.ports.name",
+                    format!("{shown:?} must be 1 to 15 of a-z, 0-9 and '-'"),
+                ));
+            }
+            if port.port == 0 {
+                return Err(Fault::invalid("containers.ports.port", "is 0").hint("give 1 to 65535"));
+            }
+            if self.ports[..at].iter().any(|other| other.name == port.name) {
+                return Err(Fault::invalid(
+                    "containers.ports.name",
+                    format!("{:?} is there twice in {name}", port.name),
+                ));
+            }
+        }
+        if self.workdir.len() > 4095
+            || self.workdir.contains('\0')
+            || self.workdir.starts_with('/')
+            || self.workdir.split('/').any(|part| part == "..")
+        {
+            let shown: String = self.workdir.chars().take(80).collect();
+            return Err(Fault::invalid("containers.workdir", format!("{shown:?} is no path inside the workspace"))
+                .hint("give it relative to the workspace, without '..'"));
+        }
+        Ok(())
+    }
+}
+
+fn port_name_is_good(name: &str) -> bool {
+    (1..=15).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+}
+
+fn word_fits(field: &str, word: &str) -> Result<(), Fault> {
+    if word.len() > MAX_WORD_BYTES || word.contains('\0') {
+        return Err(Fault::invalid(
+            field,
+            format!("a word has {} bytes or a NUL; at most {MAX_WORD_BYTES}, no NUL", word.len()),
+        ));
+    }
+    Ok(())
+}
+
+/// Checks the name of an environment variable that a caller sets.
+pub fn variable_name(name: &str) -> Result<(), Fault> {
+    let shown: String = name.chars().take(80).collect();
+    let starts = name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+    if !starts || name.len() > 256 || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+        return Err(Fault::invalid("env", format!("{shown:?} is no name of a variable"))
+            .hint("use letters, digits and '_', a digit not first"));
+    }
+    if name.starts_with("REMORA_") {
+        return Err(
+            Fault::invalid("env", format!("{shown:?} begins with REMORA_, which is taken")).hint("choose another name")
+        );
+    }
+    Ok(())
+}
+
+impl SnapshotPolicy {
+    /// Checks the bounds. The error names the field.
+    pub fn validate(&self) -> Result<(), Fault> {
+        if !(10..=86_400).contains(&self.interval_seconds) {
+            return Err(Fault::invalid(
+                "snapshots.intervalSeconds",
+                format!("is {}; from 10 to 86400", self.interval_seconds),
+            ));
+        }
+        if !(1..=1_000).contains(&self.keep_last) {
+            return Err(Fault::invalid("snapshots.keepLast", format!("is {}; from 1 to 1000", self.keep_last)));
+        }
+        for (field, value) in [("snapshots.keepHourly", self.keep_hourly), ("snapshots.keepDaily", self.keep_daily)] {
+            if value > 1_000 {
+                return Err(Fault::invalid(field, format!("is {value}; at most 1000")));
+            }
+        }
+        if self.exclude.len() > MAX_EXCLUDES {
+            return Err(Fault::invalid(
+                "snapshots.exclude",
+                format!("{} given; at most {MAX_EXCLUDES}", self.exclude.len()),
+            ));
+        }
+        for pattern in &self.exclude {
+            if pattern.is_empty() || pattern.len() > MAX_EXCLUDE_BYTES || pattern.chars().any(char::is_control) {
+                let shown: String = pattern.chars().take(80).collect();
+                return Err(Fault::invalid(
+                    "snapshots.exclude",
+                    format!("{shown:?} must have 1 to {MAX_EXCLUDE_BYTES} bytes, none of them a control"),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where a port can be reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Endpoint {
+    /// The container.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub container: ContainerName,
+    /// The port's name.
+    pub port_name: String,
+    /// For example `http://127.0.0.1:5173`.
+    pub url: String,
+}
+
+/// The newest committed snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Head {
+    /// Its id.
+    pub snapshot: String,
+    /// Its place in the lineage.
+    pub sequence: u64,
+    /// When it was committed, in milliseconds since the epoch.
+    pub committed_ms: u64,
+}
+
+/// What would be lost if the workspace vanished now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Durability {
+    /// Files that differ from the head.
+    pub dirty_files: u64,
+    /// Their bytes.
+    pub dirty_bytes: u64,
+    /// Age of the oldest change that is not committed, at most, in seconds; 0 where nothing is dirty.
+    pub rpo_seconds: u64,
+    /// When that was measured, in milliseconds since the epoch; 0 is never.
+    pub measured_ms: u64,
+}
+
+/// How long the last start took, in milliseconds from the wish; 0 is not reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct StartTimings {
+    /// Until its identity was made.
+    pub scheduled_ms: u64,
+    /// Until the workspace was restored.
+    pub hydrated_ms: u64,
+    /// Until it served.
+    pub ready_ms: u64,
+}
+
+/// What a condition is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum ConditionType {
+    /// It serves.
+    Ready,
+    /// Its workspace is restored.
+    Hydrated,
+    /// The newest snapshot holds everything, or a newer one is on its way in time.
+    SnapshotCurrent,
+    /// It should sleep and cannot, since its final snapshot does not commit.
+    HibernateBlocked,
+    /// A newer generation owns the lineage.
+    Fenced,
+    /// Something that it needs does not run.
+    Degraded,
+}
+
+impl ConditionType {
+    /// Every type.
+    pub const ALL: &'static [ConditionType] = &[
+        ConditionType::Ready,
+        ConditionType::Hydrated,
+        ConditionType::SnapshotCurrent,
+        ConditionType::HibernateBlocked,
+        ConditionType::Fenced,
+        ConditionType::Degraded,
+    ];
+}
+
+impl fmt::Display for ConditionType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+impl FromStr for ConditionType {
+    type Err = Fault;
+    fn from_str(text: &str) -> Result<Self, Fault> {
+        let found = ConditionType::ALL.iter().find(|known| known.to_string() == text).copied();
+        found.ok_or_else(|| Fault::new(Reason::InvalidArgument, format!("{text:?} is no type of a condition")))
+    }
+}
+
+/// Something that is so, or not, and since when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// What it is about.
+    #[serde(rename = "type")]
+    pub kind: ConditionType,
+    /// Whether it is so.
+    pub status: bool,
+    /// A stable word in capitals, as in errors.
+    pub reason: String,
+    /// What a person needs to know.
+    pub message: String,
+    /// Since when, in milliseconds since the epoch.
+    pub since_ms: u64,
+}
+
+/// How a container is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct ContainerState {
+    /// Its name.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub name: ContainerName,
+    /// Whether its own command runs.
+    pub running: bool,
+    /// How it ended, in words; empty while it runs.
+    pub ended: String,
+    /// How often it was started in this generation.
+    pub starts: u32,
+}
+
+/// What a project is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct ProjectStatus {
+    /// Where it is on its way.
+    pub phase: Phase,
+    /// Raised before each new start.
+    #[cfg_attr(feature = "openapi", schema(value_type = u64))]
+    pub generation: Generation,
+    /// Where its ports can be reached.
+    pub endpoints: Vec<Endpoint>,
+    /// The newest committed snapshot.
+    pub head: Option<Head>,
+    /// What would be lost.
+    pub durability: Durability,
+    /// Milliseconds since the epoch of the last input or output; 0 is never.
+    pub last_activity_ms: u64,
+    /// How long the last start took.
+    pub timings: StartTimings,
+    /// What is so and what not.
+    pub conditions: Vec<Condition>,
+    /// How its containers are.
+    pub containers: Vec<ContainerState>,
+}
+
+/// A project.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Project {
+    /// For ever.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = Uuid))]
+    pub id: ProjectId,
+    /// Unique on its server.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub name: ProjectName,
+    /// Changes with each change of spec or status.
+    pub resource_version: u64,
+    /// When it was made, in milliseconds since the epoch.
+    pub created_ms: u64,
+    /// What it should be.
+    pub spec: ProjectSpec,
+    /// What it is.
+    pub status: ProjectStatus,
+}
+
+/// A change of a spec; what is `None` stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ProjectPatch {
+    /// The version that was read; 0 takes any.
+    pub resource_version: u64,
+    /// For people.
+    pub display_name: Option<String>,
+    /// What the owner wants.
+    pub desired: Option<Desired>,
+    /// All containers.
+    pub containers: Option<Vec<Container>>,
+    /// The snapshot policy.
+    pub snapshots: Option<SnapshotPolicy>,
+}
+
+/// What a caller may do to a project; each has what those before it have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Role {
+    /// Look.
+    Viewer,
+    /// Work in it.
+    Editor,
+    /// Decide over it.
+    Owner,
+    /// Everything, on every project.
+    Admin,
+}
+
+/// An API key, without its secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct ApiKey {
+    /// A UUID.
+    pub id: String,
+    /// For people and audit records.
+    pub name: String,
+    /// What it may do.
+    pub role: Role,
+    /// The projects it is for; empty is every one.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
+    pub projects: Vec<ProjectId>,
+    /// When it was made, in milliseconds since the epoch.
+    pub created_ms: u64,
+    /// When it was used last, to the minute; 0 is never.
+    pub last_used_ms: u64,
+}

@@ -29,7 +29,7 @@ use crate::{
     auth::Guarded,
     calls::Calls,
     limits::{
-        ACCEPT_BACKOFF, DRAIN_TIMEOUT, HANDSHAKE_TIMEOUT, KEEPALIVE, MAX_CONNECTIONS, MAX_HANDSHAKES, MAX_HEADER_BYTES,
+        ACCEPT_BACKOFF, DRAIN_TIMEOUT, HANDSHAKE_TIMEOUT, KEEPALIVE, MAX_CONNECTIONS, MAX_ERROR_RESETS, MAX_HANDSHAKES, MAX_HEADER_BYTES,
         MAX_PENDING_RESETS, MAX_SEND_BUFFER_BYTES, MAX_STREAMS_PER_CONNECTION,
     },
     metrics::{ConnectionCount, Metrics},
@@ -124,7 +124,7 @@ impl Acceptor {
             .max_header_list_size(MAX_HEADER_BYTES)
             .max_send_buf_size(MAX_SEND_BUFFER_BYTES)
             .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
-            .max_local_error_reset_streams(MAX_PENDING_RESETS)
+            .max_local_error_reset_streams(MAX_ERROR_RESETS)
             .keep_alive_interval(KEEPALIVE)
             .keep_alive_timeout(KEEPALIVE);
         let service = TowerToHyperService::new(self.service.clone());

@@ -9,6 +9,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use bytes::Bytes;
 use http::{Request, Response, header::AUTHORIZATION};
 use remora_proto::{
     capability::CapabilityVerifier,
@@ -18,7 +19,7 @@ use remora_proto::{
 use tonic::body::Body;
 use tower::Service;
 
-use crate::{calls::Calls, metrics::Metrics};
+use crate::{calls::Calls, linger::Lingering, metrics::Metrics};
 
 /// What a token must be for.
 #[derive(Debug)]
@@ -84,9 +85,9 @@ impl<S> Guarded<S> {
 
 impl<S, B> Service<Request<B>> for Guarded<S>
 where
-    S: Service<Request<B>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S: Service<Request<Lingering<B>>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
-    B: Send + 'static,
+    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
 {
     type Response = Response<Body>;
     type Error = Infallible;
@@ -96,7 +97,9 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        // Whoever answers before the end of the body, here or further on, lets the rest of it arrive.
+        let mut request = request.map(Lingering::new);
         let path = request.uri().path().to_owned();
         let admitted = self.gate.admit(&path, request.headers().get(AUTHORIZATION)).and_then(|capability| {
             let permit = self.calls.enter(&path)?;

@@ -7,6 +7,7 @@ pub mod auth;
 mod calls;
 pub mod config;
 pub mod limits;
+mod linger;
 pub mod logging;
 mod metrics;
 mod probes;

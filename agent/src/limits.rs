@@ -23,6 +23,15 @@ pub const KEEPALIVE: Duration = Duration::from_secs(20);
 pub const MAX_SEND_BUFFER_BYTES: usize = 256 * 1024;
 /// Streams that a client reset before they were accepted; more close the connection (CVE-2023-44487).
 pub const MAX_PENDING_RESETS: usize = 64;
+/// Streams of one connection that end with an error of the protocol before the
+/// connection is closed. HTTP/2 libraries count over the life of the connection,
+/// and a client's frame that crosses with our reset is enough to count: a bound
+/// for a day would end the terminals of a connection that stands for months.
+pub const MAX_ERROR_RESETS: usize = 65_536;
+/// Bytes of a request body that are read and thrown away after its call was answered.
+pub const LINGER_BYTES: usize = 1024 * 1024;
+/// Time for that: a round trip, and a client that is slow to hear.
+pub const LINGER_TIME: Duration = Duration::from_secs(2);
 /// Pause after accept(2) failed for want of descriptors or memory.
 pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 /// Time for running calls to end after the agent was told to stop.

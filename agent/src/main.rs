@@ -21,13 +21,14 @@ enum Role {
 }
 
 #[tokio::main]
-async fn main() -> ExitCode {
-    logging::start();
-    match Cli::parse().role {
+async fn main() -> std::io::Result<ExitCode> {
+    let role = Cli::parse().role;
+    let _logging = logging::start()?;
+    Ok(match role {
         Role::Serve(args) => serve::run(*args).await,
         Role::Shim(args) => shim::run(*args).await.unwrap_or_else(|error| {
             tracing::error!(error = format!("{error:#}"), "the shim cannot go on");
             ExitCode::from(shim::EXIT_FAILURE)
         }),
-    }
+    })
 }

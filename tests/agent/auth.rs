@@ -11,9 +11,10 @@ use remora_proto::{
     model::{Capability, Generation, METHODS, ProjectId, Reason, Verb},
 };
 use remora_tests::{
-    agent::AgentProcess,
+    agent::{AgentProcess, PATIENCE},
     pki::{CLIENT_SAN, Pki},
 };
+use tokio::time::timeout;
 use tonic::{
     Request, Status,
     client::Grpc,
@@ -185,4 +186,41 @@ fn the_verb_table_has_every_method_of_the_contract() {
         }
     }
     assert!(methods > 0);
+}
+
+/// A refused call leaves nothing behind: neither one whose body came whole, nor
+/// one whose body is still open when the answer comes.
+#[tokio::test]
+async fn a_thousand_refusals_leave_the_connection_usable() {
+    let folder = tempfile::tempdir().unwrap();
+    let pki = Pki::new(folder.path());
+    let agent = AgentProcess::start(&pki).await;
+    let channel = agent.channel(&pki).await;
+    let path = PathAndQuery::from_static("/remora.agent.v1.AgentService/GetInfo");
+    for round in 0..1_000 {
+        let mut client = Grpc::new(channel.clone());
+        let ready = timeout(PATIENCE, client.ready()).await;
+        ready.unwrap_or_else(|_| panic!("round {round}: no stream is free")).unwrap();
+        let codec = ProstCodec::<Vec<u8>, ()>::default();
+        let refused = async {
+            match round % 4 {
+                // One message, the usual unary call.
+                0 => client.unary(Request::new(vec![1; 1_000]), path.clone(), codec).await.map(drop),
+                // A body without a byte.
+                1 => client.streaming(Request::new(tokio_stream::empty()), path.clone(), codec).await.map(drop),
+                // A body that never ends.
+                2 => client.streaming(Request::new(tokio_stream::pending()), path.clone(), codec).await.map(drop),
+                // A body that is too large for a window of flow control and never ends.
+                _ => {
+                    let large = tokio_stream::iter(std::iter::repeat_with(|| vec![2; 16_000]));
+                    client.streaming(Request::new(large), path.clone(), codec).await.map(drop)
+                }
+            }
+        };
+        let status = timeout(PATIENCE, refused).await.unwrap_or_else(|_| panic!("round {round} hangs")).unwrap_err();
+        assert_eq!(from_status(&status).reason, Reason::CredentialsMissing, "round {round}: {status:?}");
+    }
+    let token = pki.token(&pki.capability(Verb::ALL));
+    let good = call(&channel, "/remora.agent.v1.AgentService/GetInfo", Some(&token));
+    timeout(PATIENCE, good).await.expect("a good call is answered on the same connection").unwrap();
 }

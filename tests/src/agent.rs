@@ -8,14 +8,14 @@ use std::{
 
 use serde_json::Value;
 use tokio::{
-    io::{AsyncBufReadExt as _, BufReader, Lines},
-    process::{Child, ChildStderr, Command},
+    process::{Child, Command},
     time::timeout,
 };
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint, Error};
 
 use crate::{
     binaries::binary,
+    log::Log,
     pki::{CLIENT_SAN, Pki},
 };
 
@@ -25,7 +25,7 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// An agent that serves. Killed when dropped.
 pub struct AgentProcess {
     child: Child,
-    log: Lines<BufReader<ChildStderr>>,
+    log: Log,
     /// Where it serves gRPC.
     pub grpc: SocketAddr,
     /// Where it serves probes and metrics.
@@ -61,12 +61,27 @@ pub fn serve_command(flags: &[(String, String)]) -> Command {
     command
 }
 
+/// A channel to `grpc` with the control plane's certificate.
+pub async fn dial(grpc: SocketAddr, pki: &Pki) -> Channel {
+    dial_as(grpc, pki.client_tls(CLIENT_SAN)).await.expect("the control plane is let in")
+}
+
+async fn dial_as(grpc: SocketAddr, tls: ClientTlsConfig) -> Result<Channel, Error> {
+    let endpoint = Endpoint::from_shared(format!("https://{grpc}")).expect("an address is a URL");
+    endpoint.tls_config(tls)?.connect_timeout(PATIENCE).connect().await
+}
+
 impl AgentProcess {
     /// Starts an agent and waits until it says where it serves.
     pub async fn start(pki: &Pki) -> Self {
-        let mut child = serve_command(&serve_flags(pki)).spawn().expect("the agent's binary starts");
-        let mut log = BufReader::new(child.stderr.take().expect("stderr is piped")).lines();
-        let serving = log_line(&mut log, |line| line["fields"]["message"] == "serving").await;
+        AgentProcess::with_flags(&serve_flags(pki)).await
+    }
+
+    /// Starts an agent with these flags and waits until it says where it serves.
+    pub async fn with_flags(flags: &[(String, String)]) -> Self {
+        let mut child = serve_command(flags).spawn().expect("the agent's binary starts");
+        let mut log = Log::of(child.stderr.take().expect("stderr is piped"));
+        let serving = log.line(|line| line["fields"]["message"] == "serving").await;
         let address = |field: &str| {
             let text = serving["fields"][field].as_str().expect("an address is logged");
             text.parse().expect("the address parses")
@@ -76,13 +91,12 @@ impl AgentProcess {
 
     /// A channel with the control plane's certificate.
     pub async fn channel(&self, pki: &Pki) -> Channel {
-        self.dial(pki.client_tls(CLIENT_SAN)).await.expect("the control plane is let in")
+        dial(self.grpc, pki).await
     }
 
     /// A channel with `tls`.
     pub async fn dial(&self, tls: ClientTlsConfig) -> Result<Channel, Error> {
-        let endpoint = Endpoint::from_shared(format!("https://{}", self.grpc)).expect("an address is a URL");
-        endpoint.tls_config(tls)?.connect_timeout(PATIENCE).connect().await
+        dial_as(self.grpc, tls).await
     }
 
     /// Asks it to stop (SIGTERM).
@@ -93,30 +107,11 @@ impl AgentProcess {
 
     /// Waits for the log line that `wanted` accepts.
     pub async fn log_line(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
-        log_line(&mut self.log, wanted).await
+        self.log.line(wanted).await
     }
 
     /// Waits for its end.
     pub async fn exited(&mut self) -> ExitStatus {
         timeout(PATIENCE, self.child.wait()).await.expect("the agent ends in time").expect("the agent is our child")
-    }
-}
-
-async fn log_line(log: &mut Lines<BufReader<ChildStderr>>, wanted: impl Fn(&Value) -> bool) -> Value {
-    let mut seen = Vec::new();
-    let search = async {
-        while let Some(line) = log.next_line().await.expect("the log is UTF-8") {
-            let value: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("not a JSON log line: {line}"));
-            if wanted(&value) {
-                return Some(value);
-            }
-            seen.push(line);
-        }
-        None
-    };
-    match timeout(PATIENCE, search).await {
-        Ok(Some(value)) => value,
-        Ok(None) => panic!("the log ended without the line; it said:\n{}", seen.join("\n")),
-        Err(_) => panic!("the line did not come; the log said:\n{}", seen.join("\n")),
     }
 }

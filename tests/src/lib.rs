@@ -2,6 +2,8 @@
 
 pub mod agent;
 pub mod binaries;
+pub mod eventually;
+pub mod log;
 pub mod pki;
 pub mod seaweed;
 pub mod tree;

@@ -16,21 +16,24 @@ use crate::agent::PATIENCE;
 /// Lines that are kept for the message of a failed test.
 const KEPT: usize = 200;
 
+/// Lines that wait for a look: more than any test causes before it looks.
+const WAITING: usize = 100_000;
+
 /// The JSON lines that a process writes to stderr.
 pub struct Log {
-    lines: mpsc::UnboundedReceiver<String>,
+    lines: mpsc::Receiver<String>,
     seen: VecDeque<String>,
 }
 
 impl Log {
     /// The log that comes out of `stderr`.
     pub fn of(stderr: ChildStderr) -> Log {
-        let (sender, lines) = mpsc::unbounded_channel();
+        let (sender, lines) = mpsc::channel(WAITING);
         tokio::spawn(async move {
             let mut reader = BufReader::new(stderr).lines();
             while let Some(line) = reader.next_line().await.expect("the log is UTF-8") {
                 // A test that looks no more leaves the rest unread.
-                _ = sender.send(line);
+                _ = sender.try_send(line);
             }
         });
         Log { lines, seen: VecDeque::new() }

@@ -4,7 +4,11 @@
 use std::{fs, io, net::SocketAddr, path::Path, sync::Arc};
 
 use prometheus_client::registry::Registry;
-use remora_proto::{DESCRIPTORS, agent::v1::agent_service_server::AgentServiceServer};
+use remora_agent_root::Root;
+use remora_proto::{
+    DESCRIPTORS,
+    agent::v1::{agent_service_server::AgentServiceServer, file_service_server::FileServiceServer},
+};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -19,7 +23,7 @@ use crate::{
     limits::MAX_MESSAGE_BYTES,
     metrics::Metrics,
     probes,
-    rpc::agent::Agent,
+    rpc::{agent::Agent, files::Files},
 };
 
 /// An agent whose ports are bound and which serves nothing yet.
@@ -45,7 +49,8 @@ pub struct Addresses {
 
 /// Binds the ports. `stop` ends the agent; a call of Drain cancels it.
 pub async fn build(config: ServeConfig, stop: &CancellationToken) -> io::Result<Bound> {
-    let ServeConfig { project, generation, listen, metrics_listen, tls, client_san, verifier, ready_file } = config;
+    let ServeConfig { project, generation, listen, metrics_listen, tls, client_san, verifier, workspace, ready_file } =
+        config;
     let listener = TcpListener::bind(listen).await?;
     let probes = TcpListener::bind(metrics_listen).await?;
     let addresses = Addresses { grpc: listener.local_addr()?, metrics: probes.local_addr()?, pid: std::process::id() };
@@ -54,16 +59,23 @@ pub async fn build(config: ServeConfig, stop: &CancellationToken) -> io::Result<
     let agent = AgentServiceServer::new(Agent::new(project, generation, stop.clone()))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let workspace =
+        workspace.map(Root::open).transpose().map_err(|error| io::Error::other(format!("--workspace: {error}")))?;
+    let files = FileServiceServer::new(Files::new(workspace))
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<AgentServiceServer<Agent>>().await;
+    health.set_serving::<FileServiceServer<Files>>().await;
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .with_service_name("remora.agent.v1.AgentService")
+        .with_service_name("remora.agent.v1.FileService")
         .with_service_name("grpc.health.v1.Health")
         .build_v1()
         .map_err(io::Error::other)?;
-    let routes = Routes::new(agent).add_service(health_service).add_service(reflection).prepare();
+    let routes = Routes::new(agent).add_service(files).add_service(health_service).add_service(reflection).prepare();
     let gate = Arc::new(Gate { verifier, project, generation });
     let service = Guarded::new(routes, gate, calls.clone(), metrics.clone());
     if let Some(path) = &ready_file {

@@ -51,6 +51,9 @@ pub struct ServeArgs {
     /// A public key that capability tokens are verified with (32 bytes in base64); repeat while keys rotate.
     #[arg(long = "token-key", env = "REMORA_TOKEN_KEYS", value_delimiter = ',', value_name = "FILE")]
     token_keys: Vec<PathBuf>,
+    /// The project's workspace: the directory that FileService serves.
+    #[arg(long, env = "REMORA_WORKSPACE", value_name = "DIR")]
+    workspace: Option<PathBuf>,
     /// Written once every port is bound: {"grpc", "metrics", "pid"}.
     #[arg(long, env = "REMORA_READY_FILE", value_name = "FILE")]
     ready_file: Option<PathBuf>,
@@ -72,6 +75,8 @@ pub struct ServeConfig {
     pub client_san: String,
     /// What verifies tokens.
     pub verifier: CapabilityVerifier,
+    /// The project's workspace; without one there are no files to serve.
+    pub workspace: Option<PathBuf>,
     /// Written once every port is bound.
     pub ready_file: Option<PathBuf>,
 }
@@ -127,6 +132,7 @@ impl ServeArgs {
             client_ca,
             client_san,
             token_keys,
+            workspace,
             ready_file,
         } = self;
         let (Some(tls_cert), Some(tls_key), Some(client_ca), false) =
@@ -148,6 +154,7 @@ impl ServeArgs {
             tls: Arc::new(tls(tls_cert, tls_key, client_ca)?),
             client_san,
             verifier: verifier(&token_keys)?,
+            workspace,
             ready_file,
         })
     }

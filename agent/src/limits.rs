@@ -40,6 +40,12 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 pub const MAX_PROBE_CONNECTIONS: usize = 16;
 /// Time one probe may take from its first byte to its answer.
 pub const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Calls on files that act at once; more wait for their turn. Each takes a thread,
+/// and disks gain nothing from more.
+pub const MAX_FILE_CALLS: usize = 16;
+/// Time that one message of an upload may take to arrive: a client that is
+/// slower than this is gone.
+pub const UPLOAD_STALL: Duration = Duration::from_secs(60);
 
 /// Every bound that a caller may want to know, by name (`GetInfo.limits`).
 pub fn table() -> impl Iterator<Item = (&'static str, u64)> {

@@ -1,3 +1,4 @@
 //! The services: the only place that binds the engines to tonic.
 
 pub(crate) mod agent;
+pub(crate) mod files;

@@ -2,4 +2,5 @@
 //! clients before they send and for servers before they act.
 
 pub mod control;
+pub mod files;
 pub mod snapshot;

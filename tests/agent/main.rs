@@ -3,6 +3,7 @@
 mod accept;
 mod auth;
 mod drain;
+mod files;
 mod snapshot_store;
 mod snapshot_store_faults;
 mod snapshot_store_kill;

@@ -99,10 +99,24 @@ impl AgentProcess {
         dial_as(self.grpc, tls).await
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
     /// Asks it to stop (SIGTERM).
     pub fn terminate(&self) {
+        self.signal(rustix::process::Signal::TERM);
+    }
+
+    /// Ends it at once (SIGKILL).
+    pub fn kill(&self) {
+        self.signal(rustix::process::Signal::KILL);
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
         let pid = self.child.id().and_then(|pid| rustix::process::Pid::from_raw(pid.try_into().ok()?));
-        rustix::process::kill_process(pid.expect("it runs"), rustix::process::Signal::TERM).expect("it takes signals");
+        rustix::process::kill_process(pid.expect("it runs"), signal).expect("it takes signals");
     }
 
     /// Waits for the log line that `wanted` accepts.

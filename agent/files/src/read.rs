@@ -62,10 +62,12 @@ pub struct Page {
     pub clipped_lines: u64,
 }
 
-/// Reads `range` of the regular file at `path`.
-pub fn read(root: &Root, path: &RelPath, range: Range) -> Result<Page, FileError> {
+/// Reads `range` of the regular file at `path`, which must be the version
+/// `if_match` before and after, where one is given.
+pub fn read(root: &Root, path: &RelPath, range: Range, if_match: Option<&str>) -> Result<Page, FileError> {
     let fd: OwnedFd = root.open_read(path)?;
     let stat = fstat(&fd).map_err(|errno| FileError::system("look at", path, errno))?;
+    if_match.map_or(Ok(()), |wanted| etag::check(path, wanted, &stat))?;
     let file = File::from(fd);
     let mut page = Page {
         data: Vec::new(),
@@ -84,6 +86,11 @@ pub fn read(root: &Root, path: &RelPath, range: Range) -> Result<Page, FileError
             let count = if count == 0 { MAX_PAGE_LINES } else { count.min(MAX_PAGE_LINES) };
             lines(&file, path, first.max(1), count, format, &mut page)?;
         }
+    }
+    if let Some(wanted) = if_match {
+        // Somebody who writes in place may have done so while it was read.
+        let after = fstat(&file).map_err(|errno| FileError::system("look at", path, errno))?;
+        etag::check(path, wanted, &after)?;
     }
     Ok(page)
 }

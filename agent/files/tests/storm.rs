@@ -43,7 +43,7 @@ fn path(text: &str) -> RelPath {
 fn act(root: &Root, verb: u64, outside: u64) -> Result<(), FileError> {
     match verb {
         0 => {
-            let page = read(root, &path("swap/file"), Range::Bytes { offset: 0, length: 0 })?;
+            let page = read(root, &path("swap/file"), Range::Bytes { offset: 0, length: 0 }, None)?;
             assert_eq!(page.data, b"inside", "read something outside");
         }
         1 => {

@@ -56,7 +56,7 @@ fn a025_every_byte_round_trips() {
             let written = put(root, name, data, WriteOptions::default()).unwrap();
             assert_eq!(fs::read(base.join(name)).unwrap(), data);
             assert_eq!((written.size, written.created), (data.len() as u64, true));
-            let page = read(root, &path(name), Range::Bytes { offset: 0, length: 0 }).unwrap();
+            let page = read(root, &path(name), Range::Bytes { offset: 0, length: 0 }, None).unwrap();
             assert_eq!((page.data.as_slice(), &page.etag, page.next), (data, &written.etag, None));
             assert_eq!(page.binary, name == "bytes");
         }
@@ -113,13 +113,13 @@ fn a027_lengths_and_offsets_that_do_not_fit_are_clean_errors() {
         }
         assert!(names(base).is_empty());
         put(root, "file", b"abc", announced(3)).unwrap();
-        let bytes = |offset, length| read(root, &path("file"), Range::Bytes { offset, length });
+        let bytes = |offset, length| read(root, &path("file"), Range::Bytes { offset, length }, None);
         assert_eq!(bytes(1, u64::MAX).unwrap().data, b"bc");
         assert_eq!(bytes(3, 1).unwrap().data, b"");
         assert_eq!(reason(bytes(4, 1)), Reason::OutOfRange);
         assert_eq!(reason(bytes(u64::MAX, u64::MAX)), Reason::OutOfRange);
         let lines = Range::Lines { first: u64::MAX, count: 1, format: LineFormat::Plain };
-        assert_eq!(reason(read(root, &path("file"), lines)), Reason::OutOfRange);
+        assert_eq!(reason(read(root, &path("file"), lines, None)), Reason::OutOfRange);
     });
 }
 
@@ -140,7 +140,7 @@ fn a018_racing_writers_and_a_reader_never_see_a_mixture() {
                 .collect();
             while !writers.iter().all(|writer| writer.is_finished()) {
                 // Between the look and the open the file may be another one, whole all the same.
-                let page = read(root, &path("file"), Range::Bytes { offset: 0, length: 0 }).unwrap();
+                let page = read(root, &path("file"), Range::Bytes { offset: 0, length: 0 }, None).unwrap();
                 assert_eq!(page.data.len(), 50_000);
                 assert!(page.data.iter().all(|byte| *byte == page.data[0]));
             }
@@ -155,7 +155,8 @@ fn lines_are_paged_numbered_and_clipped() {
         put(root, "file", text.as_bytes(), WriteOptions::default()).unwrap();
         let (mut first, mut all) = (1, Vec::new());
         loop {
-            let page = read(root, &path("file"), Range::Lines { first, count: 0, format: LineFormat::Plain }).unwrap();
+            let page =
+                read(root, &path("file"), Range::Lines { first, count: 0, format: LineFormat::Plain }, None).unwrap();
             all.extend(page.data);
             match page.next {
                 Some(next) => first = next,
@@ -164,11 +165,12 @@ fn lines_are_paged_numbered_and_clipped() {
         }
         assert_eq!(all, text.as_bytes());
         let range = Range::Lines { first: 4_999, count: 1, format: LineFormat::Numbered };
-        let page = read(root, &path("file"), range).unwrap();
+        let page = read(root, &path("file"), range, None).unwrap();
         assert_eq!((page.data.as_slice(), page.next), (&b"  4999\tline 4999\n"[..], Some(5_000)));
 
         put(root, "long", format!("{}\nshort", "é".repeat(3_000)).as_bytes(), WriteOptions::default()).unwrap();
-        let page = read(root, &path("long"), Range::Lines { first: 1, count: 0, format: LineFormat::Plain }).unwrap();
+        let page =
+            read(root, &path("long"), Range::Lines { first: 1, count: 0, format: LineFormat::Plain }, None).unwrap();
         assert_eq!(page.clipped_lines, 1);
         let shown = String::from_utf8(page.data).unwrap();
         assert!(shown.starts_with(&"é".repeat(2_000)) && shown.ends_with("6001 bytes in all]\nshort"), "{shown:.20}");
@@ -251,7 +253,10 @@ fn a009_special_files_are_never_opened() {
         let fifo = base.join("fifo");
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
         assert_eq!(stat(root, &path("fifo"), true).unwrap().kind, EntryKind::Fifo);
-        assert_eq!(reason(read(root, &path("fifo"), Range::Bytes { offset: 0, length: 0 })), Reason::NotARegularFile);
+        assert_eq!(
+            reason(read(root, &path("fifo"), Range::Bytes { offset: 0, length: 0 }, None)),
+            Reason::NotARegularFile
+        );
         assert_eq!(reason(put(root, "fifo", b"x", WriteOptions::default())), Reason::NotARegularFile);
         assert_eq!(reason(copy(root, &path("fifo"), &path("twin"), false)), Reason::NotARegularFile);
         assert_eq!(names(base), ["fifo"]);
@@ -281,7 +286,7 @@ fn a011_a012_odd_names_are_literal_and_distinct() {
         }
         assert_eq!(names(base).len(), odd.len());
         for name in odd {
-            assert_eq!(read(root, &path(name), Range::Bytes { offset: 0, length: 0 }).unwrap().data, name);
+            assert_eq!(read(root, &path(name), Range::Bytes { offset: 0, length: 0 }, None).unwrap().data, name);
         }
     });
 }
@@ -312,10 +317,10 @@ fn a019_a_copy_keeps_the_holes_of_a_sparse_file() {
         let twin = stat(root, &path("twin"), true).unwrap();
         assert_eq!(twin.size, 1 << 33);
         assert!(twin.allocated < 1 << 20, "{} bytes allocated", twin.allocated);
-        let tail = read(root, &path("twin"), Range::Bytes { offset: (1 << 33) - 4, length: 0 }).unwrap();
+        let tail = read(root, &path("twin"), Range::Bytes { offset: (1 << 33) - 4, length: 0 }, None).unwrap();
         assert_eq!(tail.data, b"\0end");
         let lines = Range::Lines { first: 2, count: 1, format: LineFormat::Plain };
-        assert_eq!(reason(read(root, &path("sparse"), lines)), Reason::TooLarge);
+        assert_eq!(reason(read(root, &path("sparse"), lines, None)), Reason::TooLarge);
     });
 }
 

@@ -2,4 +2,15 @@
 //! there and back. No RPC is known here; `docs/snapshot-format.md` describes
 //! the stored objects.
 
+mod error;
+pub mod format;
+mod info;
+pub mod limits;
+mod lineage;
+mod progress;
 pub mod store;
+
+pub use error::{SnapshotError, shown};
+pub use info::{SnapshotInfo, StoredRoot};
+pub use lineage::{Lineage, SnapshotPage};
+pub use progress::{Counts, Progress, Silent, Stage};

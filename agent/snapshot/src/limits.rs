@@ -1,0 +1,100 @@
+//! Bounds of the stored formats and of making and restoring snapshots. Those of
+//! the formats are part of them: a decoder refuses what lies beyond, before it
+//! allocates anything.
+
+use std::time::Duration;
+
+/// Longest file that is one blob, in bytes: most files of a workspace are
+/// smaller, and cutting them would cost more than it can save.
+pub const WHOLE_FILE_BYTES: u64 = 64 * 1024;
+/// Shortest blob that a larger file is cut into, in bytes (its last may be shorter).
+pub const MIN_BLOB_BYTES: usize = 16 * 1024;
+/// Blob length that cutting aims at, in bytes.
+pub const AVERAGE_BLOB_BYTES: usize = 64 * 1024;
+/// Longest blob, in bytes.
+pub const MAX_BLOB_BYTES: usize = 256 * 1024;
+
+/// Longest content of one frame before compression, in bytes: what a reader of a
+/// single small file has to fetch and unpack.
+pub const MAX_FRAME_RAW: usize = 1024 * 1024;
+/// Longest frame as stored, in bytes: zstd adds 3 bytes to each 128 KiB that do
+/// not shrink, sealing adds 56.
+pub const MAX_FRAME_STORED: usize = MAX_FRAME_RAW + 1024;
+/// Stored length at which a pack is closed, in bytes: large enough that a gigabyte
+/// takes few requests, small enough to hold some in memory.
+pub const PACK_TARGET_BYTES: usize = 16 * 1024 * 1024;
+/// Longest pack, in bytes: the target, a frame and the index.
+pub const MAX_PACK_BYTES: u64 = 48 * 1024 * 1024;
+/// Frames of one pack. Content that shrinks to nothing would otherwise put any
+/// number of them into one.
+pub const MAX_PACK_FRAMES: usize = 1_024;
+/// Records of files in the index of one pack.
+pub const MAX_PACK_ENTRIES: usize = 65_536;
+/// Blobs in the index of one pack.
+pub const MAX_PACK_BLOBS: usize = 131_072;
+/// Length of an index at which its pack is closed, in bytes.
+pub const PACK_INDEX_TARGET_BYTES: usize = 8 * 1024 * 1024;
+/// Longest index of a pack before compression, in bytes.
+pub const MAX_PACK_INDEX_RAW: usize = 24 * 1024 * 1024;
+
+/// Entries of one manifest page.
+pub const MAX_PAGE_ENTRIES: usize = 4_096;
+/// Entries below which a page is not ended by the name of an entry.
+pub const MIN_PAGE_ENTRIES: usize = 512;
+/// Blobs that one page refers to: a gigabyte of a file that is cut.
+pub const MAX_PAGE_CHUNKS: usize = 16_384;
+/// Extended attributes on one page.
+pub const MAX_PAGE_XATTRS: usize = 16_384;
+/// Length of a page's restore data at which it is closed, in bytes.
+pub const PAGE_TARGET_BYTES: usize = 1024 * 1024;
+/// Longest restore data of a page before compression, in bytes: the target, one
+/// entry with every attribute a file can have, and the frames.
+pub const MAX_PAGE_RAW: usize = 8 * 1024 * 1024;
+/// Longest dedup index of a page before compression, in bytes.
+pub const MAX_DEDUP_RAW: usize = 2 * 1024 * 1024;
+
+/// Longest page as stored, in bytes: both sections where nothing shrinks.
+pub const MAX_PAGE_STORED: usize = MAX_PAGE_RAW + MAX_DEDUP_RAW + 128 * 1024;
+
+/// Extended attributes of one entry.
+pub const MAX_XATTRS: usize = 1_024;
+/// Longest name of an extended attribute, in bytes: Linux's `XATTR_NAME_MAX`.
+pub const MAX_XATTR_NAME_BYTES: usize = 255;
+/// Longest value of an extended attribute, in bytes: Linux's `XATTR_SIZE_MAX`.
+pub const MAX_XATTR_VALUE_BYTES: usize = 64 * 1024;
+/// Names and values of one entry's extended attributes together, in bytes.
+pub const MAX_XATTRS_BYTES: usize = 1024 * 1024;
+/// Longest target of a symbolic link, in bytes: Linux's `PATH_MAX` without the NUL.
+pub const MAX_TARGET_BYTES: usize = 4_095;
+
+/// Longest body of a root before compression, in bytes: 100,000 pages.
+pub const MAX_ROOT_RAW: usize = 16 * 1024 * 1024;
+/// Pages of one root: with 4,096 entries each far more than a tree has.
+pub const MAX_ROOT_PAGES: usize = 65_536;
+/// Paths of files that kept changing that a root names; the rest is counted.
+pub const MAX_FUZZY_PATHS: usize = 256;
+/// Rules that a root reports about.
+pub const MAX_RULE_REPORTS: usize = 1_024;
+/// Longest pattern or name of a rule, in bytes.
+pub const MAX_RULE_BYTES: usize = 1_024;
+/// Labels of one snapshot.
+pub const MAX_LABELS: usize = 16;
+/// Longest key of a label, in bytes.
+pub const MAX_LABEL_KEY_BYTES: usize = 63;
+/// Longest value of a label, in bytes.
+pub const MAX_LABEL_VALUE_BYTES: usize = 255;
+/// Longest body of the lineage's header, in bytes.
+pub const MAX_LINEAGE_RAW: usize = 4 * 1024;
+
+/// How long before a scan a file must have been at rest to be taken as unchanged
+/// by the next one: a second store to a page that is dirty already moves no
+/// timestamp, and the kernel writes dirty pages back after 30 s at most.
+pub const RACY_WINDOW: Duration = Duration::from_secs(35);
+
+/// Age, by the store's clock, at which an object that nothing reaches may be
+/// deleted, and a root that was marked as removed.
+pub const COLLECT_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+/// Time from reading the newest root to writing the next one. With as long again
+/// for a request that is underway it stays below [`COLLECT_AFTER`], so nothing
+/// that a writer builds on is deleted before it committed or gave up.
+pub const COMMIT_WITHIN: Duration = Duration::from_secs(12 * 60 * 60);

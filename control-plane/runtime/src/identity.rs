@@ -1,0 +1,153 @@
+//! Who is who between server and agents: a CA made once, a certificate for each
+//! generation's agent, the server's own client certificate, and the key that
+//! signs capabilities.
+//!
+//! Certificates do not expire by the calendar: an agent's dies with its
+//! generation, whose number stands in its name, and a laptop whose clock jumps
+//! must not lock itself out of its own pods.
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose,
+};
+use redb::{ReadableTable as _, TableDefinition};
+use remora_proto::capability::CapabilitySigner;
+use remora_proto_model::{Capability, Fault, Generation, ProjectId, Reason};
+use tonic::transport::{Certificate, ClientTlsConfig, Identity as TlsIdentity};
+
+use crate::state::State;
+
+/// The DNS name of the server's client certificate: the only caller that agents let in.
+pub(crate) const CLIENT_SAN: &str = "control-plane.remora.internal";
+
+/// Secrets of the server, each made once.
+const IDENTITY: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("identity");
+/// Row: the CA's key, PKCS#8 DER.
+const CA_KEY: &str = "ca-key";
+/// Row: the CA's certificate in PEM, signed once so that it stays the same bytes.
+const CA_CERTIFICATE: &str = "ca-certificate";
+/// Row: the key that signs capabilities, PKCS#8 DER.
+const TOKEN_KEY: &str = "token-key";
+
+/// A certificate with its key, in PEM.
+pub(crate) struct Pair {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
+}
+
+/// See the module.
+pub(crate) struct Identity {
+    ca: rcgen::Issuer<'static, KeyPair>,
+    ca_certificate: String,
+    client: Pair,
+    signer: CapabilitySigner,
+}
+
+impl Identity {
+    /// The identity that is stored, made at the first time.
+    pub(crate) async fn open(state: &State) -> Result<Identity, Fault> {
+        let fresh = fresh().map_err(unusable)?;
+        let [ca_key, ca_certificate, token_key] = state
+            .write(move |transaction| {
+                let mut table = transaction.open_table(IDENTITY)?;
+                let found: Vec<Option<Vec<u8>>> = fresh
+                    .iter()
+                    .map(|(row, _)| Ok(table.get(*row)?.map(|bytes| bytes.value().to_vec())))
+                    .collect::<Result<_, redb::StorageError>>()?;
+                if let [Some(a), Some(b), Some(c)] = found.as_slice() {
+                    return Ok([a.clone(), b.clone(), c.clone()]);
+                }
+                for (row, bytes) in &fresh {
+                    table.insert(*row, bytes.as_slice())?;
+                }
+                Ok(fresh.map(|(_, bytes)| bytes))
+            })
+            .await?;
+        let key = KeyPair::try_from(ca_key.as_slice()).map_err(unusable)?;
+        let ca = rcgen::Issuer::new(ca_params(), key);
+        let client = issue(&ca, CLIENT_SAN, ExtendedKeyUsagePurpose::ClientAuth).map_err(unusable)?;
+        let ca_certificate = String::from_utf8(ca_certificate).map_err(unusable)?;
+        Ok(Identity { ca, ca_certificate, client, signer: CapabilitySigner::new(&token_key)? })
+    }
+
+    /// The certificate of the CA, in PEM.
+    pub(crate) fn ca_certificate(&self) -> &str {
+        &self.ca_certificate
+    }
+
+    /// The 32 bytes that verify capabilities.
+    pub(crate) fn token_key(&self) -> &[u8] {
+        self.signer.public_key()
+    }
+
+    /// A certificate for the agent of one generation.
+    pub(crate) fn agent(&self, project: ProjectId, generation: Generation) -> Result<Pair, Fault> {
+        issue(&self.ca, &agent_name(project, generation), ExtendedKeyUsagePurpose::ServerAuth).map_err(unusable)
+    }
+
+    /// The server's side of a connection to that agent.
+    pub(crate) fn client_tls(&self, project: ProjectId, generation: Generation) -> ClientTlsConfig {
+        ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(&self.ca_certificate))
+            .identity(TlsIdentity::from_pem(&self.client.certificate, &self.client.key))
+            .domain_name(agent_name(project, generation))
+    }
+
+    /// The token for `capability`.
+    pub(crate) fn mint(&self, capability: &Capability) -> String {
+        self.signer.mint(capability)
+    }
+}
+
+/// The DNS name of an agent's certificate.
+fn agent_name(project: ProjectId, generation: Generation) -> String {
+    format!("g{generation}.{project}.agent.remora.internal")
+}
+
+fn fresh() -> Result<[(&'static str, Vec<u8>); 3], rcgen::Error> {
+    let key = KeyPair::generate()?;
+    let der = key.serialize_der();
+    let ca = CertifiedIssuer::self_signed(ca_params(), key)?;
+    Ok([(CA_KEY, der), (CA_CERTIFICATE, ca.pem().into_bytes()), (TOKEN_KEY, CapabilitySigner::generate())])
+}
+
+fn ca_params() -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, "Remora");
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    params
+}
+
+fn issue(
+    ca: &rcgen::Issuer<'static, KeyPair>,
+    name: &str,
+    usage: ExtendedKeyUsagePurpose,
+) -> Result<Pair, rcgen::Error> {
+    let mut params = CertificateParams::new(vec![name.to_owned()])?;
+    params.extended_key_usages = vec![usage];
+    let key = KeyPair::generate()?;
+    let certificate = params.signed_by(&key, ca)?;
+    Ok(Pair { certificate: certificate.pem(), key: key.serialize_pem() })
+}
+
+fn unusable(error: impl std::fmt::Display) -> Fault {
+    Fault::new(Reason::Internal, format!("the server's identity cannot be used: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn it_is_made_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut seen = Vec::new();
+        for _ in 0..2 {
+            let state = State::open(folder.path()).await.unwrap();
+            let identity = Identity::open(&state).await.unwrap();
+            seen.push((identity.ca_certificate().to_owned(), identity.token_key().to_vec()));
+        }
+        assert_eq!(seen[0], seen[1]);
+    }
+}

@@ -1,0 +1,365 @@
+//! [`Projects`]: what this server knows and does about its projects.
+//!
+//! ```text
+//!  call ─► record (durable) ─► wake the driver ─► plan ─► one step ─► record ─► plan ...
+//!                └──► watchers
+//! ```
+//!
+//! A call changes a record and returns; the project's driver does the work. A
+//! record has one writer at a time, and what a caller was told is on the disk.
+
+mod agent_handle;
+mod change;
+mod entry;
+mod names;
+mod restore;
+mod source;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::Bound,
+    sync::{Arc, PoisonError, RwLock},
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use futures_util::Stream;
+use remora_control_plane_project::{Tree, Wish};
+use remora_proto_model::{
+    Fault, ProjectId, ProjectName, Reason,
+    project::{Desired, Phase, Project, ProjectPatch, ProjectSpec, ProjectStatus, validate_containers},
+};
+use tokio::sync::{Mutex, broadcast};
+
+pub use self::{
+    agent_handle::{AgentHandle, Minted},
+    change::{Change, ChangeKind, Restored},
+};
+use self::{entry::Entry, names::unknown};
+use crate::{
+    config::{RuntimeConfig, Shutdown},
+    identity::Identity,
+    limits::{CHANGES_BEHIND, NOT_READY_RETRY},
+    state::{
+        State,
+        record::{self, Deletion, Record},
+    },
+};
+
+/// The projects of one server. Cheap to clone.
+#[derive(Clone)]
+pub struct Projects {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) config: RuntimeConfig,
+    pub(crate) state: State,
+    pub(crate) identity: Identity,
+    table: RwLock<Table>,
+    changes: broadcast::Sender<Change>,
+    /// One creation at a time, so that two of one name cannot both be the first.
+    creating: Mutex<()>,
+}
+
+#[derive(Default)]
+struct Table {
+    by_id: HashMap<ProjectId, Arc<Entry>>,
+    by_name: BTreeMap<ProjectName, ProjectId>,
+}
+
+impl Projects {
+    /// Opens the state, finds the projects that run, and goes on with what a
+    /// server before this one had begun.
+    pub async fn open(config: RuntimeConfig) -> Result<Projects, Fault> {
+        let state = State::open(&config.data_dir).await?;
+        let identity = Identity::open(&state).await?;
+        let records = state.read(record::all).await?;
+        let mut table = Table::default();
+        for record in records {
+            let version = state.next_version().await?;
+            let entry = Arc::new(Entry::new(record, version));
+            let project = entry.project();
+            table.by_name.insert(project.name, project.id);
+            table.by_id.insert(project.id, entry);
+        }
+        let (changes, _) = broadcast::channel(CHANGES_BEHIND);
+        let inner = Inner { config, state, identity, table: RwLock::new(table), changes, creating: Mutex::new(()) };
+        Ok(Projects { inner: Arc::new(inner) })
+    }
+
+    /// The embedded state, for what the layer above keeps in it.
+    pub fn state(&self) -> &State {
+        &self.inner.state
+    }
+
+    /// Makes a project. With the spec that a project of this name has already
+    /// (whatever is wanted of it now), it returns that one.
+    pub async fn create(&self, name: ProjectName, spec: ProjectSpec) -> Result<Project, Fault> {
+        spec.validate()?;
+        let _one = self.inner.creating.lock().await;
+        if let Some(entry) = self.inner.by_name(&name) {
+            let there = entry.record();
+            let same = there.project.spec == ProjectSpec { desired: there.project.spec.desired, ..spec };
+            return match there.deletion {
+                Some(_) => Err(Fault::new(Reason::Conflict, format!("a project {name} is being deleted"))
+                    .hint("try again when it is gone, or choose another name")
+                    .retry_after(NOT_READY_RETRY)),
+                None if same => Ok(there.project),
+                None => Err(Fault::new(Reason::AlreadyExists, format!("there is a project {name} with another spec"))
+                    .hint("patch it, or delete it first, or choose another name")),
+            };
+        }
+        let max = self.inner.config.max_projects;
+        if self.inner.read_table().by_id.len() >= max {
+            return Err(Fault::new(
+                Reason::LimitReached,
+                format!("there are {max} projects; this server takes no more"),
+            )
+            .hint("delete one that is not needed"));
+        }
+        let version = self.inner.state.next_version().await?;
+        let project = Project {
+            id: ProjectId::new(),
+            name,
+            resource_version: version,
+            created_ms: now_ms(),
+            spec,
+            status: ProjectStatus::default(),
+        };
+        let record = Record {
+            project: project.clone(),
+            spec_version: version,
+            tree: Tree::Absent,
+            condemned: None,
+            source: None,
+            deletion: None,
+        };
+        let stored = record.clone();
+        self.inner.state.write(move |transaction| record::put(transaction, &stored)).await?;
+        let entry = Arc::new(Entry::new(record, version));
+        {
+            let mut table = self.inner.table.write().unwrap_or_else(PoisonError::into_inner);
+            table.by_name.insert(project.name.clone(), project.id);
+            table.by_id.insert(project.id, entry);
+            self.inner.announce(ChangeKind::Added, project.clone());
+        }
+        Ok(project)
+    }
+
+    /// The project that a name or an id means.
+    pub fn resolve(&self, name_or_id: &str) -> Result<ProjectId, Fault> {
+        let table = self.inner.read_table();
+        let by_name = name_or_id.parse::<ProjectName>().ok().and_then(|name| table.by_name.get(&name).copied());
+        let by_id = || name_or_id.parse::<ProjectId>().ok().filter(|id| table.by_id.contains_key(id));
+        by_name.or_else(by_id).ok_or_else(|| unknown(name_or_id, table.by_name.keys()))
+    }
+
+    /// One project.
+    pub fn get(&self, id: ProjectId) -> Result<Project, Fault> {
+        Ok(self.inner.entry(id)?.project())
+    }
+
+    /// At most `limit` projects, by name, those after `after`.
+    pub fn list(&self, after: Option<&ProjectName>, limit: usize) -> Vec<Project> {
+        let table = self.inner.read_table();
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let ids = table.by_name.range::<ProjectName, _>((from, Bound::Unbounded)).map(|(_, id)| id);
+        ids.filter_map(|id| table.by_id.get(id)).map(|entry| entry.project()).take(limit).collect()
+    }
+
+    /// Changes what `patch` names. With the version that the caller read, a spec
+    /// that somebody changed since is [`Reason::Conflict`]; that the status moved on is none.
+    pub async fn patch(&self, id: ProjectId, patch: ProjectPatch) -> Result<Project, Fault> {
+        let entry = self.inner.entry(id)?;
+        self.inner
+            .change(&entry, |record| {
+                alive(record)?;
+                let ProjectPatch { resource_version, display_name, desired, containers, snapshots } = patch;
+                let there = record.project.resource_version;
+                if resource_version != 0 && !(record.spec_version..=there).contains(&resource_version) {
+                    return Err(Fault::new(
+                        Reason::Conflict,
+                        format!(
+                            "project {} is at version {there} and its spec changed at {}; version {resource_version} was given",
+                            record.project.name, record.spec_version
+                        ),
+                    )
+                    .hint("read it again and repeat the change"));
+                }
+                let mut spec = record.project.spec.clone();
+                if let Some(display_name) = display_name {
+                    spec.display_name = display_name;
+                }
+                if let Some(desired) = desired {
+                    spec.desired = desired;
+                }
+                if let Some(containers) = containers {
+                    validate_containers(&containers)?;
+                    spec.containers = containers;
+                }
+                if let Some(snapshots) = snapshots {
+                    spec.snapshots = snapshots;
+                }
+                spec.validate()?;
+                record.project.spec = spec;
+                Ok(())
+            })
+            .await
+    }
+
+    /// Wants it to run, to stop or to hibernate. Repeatable.
+    pub async fn set_desired(&self, id: ProjectId, desired: Desired) -> Result<Project, Fault> {
+        self.patch(id, ProjectPatch { desired: Some(desired), ..ProjectPatch::default() }).await
+    }
+
+    /// Ends it. Repeatable while it goes on; `purge` may be added later and not be taken back.
+    pub async fn delete(&self, id: ProjectId, purge: bool) -> Result<Project, Fault> {
+        let entry = self.inner.entry(id)?;
+        self.inner
+            .change(&entry, |record| {
+                let deletion = record.deletion.get_or_insert(Deletion { purge, tombstone: false });
+                deletion.purge |= purge;
+                record.project.status.phase = Phase::Deleting;
+                Ok(())
+            })
+            .await
+    }
+
+    /// Every project as it is now, and every change after that. A receiver that
+    /// is [`broadcast::error::RecvError::Lagged`] calls this again. A change may
+    /// tell of what the list holds already.
+    pub fn watch(&self) -> (Vec<Project>, broadcast::Receiver<Change>) {
+        let table = self.inner.read_table();
+        let receiver = self.inner.changes.subscribe();
+        let ids = table.by_name.values();
+        (ids.filter_map(|id| table.by_id.get(id)).map(|entry| entry.project()).collect(), receiver)
+    }
+
+    /// Brings the archive that a project starts from: a tar, or a tar in a zstd
+    /// stream. Until it is here whole nothing of it counts.
+    pub async fn put_source(
+        &self,
+        id: ProjectId,
+        zstd: bool,
+        chunks: impl Stream<Item = Result<Bytes, Fault>>,
+    ) -> Result<Project, Fault> {
+        source::put(&self.inner, id, zstd, chunks).await
+    }
+
+    /// Makes the workspace of a running project equal to one of its snapshots and
+    /// commits that, after a snapshot of what was there.
+    pub async fn restore(&self, id: ProjectId, snapshot: &str) -> Result<Restored, Fault> {
+        restore::restore(&self.inner, id, snapshot).await
+    }
+
+    /// A way to the project's agent, where it is ready for calls.
+    pub fn agent(&self, id: ProjectId) -> Result<AgentHandle, Fault> {
+        self.inner.entry(id)?.agent()
+    }
+
+    /// Ends the drivers, after which nothing of this server acts on a project.
+    pub async fn shutdown(&self, how: Shutdown) {
+        let _ = how;
+    }
+}
+
+impl Inner {
+    fn read_table(&self) -> std::sync::RwLockReadGuard<'_, Table> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn entry(&self, id: ProjectId) -> Result<Arc<Entry>, Fault> {
+        let table = self.read_table();
+        table.by_id.get(&id).cloned().ok_or_else(|| unknown(&id.to_string(), table.by_name.keys()))
+    }
+
+    fn by_name(&self, name: &ProjectName) -> Option<Arc<Entry>> {
+        let table = self.read_table();
+        table.by_name.get(name).and_then(|id| table.by_id.get(id)).cloned()
+    }
+
+    fn announce(&self, kind: ChangeKind, project: Project) {
+        // An error says that nobody watches.
+        let _ = self.changes.send(Change { kind, project });
+    }
+
+    /// Changes a record: on the disk, then for everybody, then for its driver.
+    pub(crate) async fn change(
+        &self,
+        entry: &Entry,
+        change: impl FnOnce(&mut Record) -> Result<(), Fault>,
+    ) -> Result<Project, Fault> {
+        let _writer = entry.writer().await;
+        let before = entry.record();
+        let mut after = before.clone();
+        change(&mut after)?;
+        if after == before {
+            return Ok(before.project);
+        }
+        let version = self.state.next_version().await?;
+        after.project.resource_version = version;
+        if after.project.spec != before.project.spec {
+            after.spec_version = version;
+        }
+        let stored = after.clone();
+        self.state.write(move |transaction| record::put(transaction, &stored)).await?;
+        Ok(self.publish(entry, after))
+    }
+
+    /// Changes what may be lost with the server: a status that is measured anew.
+    pub(crate) async fn touch(&self, entry: &Entry, change: impl FnOnce(&mut ProjectStatus)) -> Result<(), Fault> {
+        let _writer = entry.writer().await;
+        let before = entry.record();
+        let mut after = before.clone();
+        change(&mut after.project.status);
+        if after != before {
+            after.project.resource_version = self.state.next_version().await?;
+            self.publish(entry, after);
+        }
+        Ok(())
+    }
+
+    fn publish(&self, entry: &Entry, record: Record) -> Project {
+        let project = record.project.clone();
+        entry.set(record);
+        self.announce(ChangeKind::Modified, project.clone());
+        project
+    }
+
+    /// Forgets a project whose every part is gone.
+    pub(crate) async fn forget(&self, entry: &Entry) -> Result<(), Fault> {
+        let _writer = entry.writer().await;
+        let record = entry.record();
+        let project = record.project.clone();
+        self.state.write(move |transaction| record::remove(transaction, &record)).await?;
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        table.by_name.remove(&project.name);
+        table.by_id.remove(&project.id);
+        self.announce(ChangeKind::Deleted, project);
+        Ok(())
+    }
+}
+
+/// Refuses to change what is being deleted.
+fn alive(record: &Record) -> Result<(), Fault> {
+    match record.deletion {
+        None => Ok(()),
+        Some(_) => {
+            Err(Fault::new(Reason::FailedPrecondition, format!("project {} is being deleted", record.project.name)))
+        }
+    }
+}
+
+/// What is to become of the project of `record`.
+pub(crate) fn wish(record: &Record) -> Wish {
+    record
+        .deletion
+        .map_or_else(|| record.project.spec.desired.into(), |deletion| Wish::Delete { purge: deletion.purge })
+}
+
+/// Milliseconds since the epoch.
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,89 @@
+//! [`AgentHandle`]: a connection to one generation's agent, and tokens for it.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use remora_proto_model::{Capability, ContainerName, Fault, Generation, PathPrefix, ProjectId, Verb};
+use tonic::transport::Channel;
+use uuid::Uuid;
+
+use super::{Inner, now_ms};
+
+/// The way to the agent of a project that is ready.
+#[derive(Clone)]
+pub struct AgentHandle {
+    /// The project.
+    pub project: ProjectId,
+    /// The generation that this agent serves, and the only one its tokens open.
+    pub generation: Generation,
+    /// Mutual TLS, kept alive, shared by every call.
+    pub channel: Channel,
+    /// Its containers; the first is the default one.
+    pub containers: Vec<ContainerName>,
+    inner: Arc<Inner>,
+}
+
+/// A capability token, fresh from the signer.
+#[derive(Clone, Debug)]
+pub struct Minted {
+    /// Send it as `authorization: Bearer <token>`.
+    pub token: String,
+    /// When it ends, in milliseconds since the epoch.
+    pub expires_ms: u64,
+    /// Its own id, for the audit record.
+    pub id: String,
+}
+
+impl AgentHandle {
+    pub(crate) fn new(
+        inner: Arc<Inner>,
+        project: ProjectId,
+        generation: Generation,
+        channel: Channel,
+        containers: Vec<ContainerName>,
+    ) -> Self {
+        AgentHandle { project, generation, channel, containers, inner }
+    }
+
+    /// A token that lets `subject` do `verbs` below `prefix` and in `containers`
+    /// (`None` is all) for `ttl`, 1 second to 15 minutes.
+    pub fn token(
+        &self,
+        subject: &str,
+        verbs: &[Verb],
+        prefix: Option<PathPrefix>,
+        containers: Option<Vec<ContainerName>>,
+        ttl: Duration,
+    ) -> Result<Minted, Fault> {
+        let seconds = ttl.as_secs();
+        let most = Capability::MAX_LIFETIME_SECONDS;
+        if !(1..=most).contains(&seconds) {
+            return Err(Fault::invalid("ttl", format!("is {seconds} s; a token lives 1 to {most}")));
+        }
+        if let Some(stranger) = containers.iter().flatten().find(|name| !self.containers.contains(name)) {
+            let there: Vec<&str> = self.containers.iter().map(ContainerName::as_str).collect();
+            return Err(Fault::invalid("containers", format!("there is no container {stranger}"))
+                .hint(format!("there are {}", there.join(", "))));
+        }
+        let now = now_ms() / 1_000;
+        let id = Uuid::new_v4().to_string();
+        let capability = Capability {
+            sub: subject.to_owned(),
+            aud: Capability::AUDIENCE.to_owned(),
+            iat: now,
+            exp: now + seconds,
+            jti: id.clone(),
+            project: self.project,
+            generation: self.generation,
+            verbs: verbs.to_vec(),
+            path_prefix: prefix,
+            containers,
+        };
+        Ok(Minted { token: self.inner.identity.mint(&capability), expires_ms: (now + seconds) * 1_000, id })
+    }
+}
+
+impl fmt::Debug for AgentHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AgentHandle({} generation {})", self.project, self.generation)
+    }
+}

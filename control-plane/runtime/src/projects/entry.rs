@@ -1,0 +1,79 @@
+//! One project in memory: its record, who may write it, and how to reach its agent.
+
+use std::{
+    sync::{PoisonError, RwLock},
+    time::Duration,
+};
+
+use remora_proto_model::{
+    Fault, Reason,
+    project::{ConditionType, Project},
+};
+use tokio::sync::{Mutex, MutexGuard, watch};
+
+use super::AgentHandle;
+use crate::{limits::NOT_READY_RETRY, state::record::Record};
+
+pub(crate) struct Entry {
+    record: RwLock<Record>,
+    writer: Mutex<()>,
+    /// Held by whoever drives the agent's snapshots: one operation at a time.
+    pub(crate) snapshots: Mutex<()>,
+    /// The agent while it answers; set by the driver alone.
+    agent: watch::Sender<Option<AgentHandle>>,
+    /// Counts changes of the record, for the driver.
+    changed: watch::Sender<u64>,
+}
+
+impl Entry {
+    pub(super) fn new(mut record: Record, version: u64) -> Entry {
+        record.project.resource_version = version;
+        Entry {
+            record: RwLock::new(record),
+            writer: Mutex::new(()),
+            snapshots: Mutex::new(()),
+            agent: watch::Sender::new(None),
+            changed: watch::Sender::new(0),
+        }
+    }
+
+    pub(crate) fn record(&self) -> Record {
+        self.record.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn project(&self) -> Project {
+        self.record.read().unwrap_or_else(PoisonError::into_inner).project.clone()
+    }
+
+    pub(super) fn set(&self, record: Record) {
+        *self.record.write().unwrap_or_else(PoisonError::into_inner) = record;
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    pub(super) async fn writer(&self) -> MutexGuard<'_, ()> {
+        self.writer.lock().await
+    }
+
+    /// The way to the agent, or why there is none.
+    pub(super) fn agent(&self) -> Result<AgentHandle, Fault> {
+        if let Some(agent) = self.agent.borrow().as_ref() {
+            return Ok(agent.clone());
+        }
+        let project = self.project();
+        let said = project.status.conditions.iter().find(|condition| condition.kind == ConditionType::Ready);
+        let why = said.map_or_else(String::new, |condition| format!(": {}", condition.message));
+        let fault = Fault::new(
+            Reason::ProjectNotReady,
+            format!("project {} is {} and not ready{why}", project.name, project.status.phase),
+        );
+        Err(match project.spec.desired {
+            remora_proto_model::project::Desired::Running => fault.retry_after(retry_after(&project)),
+            _ => fault.hint(format!("start it first, for example with: remora start {}", project.name)),
+        })
+    }
+}
+
+/// The last start tells how long the next one takes.
+fn retry_after(project: &Project) -> Duration {
+    NOT_READY_RETRY.max(Duration::from_millis(project.status.timings.ready_ms / 2)).min(Duration::from_secs(10))
+}

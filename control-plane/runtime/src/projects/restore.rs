@@ -1,0 +1,31 @@
+//! Restore: back to a snapshot, with nothing lost on the way.
+
+use remora_proto::convert::snapshot::SnapshotId;
+use remora_proto_model::{Effect, Fault, ProjectId, project::Head};
+
+use super::{Inner, Restored, alive};
+use crate::agents::{Making, create_snapshot, restore_snapshot};
+
+pub(super) async fn restore(inner: &Inner, id: ProjectId, snapshot: &str) -> Result<Restored, Fault> {
+    let snapshot: SnapshotId = snapshot.parse()?;
+    let entry = inner.entry(id)?;
+    alive(&entry.record())?;
+    let _one = entry.snapshots.lock().await;
+    let agent = entry.agent()?;
+    let make = async |why| create_snapshot(&agent, Making { held: None, why }, |_| {}).await;
+    let before = make("before-restore").await.map_err(|fault| fault.stage("before-restore"))?;
+    restore_snapshot(&agent, &snapshot.to_string()).await.map_err(|fault| {
+        let hint = format!("what was there is snapshot {}; restore that to go back", before.id);
+        fault.stage("restore").hint(hint)
+    })?;
+    // The workspace is what was asked for; that it is the newest snapshot too is what may be missing.
+    let head = make("restored").await.map_err(|fault| fault.stage("commit").effect(Effect::Applied))?;
+    let project = inner
+        .change(&entry, |record| {
+            record.project.status.head =
+                Some(Head { snapshot: head.id.clone(), sequence: head.sequence, committed_ms: head.created_ms });
+            Ok(())
+        })
+        .await?;
+    Ok(Restored { project, before: before.id, head: head.id })
+}

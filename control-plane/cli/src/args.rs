@@ -1,10 +1,12 @@
-//! The command line, as clap sees it. `local` and `server` are the binary's own
-//! and not here: they pull in the server.
+//! The command line, as clap sees it. Each verb's own flags stand in its file.
+//! `local` and `server` are the binary's own and not here: they pull in the server.
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueHint};
-use remora_proto_model::{ContainerName, ProjectName};
+use remora_proto_model::project::variable_name;
+
+use crate::{limits, verbs};
 
 /// What every verb takes.
 #[derive(Args, Clone, Debug)]
@@ -23,62 +25,99 @@ pub struct GlobalArgs {
 /// The verbs that talk to a server.
 #[derive(Subcommand, Clone, Debug)]
 pub enum Command {
+    /// Make a project of a folder and start it.
+    Up(verbs::up::UpArgs),
+    /// List projects.
+    #[command(alias = "list")]
+    Ls(verbs::ls::LsArgs),
+    /// Show a project.
+    Status(verbs::status::StatusArgs),
     /// Open a terminal in a project; it survives a lost connection.
-    Sh(ShArgs),
+    Sh(verbs::sh::ShArgs),
     /// Run a command in a project; exits as the command does.
-    Exec(ExecArgs),
+    Exec(verbs::exec::ExecArgs),
+    /// Copy files and folders to a project or from it.
+    Cp(verbs::cp::CpArgs),
+    /// Work with single files of a project.
+    #[command(subcommand)]
+    Fs(verbs::fs::FsCommand),
+    /// Work with snapshots of a project.
+    #[command(subcommand)]
+    Snapshot(verbs::snapshot::SnapshotCommand),
+    /// Start a project that was stopped or hibernated.
+    Start(verbs::lifecycle::LifecycleArgs),
+    /// End a project's processes after a final snapshot; its files stay on the machine.
+    Stop(verbs::lifecycle::LifecycleArgs),
+    /// Put a project on the store alone: final snapshot, processes and files go.
+    Hibernate(verbs::lifecycle::LifecycleArgs),
+    /// Bring a hibernated project back.
+    Wake(verbs::lifecycle::LifecycleArgs),
+    /// End a project for good; its snapshots stay unless --purge.
+    Rm(verbs::rm::RmArgs),
+    /// Make tokens and API keys.
+    #[command(subcommand)]
+    Token(verbs::token::TokenCommand),
+    /// Look for what is wrong and say what to do.
+    Doctor(verbs::doctor::DoctorArgs),
     /// Print the completion script of a shell.
     Completion {
         /// The shell.
         shell: clap_complete::Shell,
     },
+    /// Print the version of this program, and with --with-server the server's.
+    Version(verbs::version::VersionArgs),
 }
 
-/// `remora sh`.
-#[derive(Args, Clone, Debug)]
-pub struct ShArgs {
-    /// Name of the project.
-    pub name: ProjectName,
-    /// Container; the dev container where none is given.
-    #[arg(short, long)]
-    pub container: Option<ContainerName>,
-    /// Come back to the terminal with this id.
-    #[arg(long, value_name = "ID", conflicts_with = "argv")]
-    pub attach: Option<remora_proto_model::SessionId>,
-    /// Command instead of a login shell.
-    #[arg(last = true)]
-    pub argv: Vec<String>,
+/// Whether and how long to wait for a project.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct WaitArgs {
+    /// Return at once and do not wait until it is there.
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+    /// Seconds to wait.
+    #[arg(long, value_name = "SECONDS", default_value_t = limits::FOLLOW_SECONDS, conflicts_with = "no_wait",
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::MAX_FOLLOW_SECONDS)))]
+    pub(crate) timeout: u32,
 }
 
-/// `remora exec`.
-#[derive(Args, Clone, Debug)]
-pub struct ExecArgs {
-    /// Name of the project.
-    pub name: ProjectName,
-    /// Container; the dev container where none is given.
-    #[arg(short, long)]
-    pub container: Option<ContainerName>,
-    /// Folder to run in, relative to the workspace.
-    #[arg(short = 'C', long, default_value = "", value_name = "PATH")]
-    pub cwd: String,
-    /// Seconds after which the command and all it started is ended (exit code 124).
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=600))]
-    pub timeout: Option<u32>,
-    /// Environment of the command, NAME=VALUE; repeat for more.
-    #[arg(long = "env", value_name = "NAME=VALUE", value_parser = parse_env)]
-    pub env: Vec<(String, String)>,
-    /// The command and its arguments; no shell reads them.
-    #[arg(last = true, required = true)]
-    pub argv: Vec<String>,
-}
-
-fn parse_env(text: &str) -> Result<(String, String), String> {
+/// Parses `NAME=VALUE` for an environment.
+pub(crate) fn parse_env(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or_else(|| format!("{text:?} has no '='; write NAME=VALUE"))?;
-    let starts_well = name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
-    if !starts_well || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-        return Err(format!("{name:?} is no name of an environment variable; use letters, digits and '_'"));
-    }
+    variable_name(name).map_err(|fault| fault.to_string())?;
     Ok((name.to_owned(), value.to_owned()))
+}
+
+/// Parses `KEY=VALUE` or `KEY` for a label.
+pub(crate) fn parse_label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').unwrap_or((text, ""));
+    if key.is_empty() {
+        return Err(format!("{text:?} has no key; write KEY=VALUE"));
+    }
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+/// Parses permission bits as chmod(1) takes them in octal.
+pub(crate) fn parse_mode(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode <= 0o7777 && text.len() <= 5 => Ok(mode),
+        _ => Err(format!("{text:?} is no mode; write permission bits in octal, for example 644")),
+    }
+}
+
+/// Parses `FIRST:LAST`, `FIRST:` or `LINE` into the first line and the last, if there is one.
+pub(crate) fn parse_lines(text: &str) -> Result<(u64, Option<u64>), String> {
+    let wrong = || format!("{text:?} is no range of lines; write FIRST:LAST, FIRST: or LINE, counted from 1");
+    let number = |part: &str| part.parse::<u64>().map_err(|_| wrong());
+    let (first, last) = match text.split_once(':') {
+        None => (number(text)?, Some(number(text)?)),
+        Some((first, "")) => (number(first)?, None),
+        Some((first, last)) => (number(first)?, Some(number(last)?)),
+    };
+    // One less than the first is the place before it, where lines go in.
+    if first == 0 || last.is_some_and(|last| last + 1 < first) {
+        return Err(wrong());
+    }
+    Ok((first, last))
 }
 
 #[cfg(test)]
@@ -86,8 +125,10 @@ mod tests {
     use clap::{CommandFactory as _, Parser};
 
     use super::*;
+    use crate::exit::refused_line;
 
     #[derive(Parser)]
+    #[command(name = "remora")]
     struct Cli {
         #[command(flatten)]
         _global: GlobalArgs,
@@ -95,10 +136,11 @@ mod tests {
         command: Command,
     }
 
-    fn refused(line: &str) -> String {
-        match Cli::try_parse_from(line.split(' ')) {
+    fn refused(line: &str) -> (String, u8) {
+        let words: Vec<std::ffi::OsString> = line.split(' ').map(Into::into).collect();
+        match Cli::try_parse_from(&words) {
             Ok(cli) => panic!("{line} was taken as {:?}", cli.command),
-            Err(error) => error.to_string(),
+            Err(error) => refused_line(&error, &words).expect("a refusal is a failure"),
         }
     }
 
@@ -107,13 +149,90 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    /// One row a flag or name: the line, what its refusal must name.
     #[test]
-    fn bad_flags_say_what_was_wrong() {
-        assert!(refused("remora exec a/b -- true").contains("a-z, 0-9 and '-'"));
-        assert!(refused("remora exec web --env A -- true").contains("write NAME=VALUE"));
-        assert!(refused("remora exec web --env 1A=b -- true").contains("no name of an environment variable"));
-        assert!(refused("remora exec web").contains("<ARGV>"));
-        assert!(refused("remora exec web --timeout 0 -- true").contains("1..=600"));
-        assert!(refused("remora sh web --attach 12").contains("is not a UUID"));
+    fn bad_lines_name_what_was_wrong() {
+        for (line, named) in [
+            ("remora frob", "'frob'"),
+            ("remora status My-Shop", "my-shop would do"),
+            ("remora status", "<NAME>"),
+            ("remora ls -o xml", "'xml'"),
+            ("remora exec a/b -- true", "a-b would do"),
+            ("remora exec web --env A -- true", "write NAME=VALUE"),
+            ("remora exec web --env 1A=b -- true", "no name of a variable"),
+            ("remora exec web --env REMORA_X=b -- true", "is taken"),
+            ("remora exec web", "<ARGV>"),
+            ("remora exec web --timeout 0 -- true", "1..=604800"),
+            ("remora sh web --attach 12", "is not a UUID"),
+            ("remora sh web --list --attach 3f0c9a52-8d1b-4a77-9a0e-6b1d6c1f2e44", "--attach"),
+            ("remora up --port 0", "1 to 65535"),
+            ("remora up --port web:99999", "1 to 65535"),
+            ("remora up --port UP:80", "\"UP\""),
+            ("remora up --name -", "project name"),
+            ("remora up --container A", "container name"),
+            ("remora up --env =x", "variable"),
+            ("remora up --empty .", "--empty"),
+            ("remora up --cmd x -- y", "--cmd"),
+            ("remora start web --timeout 0", "--timeout"),
+            ("remora start web --no-wait --timeout 3", "--no-wait"),
+            ("remora fs read web f --lines 0", "range of lines"),
+            ("remora fs read web f --lines 5:3", "range of lines"),
+            ("remora fs read web f --offset x", "--offset"),
+            ("remora fs read web f --lines 1 --offset 2", "--lines"),
+            ("remora fs write web f --mode 999", "in octal"),
+            ("remora fs write web f --create --if-match x", "--create"),
+            ("remora fs edit web f", "--old"),
+            ("remora fs edit web f --old a", "--new"),
+            ("remora fs edit web f --old a --new b --lines 1", "--lines"),
+            ("remora fs grep web x -C 21", "0..=20"),
+            ("remora fs grep web x --limit 0", "1..=10000"),
+            ("remora fs ls web --depth 65", "1..=64"),
+            ("remora fs glob web", "<PATTERN>"),
+            ("remora fs watch web --every 5", "10..=5000"),
+            ("remora fs mkdir web a --mode rwx", "in octal"),
+            ("remora snapshot create web --label =x", "no key"),
+            ("remora snapshot diff web x", "snapshot id"),
+            ("remora snapshot restore web", "<SNAPSHOT>"),
+            ("remora snapshot restore web ../x", "snapshot id"),
+            ("remora snapshot prune web --keep-last 0", "--keep-last"),
+            ("remora token create web --verb file.eat", "file.read"),
+            ("remora token create web --ttl 901", "1..=900"),
+            ("remora token key create ci --role king", "viewer"),
+            ("remora token key revoke 12", "is not a UUID"),
+            ("remora completion tcsh", "bash"),
+        ] {
+            let (text, code) = refused(line);
+            assert!(text.starts_with("remora: ") && text.contains("\nhint: "), "{line}: {text}");
+            assert_eq!(text.lines().count(), 2, "{line}: {text}");
+            assert!(text.contains(named), "{line} does not name {named:?}: {text}");
+            assert_eq!(code, if line.contains(" exec ") { 125 } else { 64 }, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_line_without_a_verb_shows_the_verbs() {
+        for line in ["remora", "remora fs", "remora snapshot", "remora token key"] {
+            let (text, code) = refused(line);
+            assert!(text.contains("Usage: ") && code == 64, "{line}: {text}");
+        }
+    }
+
+    #[test]
+    fn ranges_of_lines() {
+        assert_eq!(parse_lines("3"), Ok((3, Some(3))));
+        assert_eq!(parse_lines("3:"), Ok((3, None)));
+        assert_eq!(parse_lines("3:9"), Ok((3, Some(9))));
+        assert_eq!(parse_lines("3:2"), Ok((3, Some(2))));
+        for bad in ["", ":", ":3", "a", "1:b", "3:1", "-1"] {
+            assert!(parse_lines(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn modes_are_octal() {
+        assert_eq!((parse_mode("644"), parse_mode("0755")), (Ok(0o644), Ok(0o755)));
+        for bad in ["", "8", "rwx", "17777", "000000644"] {
+            assert!(parse_mode(bad).is_err(), "{bad}");
+        }
     }
 }

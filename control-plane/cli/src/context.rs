@@ -33,13 +33,10 @@ impl std::fmt::Debug for Context {
 #[derive(Debug, thiserror::Error)]
 pub enum ContextError {
     /// Nothing says which server to use.
-    #[error(
-        "no server is known: {} does not exist; run `remora local` in another terminal, or set REMORA_SERVER and REMORA_API_KEY",
-        .0.display()
-    )]
+    #[error("no server is known: {} does not exist", .0.display())]
     Missing(PathBuf),
     /// The file is there and cannot be used.
-    #[error("{}: {problem}; remove it and run `remora local` to write it again", .path.display())]
+    #[error("{}: {problem}", .path.display())]
     Unusable {
         /// The context file.
         path: PathBuf,
@@ -49,6 +46,19 @@ pub enum ContextError {
     /// There is no home folder to look in.
     #[error("neither REMORA_CONFIG, XDG_CONFIG_HOME nor HOME is set, so there is nowhere to look for the context file")]
     NoHome,
+}
+
+impl ContextError {
+    /// What to do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            ContextError::Missing(_) => {
+                "run `remora local` in another terminal, or set REMORA_SERVER and REMORA_API_KEY"
+            }
+            ContextError::Unusable { .. } => "remove it and run `remora local` to write it again",
+            ContextError::NoHome => "set REMORA_CONFIG to the file, or REMORA_SERVER and REMORA_API_KEY",
+        }
+    }
 }
 
 impl Context {
@@ -109,8 +119,8 @@ mod tests {
     fn a_missing_or_broken_file_says_what_to_do() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.json");
-        assert!(Context::load(&path).unwrap_err().to_string().contains("remora local"));
+        assert!(Context::load(&path).unwrap_err().hint().contains("remora local"));
         fs::write(&path, "{").unwrap();
-        assert!(Context::load(&path).unwrap_err().to_string().contains("remove it"));
+        assert!(Context::load(&path).unwrap_err().hint().contains("remove it"));
     }
 }

@@ -2,9 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use remora_proto_model::Fault;
+use remora_proto_model::{Fault, Reason};
 
-use crate::{Failure, output::note};
+use crate::{
+    Failure,
+    output::{escape, note},
+};
 
 /// Total time without an answer before giving up. A restart of the server or a
 /// wake takes seconds; a person at a terminal waits for a minute.
@@ -27,6 +30,15 @@ impl Patience {
         *self = Patience::default();
     }
 
+    /// As [`Patience::wait_or_give_up`], for what has not begun: a project that
+    /// is stopped does not start by being asked again, unless the server says when.
+    pub(crate) async fn wait_to_begin(&mut self, fault: Fault) -> Result<(), Failure> {
+        if fault.reason == Reason::ProjectNotReady && fault.retry_after.is_none() {
+            return Err(Failure::Fault(fault));
+        }
+        self.wait_or_give_up(fault).await
+    }
+
     /// Waits before the next attempt, or returns the fault where another attempt
     /// cannot help or the time is over.
     pub(crate) async fn wait_or_give_up(&mut self, fault: Fault) -> Result<(), Failure> {
@@ -36,7 +48,7 @@ impl Patience {
             return Err(Failure::Fault(fault));
         };
         if self.attempts == 0 {
-            note(&format!("remora: {}; trying again", fault.message));
+            note(&format!("remora: {}; trying again", escape(&fault.message)));
         }
         self.attempts += 1;
         tokio::time::sleep(wait).await;
@@ -55,8 +67,6 @@ fn next_wait(fault: &Fault, gone: Duration, attempts: u32) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use remora_proto_model::Reason;
-
     use super::*;
 
     #[test]
@@ -67,6 +77,14 @@ mod tests {
         assert_eq!(next_wait(&gone, Duration::ZERO, 40), Some(LONGEST_WAIT));
         assert_eq!(next_wait(&gone, GIVE_UP_AFTER, 1), None);
         assert_eq!(next_wait(&Fault::new(Reason::NotFound, "no"), Duration::ZERO, 0), None);
+    }
+
+    #[tokio::test]
+    async fn a_project_that_is_stopped_is_not_waited_for() {
+        let stopped = Fault::new(Reason::ProjectNotReady, "it is stopped");
+        assert!(Patience::default().wait_to_begin(stopped.clone()).await.is_err());
+        let starting = stopped.retry_after(Duration::from_millis(1));
+        assert!(Patience::default().wait_to_begin(starting).await.is_ok());
     }
 
     #[test]

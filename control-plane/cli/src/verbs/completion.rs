@@ -1,14 +1,12 @@
 //! `remora completion SHELL`.
 
-use std::io;
-
 use clap_complete::Shell;
 
-use crate::{Failure, output::quiet_pipe};
+use crate::{Failure, output::print};
 
 /// Prints the completion script of `shell` for the whole command line `root`.
 pub(crate) fn run(shell: Shell, mut root: clap::Command) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut root, "remora", &mut script);
-    io::Write::write_all(&mut io::stdout().lock(), &script).or_else(quiet_pipe)
+    print(&script)
 }

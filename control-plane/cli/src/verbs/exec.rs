@@ -1,8 +1,12 @@
 //! `remora exec NAME -- ARGV`: the command's bytes, streams apart, and its exit code.
 
-use std::{io::IsTerminal as _, time::Duration};
+use std::{
+    io::{self, IsTerminal as _},
+    time::Duration,
+};
 
 use bytes::Bytes;
+use clap::Args;
 use remora_proto::{
     agent::v1::{
         Argv, AttachCommandRequest, Command, CommandSpec, ExitStatus, OutputStream, SignalCommandRequest, SignalTarget,
@@ -11,28 +15,69 @@ use remora_proto::{
     },
     fault::from_status,
 };
-use remora_proto_model::{Fault, Reason};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use remora_proto_model::{ContainerName, Fault, ProjectName, Reason};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    signal::unix::{SignalKind, signal},
+};
 use uuid::Uuid;
 
 use crate::{
-    Context, Failure,
-    args::ExecArgs,
-    connect::{Connection, connect},
-    output::note,
+    Context, Failure, GlobalArgs,
+    args::parse_env,
+    clients,
+    connect::Connection,
+    output::{note, stdout_failure},
     patience::Patience,
+    project_name::project_name,
 };
 
 /// Bytes of stdin in one call; the contract's bound on a frame.
 const STDIN_FRAME_BYTES: usize = 64 * 1024;
 /// SIGINT, as in signal(7).
 const SIGINT: i32 = 2;
+/// SIGPIPE, as in signal(7): what a local command gets when its reader leaves.
+const SIGPIPE: i32 = 13;
+/// SIGTERM, as in signal(7).
+const SIGTERM: i32 = 15;
+/// How long the passing on of a signal may hold up the verb.
+const SIGNAL_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Flags of `remora exec`.
+#[derive(Args, Clone, Debug)]
+pub struct ExecArgs {
+    /// Name of the project.
+    #[arg(value_parser = project_name)]
+    name: ProjectName,
+    /// Container; the dev container where none is given.
+    #[arg(short, long)]
+    container: Option<ContainerName>,
+    /// Folder to run in, relative to the workspace.
+    #[arg(short = 'C', long, default_value = "", value_name = "PATH")]
+    cwd: String,
+    /// Seconds after which the command and all it started is ended (exit code 124).
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=604_800))]
+    timeout: Option<u32>,
+    /// Environment of the command, NAME=VALUE; repeat for more.
+    #[arg(long = "env", value_name = "NAME=VALUE", value_parser = parse_env)]
+    env: Vec<(String, String)>,
+    /// Give it no standard input, for loops that read their own.
+    #[arg(short = 'n', long)]
+    no_stdin: bool,
+    /// The command and its arguments; no shell reads them.
+    #[arg(last = true, required = true)]
+    argv: Vec<String>,
+}
 
 type Client = ExecServiceClient<Connection>;
 
 /// Runs the verb. A command that ran ends in [`Failure::Code`] unless its exit status is 0.
-pub(crate) async fn run(context: &Context, args: ExecArgs) -> Result<(), Failure> {
-    let code = execute(context, args).await.or_else(own_failure)?;
+pub(crate) async fn run(global: &GlobalArgs, args: ExecArgs) -> Result<(), Failure> {
+    let ran = match super::context(global) {
+        Ok(context) => execute(&context, args).await,
+        Err(error) => Err(error.into()),
+    };
+    let code = ran.or_else(own_failure)?;
     if code == 0 { Ok(()) } else { Err(Failure::Code(code)) }
 }
 
@@ -46,6 +91,8 @@ fn own_failure(failure: Failure) -> Result<u8, Failure> {
             }
             _ => 125,
         },
+        // As a local command whose reader left: 128 + SIGPIPE.
+        Failure::OutputClosed => 141,
         _ => 125,
     };
     if let Some(text) = failure.text() {
@@ -55,8 +102,8 @@ fn own_failure(failure: Failure) -> Result<u8, Failure> {
 }
 
 async fn execute(context: &Context, args: ExecArgs) -> Result<u8, Failure> {
-    let mut client = ExecServiceClient::new(connect(context, Some(&args.name)).await?);
-    let wants_stdin = !std::io::stdin().is_terminal();
+    let mut client = clients::commands(context, &args.name).await?;
+    let wants_stdin = !args.no_stdin && !io::stdin().is_terminal();
     let container = args.container.map(String::from).unwrap_or_default();
     let request = StartRequest {
         command: Some(CommandSpec {
@@ -75,15 +122,19 @@ async fn execute(context: &Context, args: ExecArgs) -> Result<u8, Failure> {
     let command = loop {
         match client.start(request.clone()).await {
             Ok(response) => break response.into_inner(),
-            Err(status) => patience.wait_or_give_up(from_status(&status)).await?,
+            Err(status) => patience.wait_to_begin(from_status(&status)).await?,
         }
     };
     let target = Target { container, id: command.id };
-    tokio::select! {
+    let ended = tokio::select! {
         code = follow(client.clone(), &target) => code,
         failure = feed(client.clone(), &target, wants_stdin) => Err(failure),
-        failure = forward_interrupts(client, &target) => Err(failure),
+        failure = forward_signals(client.clone(), &target) => Err(failure),
+    };
+    if matches!(ended, Err(Failure::OutputClosed)) {
+        send_signal(&mut client, &target, SIGPIPE, SignalTarget::Tree).await;
     }
+    ended
 }
 
 struct Target {
@@ -122,8 +173,8 @@ async fn follow(mut client: Client, target: &Target) -> Result<u8, Failure> {
                         }
                         Some(Frame::Data(data)) => {
                             stdout_offset = data.offset + data.data.len() as u64;
-                            stdout.write_all(&data.data).await.map_err(Failure::local("standard output"))?;
-                            stdout.flush().await.map_err(Failure::local("standard output"))?;
+                            stdout.write_all(&data.data).await.map_err(stdout_failure)?;
+                            stdout.flush().await.map_err(stdout_failure)?;
                         }
                         Some(Frame::Gap(gap)) => {
                             note(&format!(
@@ -193,28 +244,34 @@ async fn feed(mut client: Client, target: &Target, wanted: bool) -> Failure {
     }
 }
 
-/// Ctrl-C goes to the command's process group; a second one leaves it to itself.
-async fn forward_interrupts(mut client: Client, target: &Target) -> Failure {
+/// Ctrl-C and SIGTERM go to the command's process group; a second one leaves it to itself.
+async fn forward_signals(mut client: Client, target: &Target) -> Failure {
+    let listen = |kind| signal(kind).map_err(Failure::local("signals"));
+    let (mut interrupts, mut terminations) = match (listen(SignalKind::interrupt()), listen(SignalKind::terminate())) {
+        (Ok(interrupts), Ok(terminations)) => (interrupts, terminations),
+        (Err(failure), _) | (_, Err(failure)) => return failure,
+    };
     for attempt in 0.. {
-        if let Err(error) = tokio::signal::ctrl_c().await {
-            return Failure::Local { what: "signals".to_owned(), error };
-        }
+        let number = tokio::select! {
+            _ = interrupts.recv() => SIGINT,
+            _ = terminations.recv() => SIGTERM,
+        };
         if attempt > 0 {
             return Failure::Fault(
                 Fault::new(Reason::Cancelled, "interrupted twice; the command may still run")
                     .hint("`remora exec` it away, or stop the project"),
             );
         }
-        let request = SignalCommandRequest {
-            container: target.container.clone(),
-            id: target.id.clone(),
-            signal: SIGINT,
-            target: SignalTarget::Group.into(),
-        };
-        // It may have ended meanwhile; its exit is on the way then.
-        _ = tokio::time::timeout(Duration::from_secs(5), client.signal(request)).await;
+        send_signal(&mut client, target, number, SignalTarget::Group).await;
     }
     std::future::pending().await
+}
+
+async fn send_signal(client: &mut Client, target: &Target, signal: i32, to: SignalTarget) {
+    let request =
+        SignalCommandRequest { container: target.container.clone(), id: target.id.clone(), signal, target: to.into() };
+    // It may have ended meanwhile; its exit is on the way then.
+    _ = tokio::time::timeout(SIGNAL_PATIENCE, client.signal(request)).await;
 }
 
 /// The exit code for a shell: the command's own, 128 + signal, 124 for a timeout.

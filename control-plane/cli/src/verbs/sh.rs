@@ -8,10 +8,17 @@
 //!                      └─ Exit ────► ended (exit code of the shell)
 //! ```
 
+use std::{
+    io::{self, IsTerminal as _},
+    time::Duration,
+};
+
 use bytes::Bytes;
+use clap::Args;
 use remora_proto::{
     agent::v1::{
-        AttachStart, Credit, OpenTerminalRequest, TerminalExit, TerminalInput, TerminalSize,
+        AttachStart, Credit, ListTerminalsRequest, OpenTerminalRequest, TerminalExit, TerminalInput, TerminalOutput,
+        TerminalSize,
         attach_start::{From as StartFrom, LagPolicy, Mode},
         exit_status::Cause,
         terminal_input::Frame as InputFrame,
@@ -20,23 +27,25 @@ use remora_proto::{
     },
     fault::from_status,
 };
-use remora_proto_model::Fault;
+use remora_proto_model::{ContainerName, Fault, ProjectName, SessionId};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
 };
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
 use uuid::Uuid;
 
 use crate::{
-    Context, Failure,
-    args::ShArgs,
-    connect::{Connection, connect},
+    Context, Failure, clients,
+    connect::Connection,
     input_log::{InputLog, MAX_UNACKNOWLEDGED},
-    output::note,
+    output::{Format, Listing, OutputArgs, note, stdout_failure},
     patience::Patience,
+    project_name::project_name,
     raw_terminal::{self, RawTerminal},
+    view::terminal::TerminalView,
 };
 
 /// Ctrl-], the escape of telnet(1): leaves the terminal, which goes on.
@@ -45,29 +54,72 @@ const DETACH: u8 = 0x1d;
 const CREDIT_BYTES: u64 = 256 * 1024;
 /// Bytes read from the keyboard at once; the contract's bound on a frame.
 const INPUT_FRAME_BYTES: usize = 64 * 1024;
+/// How long the last keys before Ctrl-] may take to arrive.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(1);
+/// What a program may have switched on in the local terminal that is left: the
+/// alternate screen, a hidden cursor, colours, application keys, mouse and paste
+/// reports (as in `xterm`'s control sequences).
+const PUT_BACK: &[u8] =
+    b"\x1b[?1049l\x1b[?25h\x1b[0m\x1b[?1l\x1b>\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?2004l\r\n";
+
+/// Flags of `remora sh`.
+#[derive(Args, Clone, Debug)]
+pub struct ShArgs {
+    /// Name of the project.
+    #[arg(value_parser = project_name)]
+    name: ProjectName,
+    /// Container; the dev container where none is given.
+    #[arg(short, long)]
+    container: Option<ContainerName>,
+    /// Come back to the terminal with this id.
+    #[arg(long, value_name = "ID", conflicts_with = "argv")]
+    attach: Option<SessionId>,
+    /// List the terminals that there are.
+    #[arg(short, long, conflicts_with_all = ["attach", "argv"])]
+    list: bool,
+    #[command(flatten)]
+    output: OutputArgs,
+    /// Command instead of a login shell.
+    #[arg(last = true)]
+    argv: Vec<String>,
+}
 
 type Client = TerminalServiceClient<Connection>;
 
 /// Runs the verb.
 pub(crate) async fn run(context: &Context, args: ShArgs) -> Result<(), Failure> {
-    let mut client = TerminalServiceClient::new(connect(context, Some(&args.name)).await?);
+    let mut client = clients::terminals(context, &args.name).await?;
     let container = args.container.map(String::from).unwrap_or_default();
-    let id = match args.attach {
-        Some(id) => id.to_string(),
-        None => open(&mut client, &container, args.argv).await?,
+    if args.list {
+        return list(&mut client, container, &args.name, args.output.format).await;
+    }
+    let (id, begin) = match args.attach {
+        Some(id) => (id.to_string(), StartFrom::Screen(true)),
+        // A terminal that was just opened: from its first byte.
+        None => (open(&mut client, &container, args.argv).await?, StartFrom::FromOffset(0)),
     };
     let come_back = format!("remora sh {} --attach {id}", args.name);
+    let raw = RawTerminal::enter().map_err(Failure::local("terminal"))?;
+    if raw.is_some() {
+        note(&format!("Ctrl-] leaves this terminal, which goes on; to come back: {come_back}\r"));
+    }
     let mut shell = Shell {
         container,
         id,
         client_id: Uuid::new_v4().to_string(),
+        begin,
         offset: None,
         log: InputLog::default(),
-        keyboard: keyboard(),
+        keyboard: Some(keyboard()),
+        at_terminal: raw.is_some(),
         resized: signal(SignalKind::window_change()).map_err(Failure::local("signals"))?,
     };
-    let raw = RawTerminal::enter().map_err(Failure::local("terminal"))?;
     let end = shell.stay(client).await;
+    if raw.is_some() && !matches!(end, Ok(End::Exited(_))) && io::stdout().is_terminal() {
+        // Whatever ended the stay is told below.
+        _ = tokio::io::stdout().write_all(PUT_BACK).await;
+        _ = tokio::io::stdout().flush().await;
+    }
     drop(raw);
     match end {
         Ok(End::Exited(exit)) => exit_code(&exit),
@@ -80,6 +132,17 @@ pub(crate) async fn run(context: &Context, args: ShArgs) -> Result<(), Failure> 
             Err(failure)
         }
     }
+}
+
+async fn list(client: &mut Client, container: String, name: &ProjectName, format: Format) -> Result<(), Failure> {
+    let terminals = client.list(ListTerminalsRequest { container }).await?.into_inner().terminals;
+    let terminals: Vec<_> = terminals.into_iter().map(TerminalView::from).collect();
+    let mut listing = Listing::new(format);
+    listing.push(&terminals)?;
+    if listing.finish()? == 0 && matches!(format, Format::Table | Format::Wide) {
+        note(&format!("no terminals; `remora sh {name}` opens one"));
+    }
+    Ok(())
 }
 
 async fn open(client: &mut Client, container: &str, argv: Vec<String>) -> Result<String, Failure> {
@@ -95,7 +158,7 @@ async fn open(client: &mut Client, container: &str, argv: Vec<String>) -> Result
     loop {
         match client.open(request.clone()).await {
             Ok(response) => return Ok(response.into_inner().id),
-            Err(status) => patience.wait_or_give_up(from_status(&status)).await?,
+            Err(status) => patience.wait_to_begin(from_status(&status)).await?,
         }
     }
 }
@@ -129,10 +192,14 @@ struct Shell {
     container: String,
     id: String,
     client_id: String,
+    /// Where the first attachment begins.
+    begin: StartFrom,
     /// Offset after the last byte that was shown; `None` before the first attach.
     offset: Option<u64>,
     log: InputLog,
-    keyboard: mpsc::Receiver<Bytes>,
+    /// `None` after the end of what is typed, which a pipe has and a terminal not.
+    keyboard: Option<mpsc::Receiver<Bytes>>,
+    at_terminal: bool,
     resized: Signal,
 }
 
@@ -158,13 +225,30 @@ impl Shell {
             mode: Mode::Takeover.into(),
             from: Some(match self.offset {
                 Some(offset) => StartFrom::FromOffset(offset),
-                None => StartFrom::Screen(true),
+                None => self.begin,
             }),
             credit_bytes: CREDIT_BYTES,
             lag_policy: LagPolicy::Backpressure.into(),
             size: local_size(),
         };
         TerminalInput { frame: Some(InputFrame::Start(start)) }
+    }
+
+    /// Waits until what was typed before Ctrl-] is with the terminal.
+    async fn leave(&mut self, frames: mpsc::Sender<TerminalInput>, output: &mut Streaming<TerminalOutput>) {
+        let acknowledged = async {
+            while self.log.unacknowledged().next().is_some() {
+                match output.message().await {
+                    Ok(Some(TerminalOutput { frame: Some(OutputFrame::InputAck(ack)) })) => {
+                        self.log.acknowledge(ack.sequence)
+                    }
+                    Ok(Some(_)) => {}
+                    Ok(None) | Err(_) => return,
+                }
+            }
+        };
+        _ = tokio::time::timeout(LEAVE_PATIENCE, acknowledged).await;
+        drop(frames);
     }
 
     async fn attached(&mut self, client: &mut Client, patience: &mut Patience) -> Result<End, Failure> {
@@ -223,14 +307,26 @@ impl Shell {
                         Some(OutputFrame::Resized(_) | OutputFrame::Title(_) | OutputFrame::Heartbeat(_)) | None => {}
                     }
                 }
-                bytes = self.keyboard.recv(), if self.log.has_room() => {
-                    let Some(bytes) = bytes else { return Ok(End::Left) };
-                    if bytes.contains(&DETACH) {
-                        return Ok(End::Left);
+                bytes = next_keys(&mut self.keyboard), if self.log.has_room() => {
+                    let Some(mut bytes) = bytes else {
+                        // A terminal that hung up is left; what a pipe typed may still be answered.
+                        self.keyboard = None;
+                        if self.at_terminal {
+                            return Ok(End::Left);
+                        }
+                        continue;
+                    };
+                    let leaves = bytes.iter().position(|byte| self.at_terminal && *byte == DETACH);
+                    if let Some(at) = leaves {
+                        bytes.truncate(at);
                     }
-                    if typing {
+                    if typing && !bytes.is_empty() {
                         let input = self.log.push(bytes);
                         frames.send(send(InputFrame::Input(input))).await.map_err(|_| lost("the connection was cut"))?;
+                    }
+                    if leaves.is_some() {
+                        self.leave(frames, &mut output).await;
+                        return Ok(End::Left);
                     }
                 }
                 _ = self.resized.recv() => {
@@ -243,9 +339,17 @@ impl Shell {
     }
 }
 
+/// The next bytes of the keyboard; never, where it has ended.
+async fn next_keys(keyboard: &mut Option<mpsc::Receiver<Bytes>>) -> Option<Bytes> {
+    match keyboard {
+        Some(keyboard) => keyboard.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
 async fn show(stdout: &mut tokio::io::Stdout, data: &[u8]) -> Result<(), Failure> {
-    stdout.write_all(data).await.map_err(Failure::local("standard output"))?;
-    stdout.flush().await.map_err(Failure::local("standard output"))
+    stdout.write_all(data).await.map_err(stdout_failure)?;
+    stdout.flush().await.map_err(stdout_failure)
 }
 
 fn say_gap(from: u64, to: u64) {

@@ -1,9 +1,9 @@
 //! The binary `remora`: the server, and the verbs that talk to one.
 
-use std::process::ExitCode;
+use std::{env, ffi::OsString, process::ExitCode};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
-use remora_control_plane_cli::GlobalArgs;
+use remora_control_plane_cli::{GlobalArgs, refuse};
 
 #[derive(Parser)]
 #[command(name = "remora", version, about = "Dev servers whose work outlives their pods")]
@@ -20,9 +20,26 @@ enum Role {
     Verb(Box<remora_control_plane_cli::Command>),
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let Cli { global, role } = Cli::parse();
+fn main() -> ExitCode {
+    let words: Vec<OsString> = env::args_os().collect();
+    let cli = match Cli::try_parse_from(&words) {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error, &words),
+    };
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("remora: no threads to run on: {error}");
+            return ExitCode::from(71);
+        }
+    };
+    let code = runtime.block_on(run(cli));
+    // A read of standard input, which nothing can call off, does not hold up the end.
+    runtime.shutdown_background();
+    code
+}
+
+async fn run(Cli { global, role }: Cli) -> ExitCode {
     match role {
         Role::Verb(command) => match remora_control_plane_cli::run(&global, *command, Cli::command()).await {
             Ok(()) => ExitCode::SUCCESS,

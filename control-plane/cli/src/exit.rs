@@ -1,9 +1,14 @@
 //! How a command that failed ends: its text on stderr and its exit code.
 
+use std::{ffi::OsString, process::ExitCode};
+
 use remora_proto::fault::from_status;
 use remora_proto_model::{Effect, Fault, Reason};
 
-use crate::{context::ContextError, output::escape};
+use crate::{
+    context::ContextError,
+    output::{escape, note},
+};
 
 /// Why a verb did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -120,10 +125,26 @@ pub(crate) fn unreachable(server: &str, error: &dyn std::error::Error) -> Failur
     )
 }
 
-/// A command line that clap refused, in the form of every other failure and
-/// with the exit code of the verb: 125 for `exec`, whose other codes are the
-/// command's own. Help and versions are no failures: `None`.
-pub fn refused_line(error: &clap::Error, words: &[std::ffi::OsString]) -> Option<(String, u8)> {
+/// Ends the process for a command line that clap did not take: prints what was
+/// wrong, or the help or version that was asked for.
+pub fn refuse(error: &clap::Error, words: &[OsString]) -> ExitCode {
+    match refused_line(error, words) {
+        Some((text, code)) => {
+            note(&text);
+            ExitCode::from(code)
+        }
+        None => {
+            // Help that nobody reads any more is no failure.
+            _ = error.print();
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+/// A refused line in the form of every other failure and with the exit code of
+/// the verb: 125 for `exec`, whose other codes are the command's own. Help and
+/// versions are no failures: `None`.
+pub(crate) fn refused_line(error: &clap::Error, words: &[OsString]) -> Option<(String, u8)> {
     if !error.use_stderr() {
         return None;
     }

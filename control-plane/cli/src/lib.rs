@@ -20,5 +20,5 @@ mod view;
 
 pub use args::{Command, GlobalArgs};
 pub use context::{Context, ContextError};
-pub use exit::{Failure, refused_line};
+pub use exit::{Failure, refuse};
 pub use verbs::run;

@@ -5,6 +5,9 @@
 //! descriptors and single names, so a rename or a link planted meanwhile can
 //! make it fail but cannot make it act outside.
 
+mod archive;
+mod archive_get;
+mod archive_put;
 mod copy;
 mod edit;
 mod error;
@@ -12,12 +15,17 @@ mod etag;
 pub mod limits;
 mod make;
 mod move_entry;
+mod patterns;
 mod read;
 mod remove;
 mod set_attr;
 mod stat;
+mod tree_walk;
 mod write;
 
+pub use archive::{ArchiveFormat, ArchiveSummary};
+pub use archive_get::archive_get;
+pub use archive_put::archive_put;
 pub use copy::copy;
 pub use edit::{Change, FileEdit, FileEdited, edit};
 pub use error::FileError;

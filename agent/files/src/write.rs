@@ -139,8 +139,15 @@ impl Writer {
             Errno::EXIST => exists(&path),
             errno => system(errno),
         })?;
-        fsync(&dir).map_err(system)?;
-        let stat = fstat(&hidden.file).map_err(system)?;
+        // The new content is there for everybody from here on, also where this fails.
+        let replaced = |errno| {
+            system(errno).after(
+                format!("\"{path}\" has the new content, but it may be lost if the machine fails"),
+                "write it again once the cause is gone",
+            )
+        };
+        fsync(&dir).map_err(replaced)?;
+        let stat = fstat(&hidden.file).map_err(replaced)?;
         Ok(Written { etag: etag::of(&stat), size: written, created: old.is_none() })
     }
 
@@ -200,14 +207,14 @@ fn own_alike(file: &File, old: &Stat) -> Result<(), Errno> {
 
 /// A file under a name of ours, gone when it is dropped under that name.
 #[derive(Debug)]
-struct Hidden {
-    file: File,
+pub(crate) struct Hidden {
+    pub(crate) file: File,
     dir: OwnedFd,
     name: Option<String>,
 }
 
 impl Hidden {
-    fn new(dir: &OwnedFd) -> Result<Self, Errno> {
+    pub(crate) fn new(dir: &OwnedFd) -> Result<Self, Errno> {
         let dir = rustix::io::fcntl_dupfd_cloexec(dir, 0)?;
         let name = hidden_name()?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -215,7 +222,7 @@ impl Hidden {
         Ok(Hidden { file, dir, name: Some(name) })
     }
 
-    fn rename_to(&mut self, dir: &OwnedFd, name: &OsStr, flags: RenameFlags) -> Result<(), Errno> {
+    pub(crate) fn rename_to(&mut self, dir: &OwnedFd, name: &OsStr, flags: RenameFlags) -> Result<(), Errno> {
         if let Some(own) = &self.name {
             renameat_with(&self.dir, own, dir, name, flags)?;
             self.name = None;

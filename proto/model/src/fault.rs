@@ -139,7 +139,7 @@ pub fn errno_reason(errno: i32) -> Reason {
         1 | 13 => Reason::AccessDenied,   // EPERM, EACCES
         2 => Reason::NotFound,            // ENOENT
         17 => Reason::AlreadyExists,      // EEXIST
-        18 => Reason::PathEscapesRoot,    // EXDEV: openat2 RESOLVE_BENEATH
+        18 => Reason::FailedPrecondition, // EXDEV: two file systems; what a resolver means by it never gets here
         20 => Reason::NotADirectory,      // ENOTDIR
         21 => Reason::IsADirectory,       // EISDIR
         22 => Reason::InvalidArgument,    // EINVAL

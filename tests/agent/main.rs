@@ -4,6 +4,8 @@ mod accept;
 mod auth;
 mod drain;
 mod files;
+mod snapshot_author;
+mod snapshot_hostile;
 mod snapshot_store;
 mod snapshot_store_faults;
 mod snapshot_store_kill;

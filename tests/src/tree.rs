@@ -28,6 +28,13 @@ pub struct Entry {
     xattrs: BTreeMap<OsString, Vec<u8>>,
 }
 
+impl Entry {
+    /// Seconds and nanoseconds of the last change of the content.
+    pub fn mtime(&self) -> (i64, i64) {
+        self.mtime
+    }
+}
+
 impl std::fmt::Debug for Entry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(

@@ -117,6 +117,27 @@ impl Root {
         self.open_flags("open the directory", path, OFlags::RDONLY | DIRECTORY, Mode::empty())
     }
 
+    /// Like [`Root::open_dir`], but no component may be a link: for paths that say
+    /// where something lies and not how a client reaches it.
+    pub fn open_dir_without_links(&self, path: &RelPath) -> Result<OwnedFd, RootError> {
+        const NO_LINK: OFlags = DIRECTORY.union(OFlags::NOFOLLOW);
+        let refused = |errno| RootError::system("open the directory", path, errno);
+        if path.climbs() {
+            return Err(RootError::PathInvalid { path: path.to_string(), problem: "it contains '..'" });
+        }
+        let mut names = path.components();
+        let Some(last) = names.next_back() else {
+            return openat(self, ".", OFlags::RDONLY | NO_LINK, Mode::empty()).map_err(refused);
+        };
+        let mut here: Option<OwnedFd> = None;
+        for name in names {
+            let above = here.as_ref().map_or(self.as_fd(), |fd| fd.as_fd());
+            here = Some(openat(above, name, OFlags::PATH | NO_LINK, Mode::empty()).map_err(refused)?);
+        }
+        let above = here.as_ref().map_or(self.as_fd(), |fd| fd.as_fd());
+        openat(above, last, OFlags::RDONLY | NO_LINK, Mode::empty()).map_err(refused)
+    }
+
     /// Opens the directory that holds `path` and returns it with the last name,
     /// which is not looked at and may not exist.
     pub fn open_parent(&self, path: &RelPath) -> Result<(OwnedFd, OsString), RootError> {
@@ -375,6 +396,25 @@ mod tests {
             assert_eq!(root.open_parent_following(&path("dangling")).unwrap().1, "not-yet");
             assert_eq!(root.open_parent(&RelPath::root()).unwrap_err().reason(), Reason::PathInvalid);
         }
+    }
+
+    #[test]
+    fn a_place_is_reached_through_no_link_at_all() {
+        let temp = fixture();
+        let base = temp.path().join("in");
+        symlink("dir", base.join("inside")).unwrap();
+        symlink("..", base.join("dir/up")).unwrap();
+        let root = Root::open(&base).unwrap();
+        let open = |text: &str| root.open_dir_without_links(&path(text));
+        for good in ["", "dir", "dir/deep"] {
+            let fd = open(good).unwrap();
+            assert_eq!(fstat(&fd).unwrap().st_ino, root.stat(&path(good), true).unwrap().st_ino, "{good}");
+        }
+        for link in ["inside", "inside/deep", "dir/up", "dir/up/dir", "dir/file"] {
+            assert!(open(link).is_err(), "{link}");
+        }
+        assert_eq!(open("dir/../dir").unwrap_err().reason(), Reason::PathInvalid);
+        assert!(open("gone").unwrap_err().is_not_found());
     }
 
     #[test]

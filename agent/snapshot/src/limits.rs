@@ -98,3 +98,18 @@ pub const COLLECT_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 /// for a request that is underway it stays below [`COLLECT_AFTER`], so nothing
 /// that a writer builds on is deleted before it committed or gave up.
 pub const COMMIT_WITHIN: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// Directories of the workspace that one walk keeps open: a small part of the
+/// customary 1,024 descriptors of a process, and deeper than nearly every tree.
+pub const MAX_HELD_DIRECTORIES: usize = 32;
+
+/// Stored bytes of manifest pages that a restore keeps for its next passes, in
+/// bytes: those of half a million entries.
+pub const MANIFEST_CACHE_BYTES: usize = 16 * 1024 * 1024;
+/// Requests of one restore or verification that are underway at a time.
+pub const MAX_FETCHES: usize = 4;
+/// Bytes of a pack that one request asks for: with those underway and the one in
+/// hand the part of the memory bound that contents get.
+pub const FETCH_TARGET_BYTES: u64 = 2 * 1024 * 1024;
+/// Unpacked frames that a restore holds for their next use, in bytes.
+pub const FRAME_CACHE_BYTES: usize = 16 * 1024 * 1024;

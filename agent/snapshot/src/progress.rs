@@ -1,9 +1,10 @@
 //! How an operation tells how far it is.
 
 /// What an operation is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {
     /// The workspace is being read through, without contents.
+    #[default]
     Scan,
     /// Contents are read, cut, compressed and sent.
     Upload,
@@ -18,7 +19,7 @@ pub enum Stage {
 }
 
 /// How far it is. Numbers never go back within one stage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// What it is doing.
     pub stage: Stage,

@@ -119,7 +119,11 @@ impl Lineage {
     }
 
     /// An object that must be there.
-    async fn object(&self, key: &str, range: Option<std::ops::Range<u64>>) -> Result<bytes::Bytes, SnapshotError> {
+    pub(crate) async fn object(
+        &self,
+        key: &str,
+        range: Option<std::ops::Range<u64>>,
+    ) -> Result<bytes::Bytes, SnapshotError> {
         match self.store.get(key, range).await {
             Ok(bytes) => Ok(bytes),
             Err(StoreError::NotFound { .. }) => Err(missing(key)),

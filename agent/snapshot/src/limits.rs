@@ -113,3 +113,6 @@ pub const MAX_FETCHES: usize = 4;
 pub const FETCH_TARGET_BYTES: u64 = 2 * 1024 * 1024;
 /// Unpacked frames that a restore holds for their next use, in bytes.
 pub const FRAME_CACHE_BYTES: usize = 16 * 1024 * 1024;
+
+/// Paths of files that need a damaged object, in a report: enough to see what is hit.
+pub const MAX_DAMAGE_PATHS: usize = 100;

@@ -30,6 +30,10 @@ use crate::{
 use plan::Plan;
 use remove::Staging;
 
+pub(crate) use compare::Comparison;
+pub(crate) use frames::unpack;
+pub(crate) use plan::Action;
+
 /// Takes what a restore reports.
 pub trait RestoreObserver: Progress {
     /// All that cannot be derived again is there; this much follows.
@@ -105,12 +109,12 @@ fn is_empty(root: &Root, keep_out: &KeepOut) -> Result<bool, SnapshotError> {
 
 /// What no snapshot holds: what this or a killed restore put there for a moment,
 /// and the folder that ext4 keeps for itself at the top of a volume.
-fn is_ours_or_the_systems(path: &[u8]) -> bool {
+pub(crate) fn is_ours_or_the_systems(path: &[u8]) -> bool {
     path == b"lost+found" || (remove::is_staging(path) && !path.contains(&b'/'))
 }
 
 /// The answer of `future`, unless it is cancelled before.
-fn until<T>(
+pub(crate) fn until<T>(
     runtime: &Handle,
     cancel: &CancellationToken,
     future: impl Future<Output = Result<T, SnapshotError>>,

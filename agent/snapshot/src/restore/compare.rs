@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// See the module.
-pub(super) struct Comparison {
+pub(crate) struct Comparison {
     /// The file, as long as nothing differs.
     file: Option<(OwnedFd, Stat)>,
     /// Whether its bytes need not be read.
@@ -32,7 +32,7 @@ pub(super) struct Comparison {
 impl Comparison {
     /// Of the file `entry`, first record, with what is at its path. `names` is how
     /// many names its inode is to have.
-    pub(super) fn begin(
+    pub(crate) fn begin(
         cursor: &mut Cursor,
         entry: &Entry,
         found: Option<&Found>,
@@ -58,7 +58,7 @@ impl Comparison {
     }
 
     /// Compares the next record of the file; `blobs` are the ids of its chunks.
-    pub(super) fn add(
+    pub(crate) fn add(
         &mut self,
         crypt: &Crypt,
         content: &Content,
@@ -94,12 +94,12 @@ impl Comparison {
     }
 
     /// Device and inode of the file, where nothing differs.
-    pub(super) fn identity(&self) -> Option<(u64, u64)> {
+    pub(crate) fn identity(&self) -> Option<(u64, u64)> {
         self.file.as_ref().map(|(_, stat)| (stat.st_dev, stat.st_ino))
     }
 
     /// What is to be done about the file.
-    pub(super) fn conclude(&self, entry: &Entry) -> Result<Action, SnapshotError> {
+    pub(crate) fn conclude(&self, entry: &Entry) -> Result<Action, SnapshotError> {
         let Some((fd, stat)) = &self.file else { return Ok(Action::Write) };
         match differs(fd, stat, entry) {
             Ok(true) => Ok(Action::Adjust),
@@ -112,8 +112,8 @@ impl Comparison {
 /// Whether inode and times say that nothing was stored to the file since the scan
 /// of the snapshot.
 fn is_proven(stat: &Stat, mtime: Timestamp, (observed, clock): (&Observed, &ClockReading)) -> bool {
-    let ctime = Timestamp { seconds: stat.st_ctime as i64, nanos: stat.st_ctime_nsec as u32 };
-    let changed = Timestamp { seconds: stat.st_mtime as i64, nanos: stat.st_mtime_nsec as u32 };
+    let ctime = Timestamp { seconds: stat.st_ctime, nanos: stat.st_ctime_nsec as u32 };
+    let changed = Timestamp { seconds: stat.st_mtime, nanos: stat.st_mtime_nsec as u32 };
     stat.st_ino == observed.inode
         && ctime == observed.ctime
         && changed == mtime

@@ -16,7 +16,7 @@ use crate::{
 
 /// What is to be done about one record of a manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Action {
+pub(crate) enum Action {
     /// It is there.
     Keep,
     /// A file with this content is there; owner, mode, time or attributes differ.

@@ -60,7 +60,7 @@ fn is_the_systems(name: &[u8]) -> bool {
 
 /// The time of the last change of the content.
 fn mtime(stat: &Stat) -> Timestamp {
-    Timestamp { seconds: stat.st_mtime as i64, nanos: stat.st_mtime_nsec as u32 }
+    Timestamp { seconds: stat.st_mtime, nanos: stat.st_mtime_nsec as u32 }
 }
 
 /// Whether owner, mode, time or attributes are not those of `entry`.

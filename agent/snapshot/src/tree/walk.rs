@@ -86,6 +86,17 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// The next entry, where it does not matter which directories are done.
+    pub(crate) fn entry(&mut self) -> Result<Option<Found>, SnapshotError> {
+        loop {
+            match self.step()? {
+                Some(Step::Entry(found)) => return Ok(Some(found)),
+                Some(Step::Leave(_)) => {}
+                None => return Ok(None),
+            }
+        }
+    }
+
     fn enter(&mut self, path: Vec<u8>) -> Result<(), SnapshotError> {
         let names = match self.cursor.directory(&path) {
             Ok(fd) => Names::read(fd).map_err(|errno| SnapshotError::file("list", &path, errno))?,

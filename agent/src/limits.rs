@@ -43,6 +43,15 @@ pub const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Calls on files that act at once; more wait for their turn. Each takes a thread,
 /// and disks gain nothing from more.
 pub const MAX_FILE_CALLS: usize = 16;
+/// Archives that are packed or unpacked at once; each takes a thread for as long
+/// as its client takes, and up to 48 MiB.
+pub const MAX_ARCHIVE_CALLS: usize = 4;
+/// Bytes of an archive in one message.
+pub const ARCHIVE_CHUNK_BYTES: usize = 256 * 1024;
+/// Messages of an archive that wait between the engine and the client.
+pub const ARCHIVE_CHUNKS_AHEAD: usize = 2;
+/// Time that a client may leave a stream unread before its call ends.
+pub const DOWNLOAD_STALL: Duration = Duration::from_secs(60);
 /// Time that one message of an upload may take to arrive: a client that is
 /// slower than this is gone.
 pub const UPLOAD_STALL: Duration = Duration::from_secs(60);

@@ -26,6 +26,7 @@ use tonic::{
     transport::Channel,
 };
 
+mod archive;
 mod bad_input;
 mod content;
 mod paths;

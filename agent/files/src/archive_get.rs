@@ -53,6 +53,13 @@ pub fn archive_get(
 }
 
 fn gone(error: io::Error) -> FileError {
+    if error.kind() == io::ErrorKind::TimedOut {
+        return FileError::refused(
+            Reason::DeadlineExceeded,
+            "the archive was not taken",
+            "ask for it again and read on",
+        );
+    }
     FileError::refused(Reason::Cancelled, format!("the archive could not be handed on: {error}"), "ask for it again")
 }
 

@@ -21,8 +21,9 @@ use tokio::sync::Semaphore;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Extensions, Request, Response, Status, Streaming};
 
-use crate::limits::MAX_FILE_CALLS;
+use crate::limits::{MAX_ARCHIVE_CALLS, MAX_FILE_CALLS};
 
+mod archive;
 mod edit;
 mod entries;
 mod read;
@@ -33,12 +34,17 @@ mod write;
 pub(crate) struct Files {
     workspace: Option<Root>,
     calls: Arc<Semaphore>,
+    archives: Arc<Semaphore>,
 }
 
 impl Files {
     /// Serves `workspace`; without one every call says what is missing.
     pub(crate) fn new(workspace: Option<Root>) -> Self {
-        Files { workspace, calls: Arc::new(Semaphore::new(MAX_FILE_CALLS)) }
+        Files {
+            workspace,
+            calls: Arc::new(Semaphore::new(MAX_FILE_CALLS)),
+            archives: Arc::new(Semaphore::new(MAX_ARCHIVE_CALLS)),
+        }
     }
 
     /// What the bearer of the call's token may see.
@@ -104,11 +110,12 @@ async fn blocking<T: Send + 'static>(
         let _permit = permit;
         work()
     };
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
-        tracing::error!(%error, "a call on files ended in a panic");
-        Err(Fault::new(Reason::Internal, "the agent failed in this call")
-            .hint("look at the state before you repeat it"))
-    })
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(panicked(&error)))
+}
+
+fn panicked(error: &tokio::task::JoinError) -> Fault {
+    tracing::error!(%error, "a call on files ended in a panic");
+    Fault::new(Reason::Internal, "the agent failed in this call").hint("look at the state before you repeat it")
 }
 
 /// What is told about an entry.
@@ -217,15 +224,24 @@ impl FileService for Files {
         self.answer(request, entries::read_link).await
     }
 
-    async fn archive_get(&self, _: Request<ArchiveGetRequest>) -> Result<Response<Self::ArchiveGetStream>, Status> {
-        Err(unimplemented("ArchiveGet"))
+    async fn archive_get(
+        &self,
+        request: Request<ArchiveGetRequest>,
+    ) -> Result<Response<Self::ArchiveGetStream>, Status> {
+        let started =
+            self.view(request.extensions()).and_then(|view| archive::get(&self.archives, view, request.into_inner()));
+        started.map(|chunks| Response::new(ReceiverStream::new(chunks))).map_err(|fault| to_status(&fault))
     }
 
     async fn archive_put(
         &self,
-        _: Request<Streaming<ArchivePutRequest>>,
+        request: Request<Streaming<ArchivePutRequest>>,
     ) -> Result<Response<ArchivePutResponse>, Status> {
-        Err(unimplemented("ArchivePut"))
+        let unpacked = match self.view(request.extensions()) {
+            Ok(view) => archive::put(&self.archives, view, request.into_inner()).await,
+            Err(fault) => Err(fault),
+        };
+        unpacked.map(Response::new).map_err(|fault| to_status(&fault))
     }
 
     async fn watch(&self, _: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use remora_proto_model::{Fault, Reason};
 
 use crate::agent::v1::{
-    EditRequest, FileEdit, FileTime, MkdirRequest, ReadRequest, SetAttrRequest, StatRequest, TextChange, WriteHead,
-    read_request, text_change, write_head,
+    ArchiveFormat, ArchiveGetRequest, ArchivePutHead, EditRequest, FileEdit, FileTime, MkdirRequest, ReadRequest,
+    SetAttrRequest, StatRequest, TextChange, WriteHead, read_request, text_change, write_head,
 };
 
 /// Most paths of one Stat: their answers fit one message.
@@ -21,6 +21,8 @@ pub const MAX_CHUNK_BYTES: usize = 1_048_576;
 pub const MAX_MODE: u32 = 0o7777;
 /// Longest version that can have come from an agent, in bytes.
 pub const MAX_ETAG_BYTES: usize = 128;
+/// Most patterns of one ArchiveGet.
+pub const MAX_EXCLUDES: usize = 64;
 /// Most files in one Edit.
 pub const MAX_EDITS: usize = 64;
 /// Most changes to one file in one Edit: each is applied to the whole content.
@@ -276,6 +278,65 @@ impl TryFrom<SetAttrRequest> for SetAttr {
             return Err(Fault::invalid("modified.nanos", format!("{} is more than 999999999", time.nanos)));
         }
         Ok(SetAttr { path, mode, modified })
+    }
+}
+
+/// How an archive is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packing {
+    /// A plain tar.
+    Tar,
+    /// A tar in a zstd stream.
+    TarZstd,
+}
+
+impl Packing {
+    fn of(format: i32) -> Result<Self, Fault> {
+        match ArchiveFormat::try_from(format) {
+            Ok(ArchiveFormat::Unspecified | ArchiveFormat::Tar) => Ok(Packing::Tar),
+            Ok(ArchiveFormat::TarZstd) => Ok(Packing::TarZstd),
+            Err(_) => Err(Fault::invalid("format", format!("{format} is neither TAR (1) nor TAR_ZSTD (2)"))
+                .hint("the agent may be older than the caller; TAR is known to all")),
+        }
+    }
+}
+
+/// A checked [`ArchiveGetRequest`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArchiveGet {
+    /// What is packed.
+    pub path: Bytes,
+    /// How.
+    pub packing: Packing,
+    /// What is left out.
+    pub exclude: Vec<String>,
+}
+
+impl TryFrom<ArchiveGetRequest> for ArchiveGet {
+    type Error = Fault;
+    fn try_from(request: ArchiveGetRequest) -> Result<Self, Fault> {
+        let ArchiveGetRequest { path, format, exclude } = request;
+        if exclude.len() > MAX_EXCLUDES {
+            return Err(Fault::invalid("exclude", format!("{} patterns given", exclude.len()))
+                .hint(format!("send at most {MAX_EXCLUDES}")));
+        }
+        Ok(ArchiveGet { path, packing: Packing::of(format)?, exclude })
+    }
+}
+
+/// A checked [`ArchivePutHead`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArchivePut {
+    /// The directory that is unpacked into.
+    pub path: Bytes,
+    /// How the archive is packed.
+    pub packing: Packing,
+}
+
+impl TryFrom<ArchivePutHead> for ArchivePut {
+    type Error = Fault;
+    fn try_from(head: ArchivePutHead) -> Result<Self, Fault> {
+        Ok(ArchivePut { path: head.path, packing: Packing::of(head.format)? })
     }
 }
 

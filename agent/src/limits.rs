@@ -52,6 +52,15 @@ pub const ARCHIVE_CHUNK_BYTES: usize = 256 * 1024;
 pub const ARCHIVE_CHUNKS_AHEAD: usize = 2;
 /// Time that a client may leave a stream unread before its call ends.
 pub const DOWNLOAD_STALL: Duration = Duration::from_secs(60);
+/// Searches that run at once; more wait for their turn. Each takes a thread until
+/// its client has read its results.
+pub const MAX_SEARCHES: usize = 8;
+/// Batches of results that wait between a search and its client.
+pub const SEARCH_BATCHES_AHEAD: usize = 4;
+/// Time that a client may leave the results of a search unread before it ends.
+pub const SEARCH_STALL: Duration = Duration::from_secs(30);
+/// Time for one page of List or Glob.
+pub const LIST_BUDGET: Duration = Duration::from_secs(15);
 /// Time that one message of an upload may take to arrive: a client that is
 /// slower than this is gone.
 pub const UPLOAD_STALL: Duration = Duration::from_secs(60);

@@ -1,5 +1,7 @@
 //! Bounds of file operations.
 
+use std::time::Duration;
+
 /// Bytes in one page of a read: fits one message with room to spare.
 pub const MAX_PAGE_BYTES: usize = 256 * 1024;
 
@@ -84,3 +86,48 @@ pub const ARCHIVE_LEVEL: i32 = 3;
 
 /// Bytes moved at a time into or out of an archive.
 pub const ARCHIVE_BLOCK_BYTES: usize = 64 * 1024;
+
+/// Entries in one page of a listing: they fit one message.
+pub const MAX_LIST_PAGE: usize = 1_000;
+
+/// Unreadable directories that one listing tells of.
+pub const MAX_LIST_PROBLEMS: usize = 100;
+
+/// Bytes of a file of ignore rules: thousands of rules, of which people write tens.
+pub const MAX_IGNORE_FILE_BYTES: u64 = 1024 * 1024;
+
+/// Bytes that a search holds of one file: a whole file where a match may span
+/// lines, else the longest piece of a line with its context.
+pub const GREP_HEAP_BYTES: usize = 8 * 1024 * 1024;
+
+/// Bytes of a line that is searched in one piece: as many pieces as there may be
+/// lines of context fit what a search holds of a file.
+pub const GREP_PIECE_BYTES: usize = 128 * 1024;
+
+/// Bytes that two pieces of a line have in common: a match up to this long is
+/// found wherever it lies.
+pub const GREP_OVERLAP_BYTES: usize = 4 * 1024;
+
+/// Bytes of a compiled regular expression: what `\w{100}` needs several times.
+pub const GREP_REGEX_BYTES: usize = 10 * 1024 * 1024;
+
+/// Nesting of a regular expression: nobody reads deeper ones, and each level is a stack frame.
+pub const GREP_REGEX_NESTING: u32 = 100;
+
+/// Bytes of a pattern to search for.
+pub const MAX_GREP_PATTERN_BYTES: usize = 64 * 1024;
+
+/// Matches that are marked in one line.
+pub const MAX_GREP_SPANS: usize = 100;
+
+/// Results that one search gives at most.
+pub const MAX_GREP_RESULTS: u64 = 10_000;
+
+/// Results after which a batch is handed on.
+pub const GREP_BATCH_RESULTS: usize = 100;
+
+/// Bytes of text after which a batch is handed on: far below one message.
+pub const GREP_BATCH_BYTES: usize = 128 * 1024;
+
+/// Time after which what was found is handed on, so that a person sees it come.
+pub const GREP_BATCH_TIME: Duration = Duration::from_millis(100);

@@ -1,6 +1,8 @@
 //! Glob patterns of a caller, compiled together: bounded before they are looked
 //! at, and matched in linear time (globset makes finite automata of them).
 
+use std::os::unix::ffi::OsStrExt as _;
+
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use remora_proto_model::Reason;
 
@@ -45,6 +47,18 @@ impl Patterns {
         Ok(Patterns { wanted: build(wanted)?, unwanted: build(unwanted)? })
     }
 
+    /// Whether `path` is wanted: one of the patterns matches it, or there is none
+    /// but those that begin with `!`, and none of these matches.
+    pub(crate) fn wants(&self, path: &[u8]) -> bool {
+        let path = globset::Candidate::from_bytes(path);
+        (self.wanted.is_empty() || self.wanted.is_match_candidate(&path)) && !self.unwanted.is_match_candidate(&path)
+    }
+
+    /// Whether a pattern that begins with `!` matches `path`, so that nothing below it is wanted.
+    pub(crate) fn unwants(&self, path: &[u8]) -> bool {
+        !self.unwanted.is_empty() && self.unwanted.is_match(std::ffi::OsStr::from_bytes(path))
+    }
+
     /// Whether one of the patterns matches `path` and none that begins with `!`.
     pub(crate) fn leave_out(&self, path: &[u8]) -> bool {
         let path = globset::Candidate::from_bytes(path);
@@ -54,14 +68,21 @@ impl Patterns {
 
 fn glob(field: &str, pattern: &str) -> Result<globset::Glob, FileError> {
     let shown: String = pattern.chars().take(80).flat_map(char::escape_default).collect();
-    if pattern.is_empty() || pattern.len() > MAX_PATTERN_BYTES {
+    if matches!(pattern, "" | "/") || pattern.len() > MAX_PATTERN_BYTES {
         return Err(FileError::refused(
             Reason::PatternInvalid,
             format!("{field}: a pattern has {} bytes", pattern.len()),
             format!("a pattern has 1 to {MAX_PATTERN_BYTES} bytes"),
         ));
     }
-    GlobBuilder::new(pattern).literal_separator(true).backslash_escape(true).build().map_err(|error| {
+    // As in .gitignore: without a slash it is a name wherever it is, and a slash
+    // in front ties it to the directory itself.
+    let placed = match pattern.strip_prefix('/') {
+        Some(rest) => rest.to_owned(),
+        None if pattern.contains('/') => pattern.to_owned(),
+        None => format!("**/{pattern}"),
+    };
+    GlobBuilder::new(&placed).literal_separator(true).backslash_escape(true).build().map_err(|error| {
         FileError::refused(
             Reason::PatternInvalid,
             format!("{field}: \"{shown}\" is no pattern: {}", error.kind()),
@@ -92,7 +113,8 @@ mod tests {
             assert_eq!(set.leave_out(path.as_bytes()), taken, "{path}");
         }
         assert!(!patterns(&[]).unwrap().leave_out(b"anything"));
-        assert!(patterns(&["*"]).unwrap().leave_out(b"\xff\n") && !patterns(&["*"]).unwrap().leave_out(b"a/b"));
+        assert!(patterns(&["*"]).unwrap().leave_out(b"\xff\n") && patterns(&["*"]).unwrap().leave_out(b"a/b"));
+        assert!(patterns(&["/*"]).unwrap().leave_out(b"a") && !patterns(&["/*"]).unwrap().leave_out(b"a/b"));
     }
 
     #[test]
@@ -105,7 +127,7 @@ mod tests {
         assert!(!patterns(&[&stars]).unwrap().leave_out("a/".repeat(2_000).as_bytes()));
         let nested = "{".repeat(2_000) + &"}".repeat(2_000);
         assert!(patterns(&[&nested]).is_ok_and(|set| !set.leave_out(b"a")));
-        for bad in ["", "!", "[", "{a", "a\\", &"a".repeat(4_097)] {
+        for bad in ["", "!", "/", "[", "{a", "a\\", &"a".repeat(4_097)] {
             let reason = patterns(&[bad]).err().map(|error| error.reason());
             assert_eq!(reason, Some(Reason::PatternInvalid), "{bad:.20}");
         }

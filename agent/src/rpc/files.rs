@@ -21,20 +21,24 @@ use tokio::sync::Semaphore;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Extensions, Request, Response, Status, Streaming};
 
-use crate::limits::{MAX_ARCHIVE_CALLS, MAX_FILE_CALLS};
+use crate::limits::{MAX_ARCHIVE_CALLS, MAX_FILE_CALLS, MAX_SEARCHES};
 
 mod archive;
 mod edit;
 mod entries;
 mod read;
+mod search;
 mod stat;
 mod write;
+
+use search::Waiting;
 
 /// The workspace as its callers see it.
 pub(crate) struct Files {
     workspace: Option<Root>,
     calls: Arc<Semaphore>,
     archives: Arc<Semaphore>,
+    searches: Arc<Semaphore>,
 }
 
 impl Files {
@@ -44,6 +48,7 @@ impl Files {
             workspace,
             calls: Arc::new(Semaphore::new(MAX_FILE_CALLS)),
             archives: Arc::new(Semaphore::new(MAX_ARCHIVE_CALLS)),
+            searches: Arc::new(Semaphore::new(MAX_SEARCHES)),
         }
     }
 
@@ -97,7 +102,7 @@ impl View {
     }
 }
 
-/// Runs `work` on a thread that may block, one of at most [`MAX_FILE_CALLS`].
+/// Runs `work` on a thread that may block, as one of those that `calls` allows at once.
 async fn blocking<T: Send + 'static>(
     calls: &Arc<Semaphore>,
     work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
@@ -184,16 +189,22 @@ impl FileService for Files {
         self.answer(request, edit::edit).await
     }
 
-    async fn list(&self, _: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
-        Err(unimplemented("List"))
+    async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
+        let (_waiting, stop) = Waiting::for_page();
+        self.answer(request, move |root, message| search::list(root, message, &stop)).await
     }
 
-    async fn glob(&self, _: Request<GlobRequest>) -> Result<Response<GlobResponse>, Status> {
-        Err(unimplemented("Glob"))
+    async fn glob(&self, request: Request<GlobRequest>) -> Result<Response<GlobResponse>, Status> {
+        let (_waiting, stop) = Waiting::for_page();
+        self.answer(request, move |root, message| search::glob(root, message, &stop)).await
     }
 
-    async fn grep(&self, _: Request<GrepRequest>) -> Result<Response<Self::GrepStream>, Status> {
-        Err(unimplemented("Grep"))
+    async fn grep(&self, request: Request<GrepRequest>) -> Result<Response<Self::GrepStream>, Status> {
+        let events = match self.view(request.extensions()) {
+            Ok(view) => search::grep(&self.searches, view, request.into_inner()).await,
+            Err(fault) => Err(fault),
+        };
+        events.map(|events| Response::new(ReceiverStream::new(events))).map_err(|fault| to_status(&fault))
     }
 
     async fn mkdir(&self, request: Request<MkdirRequest>) -> Result<Response<MkdirResponse>, Status> {

@@ -1,12 +1,15 @@
 //! The requests of `FileService`, validated. Paths stay bytes here: what a path
 //! may be is decided by the agent's confined root alone.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use remora_proto_model::{Fault, Reason};
 
 use crate::agent::v1::{
-    ArchiveFormat, ArchiveGetRequest, ArchivePutHead, EditRequest, FileEdit, FileTime, MkdirRequest, ReadRequest,
-    SetAttrRequest, StatRequest, TextChange, WriteHead, read_request, text_change, write_head,
+    ArchiveFormat, ArchiveGetRequest, ArchivePutHead, EditRequest, FileEdit, FileTime, GlobRequest, GrepRequest,
+    ListRequest, MkdirRequest, ReadRequest, SetAttrRequest, StatRequest, TextChange, WriteHead, grep_request::Mode,
+    read_request, text_change, write_head,
 };
 
 /// Most paths of one Stat: their answers fit one message.
@@ -27,6 +30,29 @@ pub const MAX_EXCLUDES: usize = 64;
 pub const MAX_EDITS: usize = 64;
 /// Most changes to one file in one Edit: each is applied to the whole content.
 pub const MAX_CHANGES: usize = 1_000;
+
+/// Most levels of one List.
+pub const MAX_LIST_DEPTH: u32 = 64;
+/// Most entries on a page of List or Glob.
+pub const MAX_LIST_PAGE: u32 = 1_000;
+/// Longest page token: a path in hexadecimal with its mark.
+pub const MAX_PAGE_TOKEN_BYTES: usize = 8_400;
+/// Most patterns of one call.
+pub const MAX_GLOBS: usize = 64;
+/// Longest pattern, in bytes.
+pub const MAX_GLOB_BYTES: usize = 4_096;
+/// Longest expression to search for, in bytes.
+pub const MAX_GREP_PATTERN_BYTES: usize = 65_536;
+/// Most lines of context on either side of a match.
+pub const MAX_GREP_CONTEXT: u32 = 20;
+/// Most results of one search.
+pub const MAX_GREP_RESULTS: u32 = 10_000;
+/// Results where the caller does not say.
+pub const DEFAULT_GREP_RESULTS: u32 = 250;
+/// Longest time of one search, in milliseconds.
+pub const MAX_GREP_MS: u32 = 60_000;
+/// Milliseconds where the caller does not say.
+pub const DEFAULT_GREP_MS: u32 = 15_000;
 
 /// A checked [`StatRequest`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -340,6 +366,177 @@ impl TryFrom<ArchivePutHead> for ArchivePut {
     }
 }
 
+/// A checked [`ListRequest`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct List {
+    /// The directory.
+    pub path: Bytes,
+    /// How many levels, at least 1.
+    pub depth: u32,
+    /// Whether ignore rules leave out.
+    pub ignore_rules: bool,
+    /// How many entries at most.
+    pub page_size: u32,
+    /// Where the page before ended.
+    pub page_token: String,
+}
+
+impl TryFrom<ListRequest> for List {
+    type Error = Fault;
+    fn try_from(request: ListRequest) -> Result<Self, Fault> {
+        at_most("depth", request.depth.into(), MAX_LIST_DEPTH.into())?;
+        Ok(List {
+            path: request.path,
+            depth: request.depth.max(1),
+            ignore_rules: request.ignore_rules,
+            page_size: page_size(request.page_size)?,
+            page_token: page_token(request.page_token)?,
+        })
+    }
+}
+
+/// A checked [`GlobRequest`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Glob {
+    /// Where to look.
+    pub path: Bytes,
+    /// At least one.
+    pub patterns: Vec<String>,
+    /// Whether ignore rules leave out.
+    pub ignore_rules: bool,
+    /// How many entries at most.
+    pub page_size: u32,
+    /// Where the page before ended.
+    pub page_token: String,
+}
+
+impl TryFrom<GlobRequest> for Glob {
+    type Error = Fault;
+    fn try_from(request: GlobRequest) -> Result<Self, Fault> {
+        if request.patterns.is_empty() {
+            return Err(
+                Fault::invalid("patterns", "is empty").hint(format!("send 1 to {MAX_GLOBS}, for example **/*.rs"))
+            );
+        }
+        globs("patterns", &request.patterns)?;
+        Ok(Glob {
+            path: request.path,
+            patterns: request.patterns,
+            ignore_rules: request.ignore_rules,
+            page_size: page_size(request.page_size)?,
+            page_token: page_token(request.page_token)?,
+        })
+    }
+}
+
+/// What a search gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GrepOutput {
+    /// Lines.
+    Content,
+    /// Paths.
+    Files,
+    /// Counts.
+    Count,
+}
+
+/// A checked [`GrepRequest`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrepSearch {
+    /// Where to look.
+    pub path: Bytes,
+    /// What for.
+    pub pattern: String,
+    /// Whether it is no regular expression.
+    pub literal: bool,
+    /// Whether case counts.
+    pub ignore_case: bool,
+    /// Whether only whole words match.
+    pub whole_words: bool,
+    /// Whether a match may span lines.
+    pub multiline: bool,
+    /// Which files.
+    pub globs: Vec<String>,
+    /// Whether ignore rules leave out.
+    pub ignore_rules: bool,
+    /// What is given.
+    pub output: GrepOutput,
+    /// Lines before a match.
+    pub before: u32,
+    /// Lines after a match.
+    pub after: u32,
+    /// How many results at most.
+    pub max_results: u32,
+    /// How long it may take.
+    pub budget: Duration,
+}
+
+impl TryFrom<GrepRequest> for GrepSearch {
+    type Error = Fault;
+    fn try_from(request: GrepRequest) -> Result<Self, Fault> {
+        if request.pattern.is_empty() || request.pattern.len() > MAX_GREP_PATTERN_BYTES {
+            return Err(Fault::invalid("pattern", format!("has {} bytes", request.pattern.len()))
+                .hint(format!("send 1 to {MAX_GREP_PATTERN_BYTES}")));
+        }
+        globs("globs", &request.globs)?;
+        at_most("before_context", request.before_context.into(), MAX_GREP_CONTEXT.into())?;
+        at_most("after_context", request.after_context.into(), MAX_GREP_CONTEXT.into())?;
+        at_most("max_results", request.max_results.into(), MAX_GREP_RESULTS.into())?;
+        at_most("time_budget_ms", request.time_budget_ms.into(), MAX_GREP_MS.into())?;
+        let output = match Mode::try_from(request.mode) {
+            Ok(Mode::Unspecified | Mode::Content) => GrepOutput::Content,
+            Ok(Mode::Files) => GrepOutput::Files,
+            Ok(Mode::Count) => GrepOutput::Count,
+            Err(_) => {
+                return Err(Fault::invalid("mode", format!("{} is none", request.mode))
+                    .hint("send CONTENT (1), FILES (2) or COUNT (3)"));
+            }
+        };
+        let or = |value: u32, default| if value == 0 { default } else { value };
+        Ok(GrepSearch {
+            path: request.path,
+            pattern: request.pattern,
+            literal: request.literal,
+            ignore_case: request.ignore_case,
+            whole_words: request.whole_words,
+            multiline: request.multiline,
+            globs: request.globs,
+            ignore_rules: !request.no_ignore_rules,
+            output,
+            before: request.before_context,
+            after: request.after_context,
+            max_results: or(request.max_results, DEFAULT_GREP_RESULTS),
+            budget: Duration::from_millis(or(request.time_budget_ms, DEFAULT_GREP_MS).into()),
+        })
+    }
+}
+
+fn globs(field: &str, patterns: &[String]) -> Result<(), Fault> {
+    if patterns.len() > MAX_GLOBS {
+        return Err(
+            Fault::invalid(field, format!("{} given", patterns.len())).hint(format!("send at most {MAX_GLOBS}"))
+        );
+    }
+    match patterns.iter().find(|pattern| pattern.is_empty() || pattern.len() > MAX_GLOB_BYTES) {
+        Some(bad) => Err(Fault::invalid(field, format!("a pattern has {} bytes", bad.len()))
+            .hint(format!("each has 1 to {MAX_GLOB_BYTES}"))),
+        None => Ok(()),
+    }
+}
+
+fn page_size(size: u32) -> Result<u32, Fault> {
+    at_most("page_size", size.into(), MAX_LIST_PAGE.into())?;
+    Ok(if size == 0 { MAX_LIST_PAGE } else { size })
+}
+
+fn page_token(token: String) -> Result<String, Fault> {
+    if token.len() > MAX_PAGE_TOKEN_BYTES {
+        return Err(Fault::invalid("page_token", "is longer than any that an agent gave")
+            .hint("send `next_page_token` of the page before as it is"));
+    }
+    Ok(token)
+}
+
 /// Checks the size of one message's content in a stream.
 pub fn check_chunk(data: &Bytes) -> Result<(), Fault> {
     if data.len() <= MAX_CHUNK_BYTES {
@@ -368,5 +565,5 @@ fn at_most(field: &str, value: u64, most: u64) -> Result<(), Fault> {
     if value <= most {
         return Ok(());
     }
-    Err(Fault::invalid(field, format!("{value} is more than {most}")).hint("ask for less and go on with `next`"))
+    Err(Fault::invalid(field, format!("{value} is more than {most}")).hint("ask for less, more than once"))
 }

@@ -31,6 +31,7 @@ mod bad_input;
 mod content;
 mod paths;
 mod prefix;
+mod search;
 
 type Client = FileServiceClient<InterceptedService<Channel, Bearer>>;
 

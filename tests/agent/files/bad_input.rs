@@ -2,9 +2,9 @@
 
 use remora_proto::{
     agent::v1::{
-        ByteRange, EditRequest, FileEdit, FileTime, LineRange, LinesReplace, MkdirRequest, ReadRequest, SetAttrRequest,
-        StatRequest, SymlinkRequest, TextChange, TextReplace, WriteHead, read_request::Range, text_change::Change,
-        write_head::Condition,
+        ByteRange, EditRequest, FileEdit, FileTime, GlobRequest, GrepRequest, LineRange, LinesReplace, ListRequest,
+        MkdirRequest, ReadRequest, SetAttrRequest, StatRequest, SymlinkRequest, TextChange, TextReplace, WriteHead,
+        read_request::Range, text_change::Change, write_head::Condition,
     },
     model::{Fault, Reason},
 };
@@ -13,7 +13,10 @@ use super::{Served, answer, head, names};
 
 fn check(field: &str, answer: Result<(), Fault>) {
     let fault = answer.expect_err(field);
-    assert!(matches!(fault.reason, Reason::InvalidArgument | Reason::TooLarge), "{field}: {fault}");
+    assert!(
+        matches!(fault.reason, Reason::InvalidArgument | Reason::PatternInvalid | Reason::TooLarge),
+        "{field}: {fault}"
+    );
     assert!(fault.message.contains(field), "{field} is not named: {fault}");
 }
 
@@ -65,6 +68,44 @@ async fn a_wrong_field_is_named_and_nothing_is_changed() {
     for target in [&b""[..], b"a\0b", &[b'x'; 4_096]] {
         let request = SymlinkRequest { path: "x".into(), target: target.to_vec().into() };
         check("target", answer(client.symlink(request).await).map(drop));
+    }
+
+    let list = ListRequest::default();
+    for (field, request) in [
+        ("depth", ListRequest { depth: 65, ..list.clone() }),
+        ("page_size", ListRequest { page_size: 1_001, ..list.clone() }),
+        ("page_token", ListRequest { page_token: "0".repeat(8_401), ..list.clone() }),
+        ("page_token", ListRequest { page_token: "no token".to_owned(), ..list }),
+    ] {
+        check(field, answer(client.list(request).await).map(drop));
+    }
+    let glob = GlobRequest { patterns: vec!["*".to_owned()], ..Default::default() };
+    for (field, request) in [
+        ("patterns", GlobRequest::default()),
+        ("patterns", GlobRequest { patterns: vec!["*".to_owned(); 65], ..glob.clone() }),
+        ("patterns", GlobRequest { patterns: vec![String::new()], ..glob.clone() }),
+        ("patterns", GlobRequest { patterns: vec!["a".repeat(4_097)], ..glob.clone() }),
+        ("patterns", GlobRequest { patterns: vec!["[".to_owned()], ..glob.clone() }),
+        ("page_size", GlobRequest { page_size: 1_001, ..glob.clone() }),
+        ("page_token", GlobRequest { page_token: "0123".to_owned(), ..glob }),
+    ] {
+        check(field, answer(client.glob(request).await).map(drop));
+    }
+    let grep = GrepRequest { pattern: "x".to_owned(), ..Default::default() };
+    for (field, request) in [
+        ("pattern", GrepRequest::default()),
+        ("pattern", GrepRequest { pattern: "x".repeat(65_537), ..grep.clone() }),
+        ("pattern", GrepRequest { pattern: "(".to_owned(), ..grep.clone() }),
+        ("pattern", GrepRequest { pattern: "(a{1000}){1000}".to_owned(), ..grep.clone() }),
+        ("globs", GrepRequest { globs: vec!["*".to_owned(); 65], ..grep.clone() }),
+        ("globs", GrepRequest { globs: vec!["{a".to_owned()], ..grep.clone() }),
+        ("mode", GrepRequest { mode: 9, ..grep.clone() }),
+        ("before_context", GrepRequest { before_context: 21, ..grep.clone() }),
+        ("after_context", GrepRequest { after_context: u32::MAX, ..grep.clone() }),
+        ("max_results", GrepRequest { max_results: 10_001, ..grep.clone() }),
+        ("time_budget_ms", GrepRequest { time_budget_ms: 60_001, ..grep }),
+    ] {
+        check(field, answer(client.grep(request).await).map(drop));
     }
 
     for (field, wrong) in [

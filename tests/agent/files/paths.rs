@@ -4,9 +4,9 @@ use std::{fs, os::unix::fs::symlink};
 
 use remora_proto::{
     agent::v1::{
-        CopyRequest, EditRequest, FileEdit, MkdirRequest, MoveRequest, ReadLinkRequest, ReadRequest, RemoveRequest,
-        SetAttrRequest, StatRequest, SymlinkRequest, TextChange, TextReplace, stat_result::Result as Looked,
-        text_change::Change,
+        CopyRequest, EditRequest, FileEdit, GlobRequest, GrepRequest, ListRequest, MkdirRequest, MoveRequest,
+        ReadLinkRequest, ReadRequest, RemoveRequest, SetAttrRequest, StatRequest, SymlinkRequest, TextChange,
+        TextReplace, stat_result::Result as Looked, text_change::Change,
     },
     model::{Fault, Reason},
 };
@@ -45,6 +45,20 @@ async fn every_verb(served: &mut Served, path: &[u8]) -> Vec<(&'static str, Resu
     answers.push(("set_attr", answer(client.set_attr(set_attr).await).map(drop)));
     answers.push(("write", served.write(head(&path), b"written").await.map(drop)));
     answers
+}
+
+/// The answer of the verbs that look into a directory.
+async fn every_search(served: &mut Served, path: &[u8]) -> Vec<(&'static str, Result<(), Fault>)> {
+    let path = bytes_of(path);
+    let client = &mut served.client;
+    let list = ListRequest { path: path.clone(), ..Default::default() };
+    let glob = GlobRequest { path: path.clone(), patterns: vec!["**".to_owned()], ..Default::default() };
+    let grep = GrepRequest { path, pattern: "outside".to_owned(), ..Default::default() };
+    vec![
+        ("list", answer(client.list(list).await).map(drop)),
+        ("glob", answer(client.glob(glob).await).map(drop)),
+        ("grep", super::search::grep(client, grep).await.map(drop)),
+    ]
 }
 
 /// The answer of the verbs that act on a name and not on what it leads to.
@@ -99,6 +113,7 @@ async fn a001_paths_that_no_client_may_name_are_refused_by_every_verb() {
     for path in table {
         let shown = String::from_utf8_lossy(path);
         let mut answers = every_verb(&mut served, path).await;
+        answers.extend(every_search(&mut served, path).await);
         answers.extend(every_name_verb(&mut served, path).await);
         for (verb, answer) in answers {
             let fault = answer.expect_err(verb);
@@ -133,6 +148,11 @@ async fn a002_links_that_lead_out_are_refused_by_every_verb_that_follows() {
         for (verb, answer) in every_verb(&mut served, name.as_bytes()).await {
             let fault = answer.expect_err(verb);
             assert_eq!(fault.reason, Reason::PathEscapesRoot, "{verb} of {name}: {fault}");
+        }
+    }
+    for name in ["up", "chained", "magic", "magic/proc"] {
+        for (verb, answer) in every_search(&mut served, name.as_bytes()).await {
+            assert_eq!(answer.expect_err(verb).reason, Reason::PathEscapesRoot, "{verb} of {name}");
         }
     }
     for (verb, answer) in every_verb(&mut served, b"self").await {
@@ -170,10 +190,14 @@ async fn a008_a009_special_files_are_told_and_never_waited_for() {
                 assert_eq!(answer.expect_err(verb).reason, Reason::NotARegularFile, "{verb} of {name}");
             }
         }
+        let reasons: Vec<_> =
+            every_search(&mut served, name.as_bytes()).await.into_iter().map(|(_, a)| a.unwrap_err().reason).collect();
+        assert_eq!(reasons, [Reason::NotADirectory, Reason::NotADirectory, Reason::NotARegularFile], "{name}");
         let copy = CopyRequest { from: bytes_of(name.as_bytes()), to: "twin".into(), overwrite: false };
         let fault = answer(served.client.copy(copy).await).unwrap_err();
         assert_eq!(fault.reason, Reason::NotARegularFile, "{name}");
     }
+    assert!(every_search(&mut served, b"").await.into_iter().all(|(_, answer)| answer.is_ok()));
     assert_eq!(names(&base), [&b"fifo"[..], b"socket", b"zero"]);
 }
 

@@ -7,7 +7,10 @@ use prometheus_client::registry::Registry;
 use remora_agent_root::Root;
 use remora_proto::{
     DESCRIPTORS,
-    agent::v1::{agent_service_server::AgentServiceServer, file_service_server::FileServiceServer},
+    agent::v1::{
+        agent_service_server::AgentServiceServer, file_service_server::FileServiceServer,
+        snapshot_service_server::SnapshotServiceServer,
+    },
 };
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -22,8 +25,9 @@ use crate::{
     config::ServeConfig,
     limits::MAX_MESSAGE_BYTES,
     metrics::Metrics,
-    probes,
-    rpc::{agent::Agent, files::Files},
+    probes::{self, Readiness},
+    rpc::{agent::Agent, files::Files, snapshot::SnapshotRpc},
+    snapshots::{Snapshots, missing_settings},
 };
 
 /// An agent whose ports are bound and which serves nothing yet.
@@ -32,6 +36,8 @@ pub struct Bound {
     probes: TcpListener,
     registry: Arc<Registry>,
     draining: CancellationToken,
+    /// Whose workspace may be half way to a snapshot.
+    restoring: Option<Snapshots>,
     /// Where it will serve.
     pub addresses: Addresses,
 }
@@ -49,8 +55,25 @@ pub struct Addresses {
 
 /// Binds the ports. `stop` ends the agent; a call of Drain cancels it.
 pub async fn build(config: ServeConfig, stop: &CancellationToken) -> io::Result<Bound> {
-    let ServeConfig { project, generation, listen, metrics_listen, tls, client_san, verifier, workspace, ready_file } =
-        config;
+    let ServeConfig {
+        project,
+        generation,
+        listen,
+        metrics_listen,
+        tls,
+        client_san,
+        verifier,
+        workspace,
+        state_dir,
+        ready_file,
+        snapshots,
+    } = config;
+    let snapshots = match (&workspace, &state_dir) {
+        (Some(workspace), Some(state)) if snapshots.s3_bucket.is_some() => {
+            Ok(Snapshots::new(snapshots, generation, workspace, state).map_err(io::Error::other)?)
+        }
+        _ => Err(missing_settings(&snapshots, workspace.as_deref(), state_dir.as_deref())),
+    };
     let listener = TcpListener::bind(listen).await?;
     let probes = TcpListener::bind(metrics_listen).await?;
     let addresses = Addresses { grpc: listener.local_addr()?, metrics: probes.local_addr()?, pid: std::process::id() };
@@ -64,18 +87,32 @@ pub async fn build(config: ServeConfig, stop: &CancellationToken) -> io::Result<
     let files = FileServiceServer::new(Files::new(workspace))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let restoring = snapshots.as_ref().ok().cloned();
+    if let Ok(snapshots) = &snapshots {
+        tokio::spawn(snapshots.clone().measure(stop.clone()));
+    }
+    let snapshots = SnapshotServiceServer::new(SnapshotRpc::new(snapshots))
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<AgentServiceServer<Agent>>().await;
     health.set_serving::<FileServiceServer<Files>>().await;
+    health.set_serving::<SnapshotServiceServer<SnapshotRpc>>().await;
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .with_service_name("remora.agent.v1.AgentService")
         .with_service_name("remora.agent.v1.FileService")
+        .with_service_name("remora.agent.v1.SnapshotService")
         .with_service_name("grpc.health.v1.Health")
         .build_v1()
         .map_err(io::Error::other)?;
-    let routes = Routes::new(agent).add_service(files).add_service(health_service).add_service(reflection).prepare();
+    let routes = Routes::new(agent)
+        .add_service(files)
+        .add_service(snapshots)
+        .add_service(health_service)
+        .add_service(reflection)
+        .prepare();
     let gate = Arc::new(Gate { verifier, project, generation });
     let service = Guarded::new(routes, gate, calls.clone(), metrics.clone());
     if let Some(path) = &ready_file {
@@ -93,6 +130,7 @@ pub async fn build(config: ServeConfig, stop: &CancellationToken) -> io::Result<
         probes,
         registry,
         draining: stop.clone(),
+        restoring,
         addresses,
     })
 }
@@ -102,7 +140,8 @@ impl Bound {
     pub async fn run(self) {
         // Probes are answered until the last call has ended.
         let ended = CancellationToken::new();
-        let probes = tokio::spawn(probes::run(self.probes, self.registry, self.draining.clone(), ended.clone()));
+        let readiness = Readiness { draining: self.draining.clone(), restoring: self.restoring };
+        let probes = tokio::spawn(probes::run(self.probes, self.registry, readiness, ended.clone()));
         self.acceptor.run(self.draining).await;
         ended.cancel();
         if let Err(error) = probes.await {

@@ -21,6 +21,8 @@ use rustls::{
     server::WebPkiClientVerifier,
 };
 
+use crate::snapshot_args::SnapshotArgs;
+
 /// The command line of `remora-agent serve`.
 #[derive(clap::Args, Clone, Debug)]
 pub struct ServeArgs {
@@ -54,9 +56,14 @@ pub struct ServeArgs {
     /// The project's workspace: the directory that FileService serves.
     #[arg(long, env = "REMORA_WORKSPACE", value_name = "DIR")]
     workspace: Option<PathBuf>,
+    /// Folder for what is known of the workspace, outside of it and on a disk that lives as long.
+    #[arg(long, env = "REMORA_STATE_DIR", value_name = "DIR")]
+    state_dir: Option<PathBuf>,
     /// Written once every port is bound: {"grpc", "metrics", "pid"}.
     #[arg(long, env = "REMORA_READY_FILE", value_name = "FILE")]
     ready_file: Option<PathBuf>,
+    #[command(flatten)]
+    snapshots: SnapshotArgs,
 }
 
 /// What `serve` runs on.
@@ -77,8 +84,12 @@ pub struct ServeConfig {
     pub verifier: CapabilityVerifier,
     /// The project's workspace; without one there are no files to serve.
     pub workspace: Option<PathBuf>,
+    /// What is known of the workspace, beside it.
+    pub state_dir: Option<PathBuf>,
     /// Written once every port is bound.
     pub ready_file: Option<PathBuf>,
+    /// Where the snapshots are.
+    pub snapshots: SnapshotArgs,
 }
 
 /// Why the agent does not start.
@@ -133,7 +144,9 @@ impl ServeArgs {
             client_san,
             token_keys,
             workspace,
+            state_dir,
             ready_file,
+            snapshots,
         } = self;
         let (Some(tls_cert), Some(tls_key), Some(client_ca), false) =
             (&tls_cert, &tls_key, &client_ca, token_keys.is_empty())
@@ -155,7 +168,9 @@ impl ServeArgs {
             client_san,
             verifier: verifier(&token_keys)?,
             workspace,
+            state_dir,
             ready_file,
+            snapshots,
         })
     }
 }

@@ -3,7 +3,11 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use remora_agent::{config::ServeArgs, logging, serve, shim};
+use remora_agent::{
+    config::ServeArgs,
+    hydrate::{self, DehydrateArgs, HydrateArgs},
+    logging, serve, shim,
+};
 
 #[derive(Parser)]
 #[command(name = "remora-agent", version, about = "The agent that rides along in every dev-server pod")]
@@ -16,6 +20,10 @@ struct Cli {
 enum Role {
     /// Serve the agent's API over mutual TLS.
     Serve(Box<ServeArgs>),
+    /// Make a workspace what its newest snapshot says, before its containers start.
+    Hydrate(Box<HydrateArgs>),
+    /// Make the last snapshot of a workspace, after its containers have ended.
+    Dehydrate(Box<DehydrateArgs>),
     /// Wrap a container's command and own its terminals and commands.
     Shim(Box<shim::Args>),
 }
@@ -26,6 +34,8 @@ async fn main() -> std::io::Result<ExitCode> {
     let _logging = logging::start()?;
     Ok(match role {
         Role::Serve(args) => serve::run(*args).await,
+        Role::Hydrate(args) => hydrate::hydrate(*args).await,
+        Role::Dehydrate(args) => hydrate::dehydrate(*args).await,
         Role::Shim(args) => shim::run(*args).await.unwrap_or_else(|error| {
             tracing::error!(error = format!("{error:#}"), "the shim cannot go on");
             ExitCode::from(shim::EXIT_FAILURE)

@@ -15,13 +15,33 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     limits::{MAX_PROBE_CONNECTIONS, PROBE_TIMEOUT},
     metrics,
+    snapshots::Snapshots,
 };
 
-/// Serves probes until `stop`; from `draining` on the agent is not ready.
+/// What decides whether the agent is ready.
+#[derive(Clone)]
+pub(crate) struct Readiness {
+    /// Cancelled once it is told to stop.
+    pub(crate) draining: CancellationToken,
+    /// Whose workspace may be half way to a snapshot.
+    pub(crate) restoring: Option<Snapshots>,
+}
+
+impl Readiness {
+    /// Why it is not ready.
+    fn obstacle(&self) -> Option<&'static str> {
+        if self.draining.is_cancelled() {
+            return Some("draining\n");
+        }
+        self.restoring.as_ref().is_some_and(Snapshots::is_restoring).then_some("restoring\n")
+    }
+}
+
+/// Serves probes until `stop`.
 pub(crate) async fn run(
     listener: TcpListener,
     registry: Arc<Registry>,
-    draining: CancellationToken,
+    readiness: Readiness,
     stop: CancellationToken,
 ) {
     let room = Arc::new(Semaphore::new(MAX_PROBE_CONNECTIONS));
@@ -40,11 +60,11 @@ pub(crate) async fn run(
         };
         // A full house closes the newcomer: a probe comes again.
         let Ok(permit) = Arc::clone(&room).try_acquire_owned() else { continue };
-        let (registry, draining) = (Arc::clone(&registry), draining.clone());
+        let (registry, readiness) = (Arc::clone(&registry), readiness.clone());
         tasks.spawn(async move {
             let _permit = permit;
             let service = service_fn(move |request: Request<Incoming>| {
-                let response = answer(request.uri().path(), &registry, draining.is_cancelled());
+                let response = answer(request.uri().path(), &registry, readiness.obstacle());
                 async move { Ok::<_, Infallible>(response) }
             });
             let mut http1 = http1::Builder::new();
@@ -55,11 +75,13 @@ pub(crate) async fn run(
     }
 }
 
-fn answer(path: &str, registry: &Registry, draining: bool) -> Response<Full<Bytes>> {
+fn answer(path: &str, registry: &Registry, obstacle: Option<&'static str>) -> Response<Full<Bytes>> {
     let (status, kind, body) = match path {
         "/livez" => (StatusCode::OK, "text/plain", "ok\n".to_owned()),
-        "/readyz" if draining => (StatusCode::SERVICE_UNAVAILABLE, "text/plain", "draining\n".to_owned()),
-        "/readyz" => (StatusCode::OK, "text/plain", "ok\n".to_owned()),
+        "/readyz" => match obstacle {
+            Some(obstacle) => (StatusCode::SERVICE_UNAVAILABLE, "text/plain", obstacle.to_owned()),
+            None => (StatusCode::OK, "text/plain", "ok\n".to_owned()),
+        },
         // https://prometheus.io/docs/specs/om/open_metrics_spec/
         "/metrics" => {
             (StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", metrics::text(registry))

@@ -17,6 +17,7 @@ use crate::{
     binaries::binary,
     log::Log,
     pki::{CLIENT_SAN, Pki},
+    seaweed::{ACCESS_KEY, SECRET_KEY},
 };
 
 /// Longest wait for anything that takes milliseconds on an idle machine.
@@ -54,11 +55,25 @@ pub fn serve_flags(pki: &Pki) -> Vec<(String, String)> {
 pub fn serve_command(flags: &[(String, String)]) -> Command {
     let mut command = Command::new(binary("remora-agent"));
     command.env_clear().arg("serve").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    for (flag, value) in flags {
-        command.arg(flag).arg(value);
-    }
-    command.kill_on_drop(true);
+    add(&mut command, flags);
     command
+}
+
+/// The command of another role with `flags`, in an environment with the
+/// credentials of the tests' store.
+pub fn role_command(role: &str, flags: &[(String, String)]) -> Command {
+    let mut command = Command::new(binary("remora-agent"));
+    command.env_clear().arg(role).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    add(&mut command, flags);
+    command
+}
+
+/// A flag without a value is a switch.
+fn add(command: &mut Command, flags: &[(String, String)]) {
+    for (flag, value) in flags {
+        command.arg(flag).args((!value.is_empty()).then_some(value));
+    }
+    command.env("AWS_ACCESS_KEY_ID", ACCESS_KEY).env("AWS_SECRET_ACCESS_KEY", SECRET_KEY).kill_on_drop(true);
 }
 
 /// A channel to `grpc` with the control plane's certificate.

@@ -117,6 +117,14 @@ pub enum SnapshotError {
         /// The path where it was noticed, escaped; empty where none is.
         path: String,
     },
+    /// The folder beside the workspace could not be read or written.
+    #[error("cannot {action}: {detail}")]
+    State {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// The system's answer.
+        detail: String,
+    },
     /// The caller asked for it to stop.
     #[error("the operation was cancelled")]
     Cancelled,
@@ -161,6 +169,7 @@ impl SnapshotError {
             SnapshotError::Invalid { .. } => Reason::InvalidArgument,
             SnapshotError::Rule { .. } => Reason::PatternInvalid,
             SnapshotError::TooLarge { .. } => Reason::TooLarge,
+            SnapshotError::State { .. } => Reason::IoError,
             SnapshotError::Cancelled => Reason::Cancelled,
             SnapshotError::Defect { .. } => Reason::Internal,
         }
@@ -193,6 +202,7 @@ impl SnapshotError {
             SnapshotError::NotFound { .. } => "list the snapshots to see which exist",
             SnapshotError::Empty => "make one first",
             SnapshotError::Rule { .. } => "correct the pattern; it is written as in .gitignore",
+            SnapshotError::State { .. } => "check the state folder, its disk and its rights, then repeat",
             SnapshotError::TooLarge { .. } => "remove it, leave it out with .remoraignore, or raise the limit",
             SnapshotError::File { errno: Errno::ACCESS | Errno::PERM, .. } => {
                 "make it readable for the agent, or leave it out with .remoraignore"

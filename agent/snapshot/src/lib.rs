@@ -2,6 +2,7 @@
 //! there and back. No RPC is known here; `docs/snapshot-format.md` describes
 //! the stored objects.
 
+mod create;
 mod diff;
 mod error;
 pub mod format;
@@ -13,11 +14,13 @@ mod measure;
 mod progress;
 mod prune;
 mod restore;
+mod rules;
 mod state;
 pub mod store;
 mod tree;
 mod verify;
 
+pub use create::{CreateOptions, create};
 pub use diff::{Change, Difference, DifferenceSink, diff_living, diff_snapshots};
 pub use error::{SnapshotError, shown};
 pub use info::{SnapshotInfo, StoredRoot};
@@ -26,6 +29,7 @@ pub use measure::{Baseline, Dirty};
 pub use progress::{Counts, Progress, Silent, Stage};
 pub use prune::{Candidate, Pruned, Retention, prune, retain};
 pub use restore::{KeepOut, RestoreObserver, Restored, restore};
+pub use rules::{RULES_FILE, Rules};
 pub use state::{Awakening, Origin, WorkspaceState, awaken, content_of};
 pub use tree::Refused;
 pub use verify::{Damage, Verified, VerifyObserver, verify};

@@ -116,3 +116,19 @@ pub const FRAME_CACHE_BYTES: usize = 16 * 1024 * 1024;
 
 /// Paths of files that need a damaged object, in a report: enough to see what is hit.
 pub const MAX_DAMAGE_PATHS: usize = 100;
+
+/// Tries to write a root before other writers of the same generation win for good.
+pub const MAX_COMMIT_TRIES: u32 = 8;
+/// Times a file is read that changes while it is read.
+pub const MAX_READ_TRIES: u32 = 3;
+/// Packs on their way to the store at a time. Each is held whole: two of them and
+/// the one that is being filled are the larger part of the memory bound.
+pub const MAX_UPLOADS: usize = 2;
+/// Entries that wait for the names of the packs with their contents, at about 300
+/// bytes each: beyond, the pack is closed early.
+pub const MAX_WAITING_ENTRIES: usize = 16_384;
+/// Blobs whose place is known while a snapshot is made, at about 60 bytes each.
+/// What is beyond is stored again rather than remembered.
+pub const MAX_KNOWN_BLOBS: usize = 400_000;
+/// Longest list of what is left out, in bytes.
+pub const MAX_RULES_FILE_BYTES: u64 = 256 * 1024;

@@ -1,5 +1,6 @@
 //! [`Lineage`]: the snapshots of one project, opened for one generation of it.
 
+mod commit;
 mod read;
 
 use std::{
@@ -12,6 +13,7 @@ use std::{
 
 use bytes::Bytes;
 
+pub(crate) use commit::now_ms;
 pub use read::SnapshotPage;
 
 use crate::{

@@ -14,7 +14,7 @@ mod place;
 mod plan;
 mod remove;
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use remora_agent_root::{EntryKind, Root};
 use rustix::fs::{fstat, syncfs};
@@ -36,11 +36,19 @@ pub(crate) use plan::Action;
 
 /// Takes what a restore reports.
 pub trait RestoreObserver: Progress {
+    /// The first entry of the workspace is about to change: from here on it is
+    /// neither what it was nor the snapshot. An error keeps it as it is.
+    fn before_change(&self) -> io::Result<()>;
+
     /// All that cannot be derived again is there; this much follows.
     fn usable(&self, files_left: u64, bytes_left: u64);
 }
 
 impl RestoreObserver for crate::Silent {
+    fn before_change(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     fn usable(&self, _files_left: u64, _bytes_left: u64) {}
 }
 
@@ -179,6 +187,9 @@ impl Restorer {
         if !empty {
             self.fetch(plan, staging, None, &mut counts)?;
         }
+        self.observer
+            .before_change()
+            .map_err(|error| SnapshotError::State { action: "note that the workspace changes", detail: error.to_string() })?;
         self.placing = true;
         self.make_directories(plan, staging)?;
         for class in [Class::Keep, Class::Derived] {

@@ -6,6 +6,6 @@ mod cursor;
 mod walk;
 
 pub use attributes::Refused;
-pub(crate) use attributes::{apply, apply_to_link, differs, same_stat, set_mtime};
+pub(crate) use attributes::{apply, apply_to_link, differs, extended, extended_of_link, same_stat, set_mtime};
 pub(crate) use cursor::{Cursor, split};
 pub(crate) use walk::{Found, Ignored, Step, Walk};

@@ -13,7 +13,7 @@ use std::{
 use rustix::{
     fs::{
         AtFlags, Gid, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags, chownat, fchmod, fchown,
-        fgetxattr, flistxattr, fremovexattr, fsetxattr, fstat, futimens, lsetxattr, utimensat,
+        fgetxattr, flistxattr, fremovexattr, fsetxattr, fstat, futimens, lgetxattr, llistxattr, lsetxattr, utimensat,
     },
     io::Errno,
 };
@@ -148,11 +148,9 @@ pub(crate) fn apply_to_link(
         Err(errno) if is_tolerable(errno) => refused.note(&entry.path, "the owner", errno),
         Err(errno) => return Err(SnapshotError::file("change the owner of", &entry.path, errno)),
     }
+    let path = through_procfs(directory, name);
     for xattr in &entry.xattrs {
-        // The kernel has no call for a link relative to a descriptor; the link of
-        // procfs names the directory, and the last component is not followed.
-        let path = [format!("/proc/self/fd/{}/", directory.as_raw_fd()).as_bytes(), name.as_bytes()].concat();
-        let set = lsetxattr(path, OsStr::from_bytes(&xattr.name), &xattr.value, XattrFlags::empty());
+        let set = lsetxattr(&path, OsStr::from_bytes(&xattr.name), &xattr.value, XattrFlags::empty());
         match set {
             Ok(()) => {}
             Err(errno) if is_tolerable(errno) || errno == Errno::NOENT => {
@@ -179,14 +177,38 @@ fn times(mtime: Timestamp) -> Timestamps {
 
 /// The extended attributes, ascending by name; none where the file system has none.
 pub(crate) fn extended(fd: impl AsFd) -> Result<Vec<Xattr>, Errno> {
-    let names = match grown(|buffer| flistxattr(&fd, buffer)) {
+    collect(|buffer| flistxattr(&fd, buffer), |name, buffer| fgetxattr(&fd, name, buffer))
+}
+
+/// The extended attributes of the entry `name` in `directory`, which is not followed
+/// where it is a link; none where procfs is not there to name it.
+pub(crate) fn extended_of_link(directory: BorrowedFd<'_>, name: &OsStr) -> Result<Vec<Xattr>, Errno> {
+    let path = through_procfs(directory, name);
+    let list = |buffer: &mut [u8]| match llistxattr(&path, buffer) {
+        Err(Errno::NOENT | Errno::NOTDIR) => Err(Errno::NOTSUP),
+        result => result,
+    };
+    collect(list, |name, buffer| lgetxattr(&path, name, buffer))
+}
+
+/// The kernel has no call for the attributes of a link relative to a descriptor; the
+/// link of procfs names the directory, and the last component is not followed.
+fn through_procfs(directory: BorrowedFd<'_>, name: &OsStr) -> Vec<u8> {
+    [format!("/proc/self/fd/{}/", directory.as_raw_fd()).as_bytes(), name.as_bytes()].concat()
+}
+
+fn collect(
+    list: impl Fn(&mut [u8]) -> Result<usize, Errno>,
+    get: impl Fn(&OsStr, &mut [u8]) -> Result<usize, Errno>,
+) -> Result<Vec<Xattr>, Errno> {
+    let names = match grown(list) {
         Ok(names) => names,
         Err(Errno::NOTSUP) => return Ok(Vec::new()),
         Err(errno) => return Err(errno),
     };
     let mut found = Vec::new();
     for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty() && !is_the_systems(name)) {
-        match grown(|buffer| fgetxattr(&fd, OsStr::from_bytes(name), buffer)) {
+        match grown(|buffer| get(OsStr::from_bytes(name), buffer)) {
             Ok(value) => found.push(Xattr { name: name.to_vec(), value }),
             // It went meanwhile, or is listed and not to be read.
             Err(Errno::NODATA | Errno::NOTSUP) => {}

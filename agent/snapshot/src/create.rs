@@ -1,0 +1,488 @@
+//! Create: a snapshot of a workspace, committed.
+//!
+//! One walk in path order, beside the manifest of the head: what is proven to be
+//! unchanged is taken over as it stands there; everything else is read, cut,
+//! compressed and sent. Then the pages that are new, and last the root.
+
+mod cut;
+mod packs;
+mod pages;
+mod reading;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use remora_agent_root::{EntryKind, Root};
+use rustix::{
+    fs::{Mode, OFlags, Stat, fstat, openat, readlinkat},
+    io::Errno,
+};
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Counts, Lineage, Progress, SnapshotError, Stage, StoredRoot,
+    format::{Class, ClockReading, Content, Entry, Node, Observed, Root as RootObject, SnapshotId, Statistics, Timestamp, path_order},
+    lineage::now_ms,
+    limits::{COMMIT_WITHIN, MAX_FUZZY_PATHS, RACY_WINDOW},
+    manifest::Manifest,
+    restore::until,
+    rules::{Rules, Tally},
+    tree::{Cursor, Found, Step, Walk, extended, extended_of_link},
+};
+use packs::Packs;
+use pages::{Pages, Part, Place};
+
+/// How a snapshot is made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CreateOptions {
+    /// Whether every file is read, even one that seems unchanged.
+    pub full: bool,
+    /// The caller's words.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Makes a snapshot of what is below `workspace` and commits it. An error that does
+/// not say otherwise committed nothing.
+pub async fn create(
+    lineage: &Lineage,
+    workspace: &Root,
+    rules: &Rules,
+    options: CreateOptions,
+    progress: Arc<dyn Progress>,
+    cancel: &CancellationToken,
+) -> Result<StoredRoot, SnapshotError> {
+    let cancel = cancel.child_token();
+    let _stop = cancel.clone().drop_guard();
+    lineage.check_owned()?;
+    let began = Instant::now();
+    let head = tokio::select! {
+        biased;
+        () = cancel.cancelled() => return Err(SnapshotError::Cancelled),
+        head = lineage.head() => head?,
+    };
+    if let Some(head) = &head {
+        lineage.see_generation(head.root.id.generation)?;
+    }
+    let creator = Creator {
+        runtime: Handle::current(),
+        lineage: lineage.clone(),
+        cancel: cancel.clone(),
+        progress: Arc::clone(&progress),
+        root: workspace.clone(),
+        cursor: Cursor::new(workspace.clone()),
+        rules: rules.clone(),
+        tally: Tally::default(),
+        full: options.full,
+        firsts: HashMap::new(),
+        statistics: Statistics::default(),
+        fuzzy: Vec::new(),
+        counts: Counts::default(),
+    };
+    let made = tokio::task::spawn_blocking(move || creator.run(head.as_ref()))
+        .await
+        .unwrap_or(Err(SnapshotError::Defect { what: "the thread of a snapshot ended early" }))?;
+    if began.elapsed() > COMMIT_WITHIN {
+        return Err(SnapshotError::TooSlow { hours: COMMIT_WITHIN.as_secs() / 3_600 });
+    }
+    progress.report(Counts { stage: Stage::Commit, ..made.counts });
+    // Whether a commit that is under way took place is worth waiting for.
+    if cancel.is_cancelled() {
+        return Err(SnapshotError::Cancelled);
+    }
+    lineage.commit(RootObject { labels: options.labels, ..made.root }).await
+}
+
+/// A snapshot whose packs and pages are in the store.
+struct Made {
+    root: RootObject,
+    counts: Counts,
+}
+
+/// A snapshot on its blocking thread.
+struct Creator {
+    runtime: Handle,
+    lineage: Lineage,
+    cancel: CancellationToken,
+    progress: Arc<dyn Progress>,
+    root: Root,
+    cursor: Cursor,
+    rules: Rules,
+    tally: Tally,
+    full: bool,
+    /// Inodes with several names, with the first of them.
+    firsts: HashMap<(u64, u64), Entry>,
+    statistics: Statistics,
+    fuzzy: Vec<Vec<u8>>,
+    counts: Counts,
+}
+
+impl Creator {
+    fn run(mut self, head: Option<&StoredRoot>) -> Result<Made, SnapshotError> {
+        let created_ms = now_ms();
+        let clock = clock_now();
+        self.count()?;
+        let mut packs = Packs::new(&self.runtime, &self.lineage, &self.cancel);
+        let mut pages = Pages::new(&self.runtime, &self.lineage, &self.cancel);
+        let mut parent = Parent::open(&self, head, &clock, &mut packs, &mut pages)?;
+
+        let (rules, tally) = (self.rules.clone(), std::mem::take(&mut self.tally));
+        let ignored = |path: &[u8], kind: EntryKind| {
+            let dropped = rules.dropped(path, kind);
+            if let Some(dropped) = &dropped {
+                tally.add(dropped, path);
+            }
+            dropped.is_some()
+        };
+        self.top(&mut parent, &mut packs, &mut pages)?;
+        let mut walk = Walk::new(self.root.clone(), &ignored)?;
+        // The topmost directory of what can be made again, while the walk is in it.
+        let mut derived: Option<Vec<u8>> = None;
+        while let Some(step) = walk.step()? {
+            if self.cancel.is_cancelled() {
+                return Err(SnapshotError::Cancelled);
+            }
+            match step {
+                Step::Leave(path) => {
+                    if derived.as_ref() == Some(&path) {
+                        derived = None;
+                    }
+                }
+                Step::Entry(found) => {
+                    if derived.is_none() && found.kind() == EntryKind::Directory && Rules::is_derived(&found.path) {
+                        derived = Some(found.path.clone());
+                    }
+                    let class = if derived.is_some() { Class::Derived } else { Class::Keep };
+                    self.entry(&found, class, &mut parent, &mut packs, &mut pages)?;
+                }
+            }
+        }
+        packs.finish(&mut pages)?;
+        let pages = pages.finish(&packs)?;
+        let stored = packs.settle()? + pages.stored;
+        let (rules, skipped_entries) = tally.reports();
+        self.statistics.stored_bytes = stored;
+        self.statistics.skipped_entries = skipped_entries;
+        Ok(Made {
+            root: RootObject {
+                // Both come with the commit.
+                id: SnapshotId { sequence: 0, generation: self.lineage.generation(), nonce: [0; 16] },
+                parent: None,
+                claim: false,
+                origin: None,
+                removed: false,
+                created_ms,
+                labels: BTreeMap::new(),
+                statistics: self.statistics,
+                fuzzy: self.fuzzy,
+                rules,
+                clock,
+                pages: pages.references,
+            },
+            counts: self.counts,
+        })
+    }
+
+    /// How much there is, for whoever waits.
+    fn count(&mut self) -> Result<(), SnapshotError> {
+        let rules = self.rules.clone();
+        let ignored = move |path: &[u8], kind: EntryKind| rules.dropped(path, kind).is_some();
+        let mut walk = Walk::new(self.root.clone(), &ignored)?;
+        while let Some(found) = walk.entry()? {
+            if self.cancel.is_cancelled() {
+                return Err(SnapshotError::Cancelled);
+            }
+            if found.kind() == EntryKind::File {
+                self.counts.files_total += 1;
+                self.counts.bytes_total += found.stat.st_size as u64;
+                self.progress.report(Counts { stage: Stage::Scan, files_done: self.counts.files_total, ..Counts::default() });
+            }
+        }
+        self.counts.stage = Stage::Upload;
+        Ok(())
+    }
+
+    /// The root of the tree.
+    fn top(&mut self, parent: &mut Parent, packs: &mut Packs, pages: &mut Pages) -> Result<(), SnapshotError> {
+        let stat = fstat(&self.root).map_err(|errno| SnapshotError::file("look at", b"", errno))?;
+        let found = Found { path: Vec::new(), stat };
+        self.entry(&found, Class::Keep, parent, packs, pages)
+    }
+
+    fn entry(
+        &mut self,
+        found: &Found,
+        class: Class,
+        parent: &mut Parent,
+        packs: &mut Packs,
+        pages: &mut Pages,
+    ) -> Result<(), SnapshotError> {
+        let before = parent.advance(self, &found.path, packs)?;
+        let observed = observed(&found.stat);
+        let identity = (found.stat.st_dev, found.stat.st_ino);
+        let linked = found.kind() != EntryKind::Directory && found.stat.st_nlink > 1;
+        if linked && let Some(first) = self.firsts.get(&identity) {
+            self.statistics.hardlinks += 1;
+            let node = Node::Hardlink { first: first.path.clone() };
+            let entry = Entry { path: found.path.clone(), class, node, xattrs: Vec::new(), ..first.clone() };
+            return pages.push(packs, Part { entry, places: Vec::new(), observed });
+        }
+        let unchanged = before.filter(|before| parent.proves(before, &found.stat) && class == before.entry.class);
+        let part = match unchanged {
+            Some(before) => before,
+            None => match self.look(found, class, packs, pages)? {
+                Some(part) => part,
+                // It went meanwhile.
+                None => return Ok(()),
+            },
+        };
+        self.tell(&part);
+        if linked {
+            let entry = Entry { node: Node::Fifo, xattrs: Vec::new(), ..part.entry.clone() };
+            self.firsts.insert(identity, entry);
+        }
+        pages.push(packs, part)
+    }
+
+    fn tell(&mut self, part: &Part) {
+        match &part.entry.node {
+            Node::Directory => self.statistics.directories += 1,
+            Node::Symlink { .. } => self.statistics.symlinks += 1,
+            Node::Fifo => self.statistics.fifos += 1,
+            Node::Hardlink { .. } => {}
+            Node::File(content) => {
+                self.statistics.files += 1;
+                self.statistics.content_bytes += part.places.iter().map(|(_, place)| u64::from(place.length)).sum::<u64>();
+                self.counts.files_done += 1;
+                self.counts.bytes_done += content.size;
+                self.progress.report(self.counts);
+            }
+        }
+    }
+
+    /// An entry as it is now.
+    fn look(
+        &mut self,
+        found: &Found,
+        class: Class,
+        packs: &mut Packs,
+        pages: &mut Pages,
+    ) -> Result<Option<Part>, SnapshotError> {
+        let path = &found.path;
+        let failed = |action| move |errno| SnapshotError::file(action, path, errno);
+        let blank = |stat: &Stat, node| Entry {
+            path: path.clone(),
+            mode: stat.st_mode & 0o7777,
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            mtime: Timestamp { seconds: stat.st_mtime, nanos: stat.st_mtime_nsec as u32 },
+            class,
+            xattrs: Vec::new(),
+            node,
+        };
+        match found.kind() {
+            EntryKind::Directory => {
+                let Ok(fd) = self.cursor.directory(path) else { return Ok(None) };
+                let stat = fstat(fd).map_err(failed("look at"))?;
+                let xattrs = extended(fd).map_err(failed("read the attributes of"))?;
+                let entry = Entry { xattrs, ..blank(&stat, Node::Directory) };
+                Ok(Some(Part { entry, places: Vec::new(), observed: observed(&stat) }))
+            }
+            EntryKind::Symlink => {
+                let (directory, name) = self.cursor.parent(path)?;
+                let Ok(target) = readlinkat(directory, name, Vec::new()) else { return Ok(None) };
+                let mut entry = blank(&found.stat, Node::Symlink { target: target.into_bytes() });
+                entry.mode = 0o777;
+                entry.xattrs = extended_of_link(directory, name).map_err(failed("read the attributes of"))?;
+                Ok(Some(Part { entry, places: Vec::new(), observed: observed(&found.stat) }))
+            }
+            EntryKind::Fifo => {
+                let (directory, name) = self.cursor.parent(path)?;
+                let mut entry = blank(&found.stat, Node::Fifo);
+                entry.xattrs = extended_of_link(directory, name).map_err(failed("read the attributes of"))?;
+                Ok(Some(Part { entry, places: Vec::new(), observed: observed(&found.stat) }))
+            }
+            EntryKind::File => {
+                let (directory, name) = self.cursor.parent(path)?;
+                let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+                let fd = match openat(directory, name, flags, Mode::empty()) {
+                    Ok(fd) => fd,
+                    Err(Errno::NOENT | Errno::LOOP) => return Ok(None),
+                    Err(errno) => return Err(failed("open")(errno)),
+                };
+                let read = reading::read(&fd, path, packs, pages, &self.cancel)?;
+                let Some(read) = read else { return Ok(None) };
+                if read.fuzzy {
+                    self.statistics.fuzzy_files += 1;
+                    if self.fuzzy.len() < MAX_FUZZY_PATHS {
+                        self.fuzzy.push(path.clone());
+                    }
+                }
+                let xattrs = extended(&fd).map_err(failed("read the attributes of"))?;
+                let content = Content { size: read.size, ..Content::default() };
+                let entry = Entry { xattrs, ..blank(&read.stat, Node::File(content)) };
+                // Of a file that never came to rest nothing is proven by its times.
+                let observed = if read.fuzzy { Observed::default() } else { observed(&read.stat) };
+                Ok(Some(Part { entry, places: read.places, observed }))
+            }
+            EntryKind::Socket | EntryKind::CharDevice | EntryKind::BlockDevice => Ok(None),
+        }
+    }
+}
+
+fn observed(stat: &Stat) -> Observed {
+    Observed {
+        ctime: Timestamp { seconds: stat.st_ctime, nanos: stat.st_ctime_nsec as u32 },
+        inode: stat.st_ino,
+    }
+}
+
+/// What the clocks say now, and from when on times prove nothing.
+fn clock_now() -> ClockReading {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = now.saturating_sub(RACY_WINDOW);
+    ClockReading {
+        boot_id: boot_id().unwrap_or_default(),
+        offset_ns: uptime().map_or(0, |uptime| (now.as_nanos() as i64).saturating_sub(uptime.as_nanos() as i64)),
+        racy_since: Timestamp { seconds: since.as_secs() as i64, nanos: since.subsec_nanos() },
+    }
+}
+
+fn uptime() -> Option<Duration> {
+    let text = std::fs::read_to_string("/proc/uptime").ok()?;
+    Duration::try_from_secs_f64(text.split_ascii_whitespace().next()?.parse().ok()?).ok()
+}
+
+fn boot_id() -> Option<[u8; 16]> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(*uuid::Uuid::parse_str(text.trim()).ok()?.as_bytes())
+}
+
+/// How far the clock may run apart from the time since boot before it counts as set.
+const CLOCK_SLACK: Duration = Duration::from_secs(1);
+
+/// The manifest of the head, in step with the walk.
+struct Parent {
+    manifest: Option<Manifest>,
+    clock: ClockReading,
+    /// Whether times prove anything.
+    trusted: bool,
+    at: usize,
+    ahead: std::vec::IntoIter<Part>,
+    next: Option<Part>,
+}
+
+impl Parent {
+    fn open(
+        creator: &Creator,
+        head: Option<&StoredRoot>,
+        now: &ClockReading,
+        packs: &mut Packs,
+        pages: &mut Pages,
+    ) -> Result<Self, SnapshotError> {
+        let mut parent = Parent {
+            manifest: None,
+            clock: ClockReading::default(),
+            trusted: false,
+            at: 0,
+            ahead: Vec::new().into_iter(),
+            next: None,
+        };
+        let Some(head) = head else { return Ok(parent) };
+        parent.clock = head.root.clock;
+        let set = parent.clock.boot_id == now.boot_id
+            && parent.clock.offset_ns.abs_diff(now.offset_ns) > CLOCK_SLACK.as_nanos() as u64;
+        parent.trusted = !creator.full && !set;
+        let manifest = until(&creator.runtime, &creator.cancel, Manifest::open(&creator.lineage, head, true))?;
+        // Contents that are stored already are not stored again, whatever they are called now.
+        for at in 0..manifest.len() {
+            let (page, dedup) = until(&creator.runtime, &creator.cancel, manifest.whole_page(at))?;
+            let table = packs.adopt(&page.frames);
+            let chunks = page.entries.iter().flat_map(Entry::chunks);
+            for (chunk, blob) in chunks.zip(&dedup.blobs) {
+                packs.know(*blob, Place { frame: table[chunk.frame as usize], offset: chunk.offset, length: chunk.length });
+            }
+        }
+        pages.know(&head.root.pages);
+        parent.manifest = Some(manifest);
+        Ok(parent)
+    }
+
+    /// Goes on to `path`, past all that lies before it; the entry that is there.
+    fn advance(&mut self, creator: &Creator, path: &[u8], packs: &mut Packs) -> Result<Option<Part>, SnapshotError> {
+        loop {
+            if self.next.is_none() {
+                self.next = self.entry(creator, packs)?;
+            }
+            let Some(next) = &self.next else { return Ok(None) };
+            match path_order(&next.entry.path, path) {
+                std::cmp::Ordering::Less => self.next = None,
+                std::cmp::Ordering::Equal => return Ok(self.next.take()),
+                std::cmp::Ordering::Greater => return Ok(None),
+            }
+        }
+    }
+
+    /// The next entry, with all of its records.
+    fn entry(&mut self, creator: &Creator, packs: &mut Packs) -> Result<Option<Part>, SnapshotError> {
+        let Some(mut part) = self.record(creator, packs)? else { return Ok(None) };
+        while matches!(&part.entry.node, Node::File(content) if content.more) {
+            let Some(record) = self.record(creator, packs)? else { break };
+            part.places.extend(record.places);
+            if let (Node::File(all), Node::File(record)) = (&mut part.entry.node, &record.entry.node) {
+                all.more = record.more;
+            }
+        }
+        Ok(Some(part))
+    }
+
+    fn record(&mut self, creator: &Creator, packs: &mut Packs) -> Result<Option<Part>, SnapshotError> {
+        loop {
+            if let Some(part) = self.ahead.next() {
+                return Ok(Some(part));
+            }
+            let Some(manifest) = self.manifest.as_ref().filter(|manifest| self.at < manifest.len()) else {
+                return Ok(None);
+            };
+            let (page, dedup) = until(&creator.runtime, &creator.cancel, manifest.whole_page(self.at))?;
+            self.at += 1;
+            let table = packs.adopt(&page.frames);
+            let mut blobs = dedup.blobs.iter();
+            let parts = page.entries.into_iter().zip(dedup.observed).map(|(mut entry, observed)| {
+                let mut places = Vec::new();
+                if let Node::File(content) = &mut entry.node {
+                    for (chunk, blob) in std::mem::take(&mut content.chunks).iter().zip(blobs.by_ref()) {
+                        let frame = table[chunk.frame as usize];
+                        let place = Place { frame, offset: chunk.offset, length: chunk.length };
+                        places.push(((chunk.hole, *blob), place));
+                    }
+                }
+                Part { entry, places, observed }
+            });
+            self.ahead = parts.collect::<Vec<_>>().into_iter();
+        }
+    }
+
+    /// Whether inode and times say that nothing about the entry has changed.
+    fn proves(&self, before: &Part, stat: &Stat) -> bool {
+        let mtime = Timestamp { seconds: stat.st_mtime, nanos: stat.st_mtime_nsec as u32 };
+        let kind = match &before.entry.node {
+            Node::Directory => EntryKind::Directory,
+            Node::Symlink { .. } => EntryKind::Symlink,
+            Node::Fifo => EntryKind::Fifo,
+            Node::File(content) if content.size == stat.st_size as u64 => EntryKind::File,
+            Node::File(_) | Node::Hardlink { .. } => return false,
+        };
+        self.trusted
+            && kind == EntryKind::of_mode(stat.st_mode)
+            && observed(stat) == before.observed
+            && mtime == before.entry.mtime
+            && (stat.st_uid, stat.st_gid) == (before.entry.uid, before.entry.gid)
+            && (kind == EntryKind::Symlink || stat.st_mode & 0o7777 == before.entry.mode)
+            && before.observed.ctime < self.clock.racy_since
+            && mtime < self.clock.racy_since
+    }
+}

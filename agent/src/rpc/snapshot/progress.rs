@@ -1,0 +1,109 @@
+//! The stream of an operation: how far it is, at least every second, what it
+//! finds, and its end.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use remora_agent_snapshot::{Counts, Progress, Stage};
+use remora_proto::{
+    agent::v1::{SnapshotProgress, snapshot_progress},
+    fault::to_status,
+    model::Fault,
+};
+use tokio::{
+    sync::mpsc,
+    time::{MissedTickBehavior, interval},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use crate::limits::{MAX_QUEUED_EVENTS, PROGRESS_INTERVAL};
+
+/// What an operation reports to.
+pub(crate) struct Reporter<E> {
+    latest: Mutex<Counts>,
+    findings: mpsc::UnboundedSender<E>,
+}
+
+impl<E: Send> Progress for Reporter<E> {
+    fn report(&self, counts: Counts) {
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = counts;
+    }
+}
+
+impl<E> Reporter<E> {
+    /// Passes on something that happens once or is found.
+    pub(crate) fn send(&self, event: E) {
+        let _ = self.findings.send(event);
+    }
+}
+
+/// The stream to be of an operation.
+pub(crate) struct Events<E> {
+    sender: mpsc::Sender<Result<E, Status>>,
+    cancel: CancellationToken,
+    progress: fn(SnapshotProgress) -> E,
+}
+
+impl<E: Send + 'static> Events<E> {
+    /// A stream whose caller ends the operation by leaving.
+    pub(crate) fn open(
+        cancel: CancellationToken,
+        progress: fn(SnapshotProgress) -> E,
+    ) -> (Self, ReceiverStream<Result<E, Status>>) {
+        let (sender, receiver) = mpsc::channel(MAX_QUEUED_EVENTS);
+        (Events { sender, cancel, progress }, ReceiverStream::new(receiver))
+    }
+
+    /// Runs `work`, whose result is the last message.
+    pub(crate) fn run<F>(self, work: impl FnOnce(Arc<Reporter<E>>) -> F + Send + 'static)
+    where
+        F: Future<Output = Result<E, Fault>> + Send + 'static,
+    {
+        // Findings are bounded by what the operation looks at, and are few.
+        let (findings, mut found) = mpsc::unbounded_channel();
+        let reporter = Arc::new(Reporter { latest: Mutex::new(Counts::default()), findings });
+        let working = Arc::clone(&reporter);
+        tokio::spawn(async move {
+            let work = work(working);
+            tokio::pin!(work);
+            let mut ticks = interval(PROGRESS_INTERVAL);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let result = loop {
+                tokio::select! {
+                    biased;
+                    result = &mut work => break result,
+                    () = self.sender.closed(), if !self.cancel.is_cancelled() => self.cancel.cancel(),
+                    Some(event) = found.recv() => drop(self.sender.send(Ok(event)).await),
+                    _ = ticks.tick() => {
+                        let counts = *reporter.latest.lock().unwrap_or_else(PoisonError::into_inner);
+                        // A reader that is slow misses progress, and nothing else.
+                        let _ = self.sender.try_send(Ok((self.progress)(wire(counts))));
+                    }
+                }
+            };
+            while let Ok(event) = found.try_recv() {
+                let _ = self.sender.send(Ok(event)).await;
+            }
+            let _ = self.sender.send(result.map_err(|fault| to_status(&fault))).await;
+        });
+    }
+}
+
+fn wire(counts: Counts) -> SnapshotProgress {
+    let stage = match counts.stage {
+        Stage::Scan => snapshot_progress::Stage::Scan,
+        Stage::Upload => snapshot_progress::Stage::Upload,
+        Stage::Commit => snapshot_progress::Stage::Commit,
+        Stage::Plan => snapshot_progress::Stage::Plan,
+        Stage::Fetch => snapshot_progress::Stage::Fetch,
+        Stage::Finish => snapshot_progress::Stage::Finish,
+    };
+    SnapshotProgress {
+        stage: stage.into(),
+        files_done: counts.files_done,
+        files_total: counts.files_total,
+        bytes_done: counts.bytes_done,
+        bytes_total: counts.bytes_total,
+    }
+}

@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::{
     snapshot_args::SnapshotArgs,
     snapshots::{Awakened, Hydration, Operation, Snapshots, Watcher, missing, missing_settings},
+    limits::STOP_BUDGET,
     termination::Termination,
 };
 
@@ -46,20 +47,24 @@ pub struct HydrateArgs {
     /// The snapshot that the workspace is to become; without it the newest
     #[arg(long, value_name = "ID")]
     snapshot: Option<String>,
+    /// A tar or tar.zst that fills an empty workspace where there is no snapshot yet
+    #[arg(long, env = "REMORA_SEED", value_name = "FILE")]
+    seed: Option<PathBuf>,
 }
 
 /// Fills the workspace; 0 or the exit code of what went wrong.
 pub async fn hydrate(args: HydrateArgs) -> ExitCode {
-    let HydrateArgs { workspace, snapshot } = args;
+    let HydrateArgs { workspace, snapshot, seed } = args;
     let outcome = async |snapshots: &Snapshots, operation: &Operation| {
         let snapshot = snapshot.as_deref().map(str::parse::<SnapshotId>).transpose()?;
-        let awakened = snapshots.hydrate(operation, &Hydration { snapshot }, Arc::new(Log)).await?;
+        let awakened = snapshots.hydrate(operation, &Hydration { snapshot, seed: seed.clone() }, Arc::new(Log)).await?;
         Ok(match awakened {
             Awakened::Restored(info, restored) => {
                 tracing::info!(files = restored.files_written, bytes = restored.bytes_written, "restored");
                 Termination::done("restored", Some(&info))
             }
             Awakened::Adopted(info) => Termination::done("adopted", Some(&info)),
+            Awakened::Seeded(info) => Termination::done("seeded", Some(&info)),
             Awakened::Empty => Termination::done("empty", None),
         })
     };
@@ -69,8 +74,7 @@ pub async fn hydrate(args: HydrateArgs) -> ExitCode {
 /// Makes the last snapshot; 0 or the exit code of what went wrong.
 pub async fn dehydrate(args: DehydrateArgs) -> ExitCode {
     let outcome = async |snapshots: &Snapshots, operation: &Operation| {
-        let committed: SnapshotInfo =
-            snapshots.create(operation, &CreateSnapshot::default(), Arc::new(Log)).await?;
+        let committed: SnapshotInfo = snapshots.create(operation, &CreateSnapshot::default(), Arc::new(Log)).await?;
         Ok(Termination::done("committed", Some(&committed)))
     };
     run(args, "dehydrate", outcome).await
@@ -89,7 +93,8 @@ async fn run(
         }
         let snapshots = Snapshots::new(snapshots, Generation(generation), &workspace, &state_dir)?;
         let operation = snapshots.begin(name)?;
-        let signals = |error: std::io::Error| Fault::new(Reason::Unavailable, format!("cannot wait for signals: {error}"));
+        let signals =
+            |error: std::io::Error| Fault::new(Reason::Unavailable, format!("cannot wait for signals: {error}"));
         let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
         let cancel = operation.cancel.clone();
@@ -97,7 +102,12 @@ async fn run(
             tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
             tracing::info!("told to stop; ending at the next step");
             cancel.cancel();
-            std::future::pending::<()>().await;
+            // A step that waits for the store ends too late for whoever asked twice.
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+                () = tokio::time::sleep(STOP_BUDGET) => {}
+            }
         };
         tracing::info!(%project, generation, role = name, "started");
         tokio::select! {

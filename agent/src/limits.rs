@@ -89,3 +89,6 @@ pub const MAX_QUEUED_EVENTS: usize = 16;
 pub const MAX_DIFFS: usize = 2;
 /// Differences in one message: even of the longest paths they stay below 1 MiB.
 pub const MAX_DIFF_BATCH: usize = 200;
+/// Time that `hydrate` and `dehydrate` take to end their step after SIGTERM: the
+/// smaller part of the 30 s that Kubernetes grants.
+pub const STOP_BUDGET: Duration = Duration::from_secs(8);

@@ -38,12 +38,7 @@ impl Readiness {
 }
 
 /// Serves probes until `stop`.
-pub(crate) async fn run(
-    listener: TcpListener,
-    registry: Arc<Registry>,
-    readiness: Readiness,
-    stop: CancellationToken,
-) {
+pub(crate) async fn run(listener: TcpListener, registry: Arc<Registry>, readiness: Readiness, stop: CancellationToken) {
     let room = Arc::new(Semaphore::new(MAX_PROBE_CONNECTIONS));
     let tasks = TaskTracker::new();
     loop {

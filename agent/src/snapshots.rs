@@ -6,6 +6,7 @@ mod create;
 mod hydrate;
 mod operation;
 mod restoring;
+mod seed;
 
 use std::{
     path::Path,
@@ -18,7 +19,8 @@ use std::{
 
 use remora_agent_root::Root;
 use remora_agent_snapshot::{
-    Baseline, KeepOut, Lineage, Origin, Rules, SnapshotError, StoredRoot, WorkspaceState, content_of, format::SnapshotId,
+    Baseline, KeepOut, Lineage, Origin, Rules, SnapshotError, StoredRoot, WorkspaceState, content_of,
+    format::SnapshotId,
 };
 use remora_proto::model::{Fault, Generation, Reason};
 use tokio::sync::{OnceCell, watch};
@@ -78,8 +80,7 @@ impl Snapshots {
         let key = args.encryption_key()?;
         let folder = WorkspaceState::open(state).map_err(unusable)?;
         let restoring = AtomicBool::new(folder.is_restoring().map_err(unusable)?);
-        let (inside, outside) = (std::fs::canonicalize(state), std::fs::canonicalize(workspace));
-        if inside.map_err(unusable)?.starts_with(outside.map_err(unusable)?) {
+        if lies_in(state, workspace).map_err(unusable)? {
             return Err(Fault::invalid("--state-dir", format!("{} lies in the workspace", state.display()))
                 .hint("name a folder outside of it: a snapshot would hold it, and a restore replace it"));
         }
@@ -162,6 +163,15 @@ impl Snapshots {
         Ok(())
     }
 
+    /// Refuses to stop processes that this agent has no way to.
+    pub(crate) fn check_stoppable(&self, quiesced: bool) -> Result<(), Fault> {
+        if quiesced {
+            return Err(Fault::new(Reason::FailedPrecondition, "this agent reaches no containers that it could stop")
+                .hint("ask for ONLINE, or start the agent with the sockets of its containers"));
+        }
+        Ok(())
+    }
+
     /// Measures from time to time how far the workspace is from the newest
     /// snapshot, until `stop`. While an operation runs, it waits.
     pub(crate) async fn measure(self, stop: CancellationToken) {
@@ -209,6 +219,11 @@ impl Snapshots {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the operator's own paths, compared once and never opened by the result")]
+fn lies_in(path: &Path, folder: &Path) -> std::io::Result<bool> {
+    Ok(std::fs::canonicalize(path)?.starts_with(std::fs::canonicalize(folder)?))
+}
+
 /// What `serve`, `hydrate` and `dehydrate` need for snapshots, all of it or none.
 pub(crate) fn no_bucket() -> Fault {
     missing(&["--s3-bucket"])
@@ -221,7 +236,11 @@ pub(crate) fn missing(flags: &[&str]) -> Fault {
 }
 
 /// The settings without which there are no snapshots, of those that are not there.
-pub(crate) fn missing_settings(args: &SnapshotArgs, workspace: Option<&Path>, state: Option<&Path>) -> Vec<&'static str> {
+pub(crate) fn missing_settings(
+    args: &SnapshotArgs,
+    workspace: Option<&Path>,
+    state: Option<&Path>,
+) -> Vec<&'static str> {
     let settings = [
         (args.s3_bucket.is_none(), "--s3-bucket"),
         (workspace.is_none(), "--workspace"),

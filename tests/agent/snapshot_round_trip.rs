@@ -29,7 +29,11 @@ pub(crate) async fn make(lineage: &Lineage, folder: &Path) -> Result<StoredRoot,
     create(lineage, &root, &rules, CreateOptions::default(), Arc::new(Silent), &CancellationToken::new()).await
 }
 
-pub(crate) async fn bring_back(lineage: &Lineage, snapshot: &StoredRoot, folder: &Path) -> Result<Restored, SnapshotError> {
+pub(crate) async fn bring_back(
+    lineage: &Lineage,
+    snapshot: &StoredRoot,
+    folder: &Path,
+) -> Result<Restored, SnapshotError> {
     let root = Root::open(folder).unwrap();
     let keep_out = Rules::load(&root, &[])?.keep_out();
     restore(lineage, snapshot, &root, keep_out, Arc::new(Silent), &CancellationToken::new()).await
@@ -81,7 +85,8 @@ fn every_kind(folder: &Path) {
         rustix::fs::setxattr(at("closed"), name, value, XattrFlags::empty()).unwrap();
     }
     // An ACL as the kernel stores it: version 2, owner rwx, user 1234 r--, group r-x, mask r-x, others nothing.
-    let entry = |tag: u16, rights: u16, id: u32| [&tag.to_le_bytes()[..], &rights.to_le_bytes(), &id.to_le_bytes()].concat();
+    let entry =
+        |tag: u16, rights: u16, id: u32| [&tag.to_le_bytes()[..], &rights.to_le_bytes(), &id.to_le_bytes()].concat();
     let nobody = u32::MAX;
     let acl = [
         2_u32.to_le_bytes().to_vec(),
@@ -140,7 +145,8 @@ async fn every_kind_of_entry_comes_back_plain_and_encrypted() {
         let snapshot = make(&lineage, &from).await.unwrap();
         assert_same(&before, &without_sockets(record_but_hole(&from)));
         let (statistics, found) = (snapshot.root.statistics, before.len());
-        let counted = statistics.files + statistics.directories + statistics.symlinks + statistics.fifos + statistics.hardlinks;
+        let counted =
+            statistics.files + statistics.directories + statistics.symlinks + statistics.fifos + statistics.hardlinks;
         assert_eq!((counted, statistics.skipped_entries), (found as u64 + 1, 1), "{statistics:?}");
         let restored = bring_back(&lineage, &snapshot, &to).await.unwrap();
         assert_eq!(restored.refused.entries, 0, "{restored:?}");
@@ -186,9 +192,12 @@ impl Garden<'_> {
 
     fn directories(&self) -> Vec<std::path::PathBuf> {
         let mut found = vec![self.folder.to_owned()];
-        found.extend(self.paths().into_iter().map(|path| self.folder.join(path)).filter(|path| {
-            fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir())
-        }));
+        found.extend(
+            self.paths()
+                .into_iter()
+                .map(|path| self.folder.join(path))
+                .filter(|path| fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir())),
+        );
         found
     }
 

@@ -107,7 +107,8 @@ async fn what_is_in_the_store_is_listed_restored_compared_and_checked() {
     restore(&mut client, "").await.unwrap();
     assert_eq!(diff(&mut client, &ids[0], "").await, expected);
     assert_eq!(diff(&mut client, "", "").await, []);
-    fs::set_permissions(project.workspace().join("dir/new"), std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
+    fs::set_permissions(project.workspace().join("dir/new"), std::os::unix::fs::PermissionsExt::from_mode(0o640))
+        .unwrap();
     assert_eq!(diff(&mut client, "", "").await, [("dir/new".to_owned(), Change::Metadata)]);
     restore(&mut client, &ids[0]).await.unwrap();
     remora_tests::tree::assert_same(&first, &record(&project.workspace()).unwrap());

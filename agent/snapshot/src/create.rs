@@ -25,9 +25,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Counts, Lineage, Progress, SnapshotError, Stage, StoredRoot,
-    format::{Class, ClockReading, Content, Entry, Node, Observed, Root as RootObject, SnapshotId, Statistics, Timestamp, path_order},
-    lineage::now_ms,
+    format::{
+        Class, ClockReading, Content, Entry, Node, Observed, Root as RootObject, SnapshotId, Statistics, Timestamp,
+        path_order,
+    },
     limits::{COMMIT_WITHIN, MAX_FUZZY_PATHS, RACY_WINDOW},
+    lineage::now_ms,
     manifest::Manifest,
     restore::until,
     rules::{Rules, Tally},
@@ -198,7 +201,11 @@ impl Creator {
             if found.kind() == EntryKind::File {
                 self.counts.files_total += 1;
                 self.counts.bytes_total += found.stat.st_size as u64;
-                self.progress.report(Counts { stage: Stage::Scan, files_done: self.counts.files_total, ..Counts::default() });
+                self.progress.report(Counts {
+                    stage: Stage::Scan,
+                    files_done: self.counts.files_total,
+                    ..Counts::default()
+                });
             }
         }
         self.counts.stage = Stage::Upload;
@@ -255,7 +262,8 @@ impl Creator {
             Node::Hardlink { .. } => {}
             Node::File(content) => {
                 self.statistics.files += 1;
-                self.statistics.content_bytes += part.places.iter().map(|(_, place)| u64::from(place.length)).sum::<u64>();
+                self.statistics.content_bytes +=
+                    part.places.iter().map(|(_, place)| u64::from(place.length)).sum::<u64>();
                 self.counts.files_done += 1;
                 self.counts.bytes_done += content.size;
                 self.progress.report(self.counts);
@@ -334,10 +342,7 @@ impl Creator {
 }
 
 fn observed(stat: &Stat) -> Observed {
-    Observed {
-        ctime: Timestamp { seconds: stat.st_ctime, nanos: stat.st_ctime_nsec as u32 },
-        inode: stat.st_ino,
-    }
+    Observed { ctime: Timestamp { seconds: stat.st_ctime, nanos: stat.st_ctime_nsec as u32 }, inode: stat.st_ino }
 }
 
 /// What the clocks say now, and from when on times prove nothing.
@@ -403,7 +408,10 @@ impl Parent {
             let table = packs.adopt(&page.frames);
             let chunks = page.entries.iter().flat_map(Entry::chunks);
             for (chunk, blob) in chunks.zip(&dedup.blobs) {
-                packs.know(*blob, Place { frame: table[chunk.frame as usize], offset: chunk.offset, length: chunk.length });
+                packs.know(
+                    *blob,
+                    Place { frame: table[chunk.frame as usize], offset: chunk.offset, length: chunk.length },
+                );
             }
         }
         pages.know(&head.root.pages);

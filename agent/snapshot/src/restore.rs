@@ -187,9 +187,10 @@ impl Restorer {
         if !empty {
             self.fetch(plan, staging, None, &mut counts)?;
         }
-        self.observer
-            .before_change()
-            .map_err(|error| SnapshotError::State { action: "note that the workspace changes", detail: error.to_string() })?;
+        self.observer.before_change().map_err(|error| SnapshotError::State {
+            action: "note that the workspace changes",
+            detail: error.to_string(),
+        })?;
         self.placing = true;
         self.make_directories(plan, staging)?;
         for class in [Class::Keep, Class::Derived] {

@@ -39,7 +39,10 @@ pub(crate) struct SnapshotRpc {
 impl SnapshotRpc {
     /// Serves `snapshots`; without them every call names the settings that are missing.
     pub(crate) fn new(snapshots: Result<Snapshots, Vec<&'static str>>) -> Self {
-        SnapshotRpc { snapshots: snapshots.map_err(|flags| missing(&flags)), diffs: Arc::new(Semaphore::new(MAX_DIFFS)) }
+        SnapshotRpc {
+            snapshots: snapshots.map_err(|flags| missing(&flags)),
+            diffs: Arc::new(Semaphore::new(MAX_DIFFS)),
+        }
     }
 
     fn snapshots(&self) -> Result<Snapshots, Fault> {
@@ -75,6 +78,7 @@ impl SnapshotService for SnapshotRpc {
     async fn restore(&self, request: Request<RestoreSnapshotRequest>) -> Result<Response<Self::RestoreStream>, Status> {
         let wanted = RestoreSnapshot::try_from(request.into_inner()).map_err(refuse)?;
         let snapshots = self.snapshots().map_err(refuse)?;
+        snapshots.check_stoppable(wanted.quiesced).map_err(refuse)?;
         let operation = snapshots.begin("restore").map_err(refuse)?;
         let (events, stream) = Events::open(operation.cancel.clone(), |progress| RestoreSnapshotEvent {
             event: Some(restore_snapshot_event::Event::Progress(progress)),

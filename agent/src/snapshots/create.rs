@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use remora_agent_snapshot::{CreateOptions, Progress, Rules, SnapshotInfo, create};
+use remora_agent_snapshot::{CreateOptions, Progress, Rules, SnapshotInfo, StoredRoot, create};
 use remora_proto::{
     convert::snapshot::CreateSnapshot,
     model::{Effect, Fault, Reason},
@@ -19,6 +19,7 @@ impl Snapshots {
         progress: Arc<dyn Progress>,
     ) -> Result<SnapshotInfo, Fault> {
         self.check_whole()?;
+        self.check_stoppable(wanted.quiesced)?;
         let lineage = self.lineage().await?;
         let origin = self.state("read what the workspace comes from", self.0.state.origin())?;
         if origin.is_none() && lineage.newest_snapshot().await?.is_some() {
@@ -28,12 +29,22 @@ impl Snapshots {
             )
             .hint("restore one, or run `remora-agent hydrate`; a snapshot of it would take their place"));
         }
-        let rules = Rules::load(&self.0.workspace, &self.0.args.exclude)?;
-        let options = CreateOptions { full: wanted.full, labels: wanted.labels.clone() };
-        let committed =
-            create(lineage, &self.0.workspace, &rules, options, progress, &operation.cancel).await?;
+        let committed = self.commit(operation, wanted, progress).await?;
         let noted = self.0.state.set_origin(&self.origin_of(&committed));
         self.state("note the commit", noted).map_err(|fault| fault.effect(Effect::Applied))?;
         Ok(committed.info())
+    }
+
+    /// Commits the workspace as it is.
+    pub(super) async fn commit(
+        &self,
+        operation: &Operation,
+        wanted: &CreateSnapshot,
+        progress: Arc<dyn Progress>,
+    ) -> Result<StoredRoot, Fault> {
+        let rules = Rules::load(&self.0.workspace, &self.0.args.exclude)?;
+        let options = CreateOptions { full: wanted.full, labels: wanted.labels.clone() };
+        let lineage = self.lineage().await?;
+        Ok(create(lineage, &self.0.workspace, &rules, options, progress, &operation.cancel).await?)
     }
 }

@@ -1,6 +1,6 @@
 //! What happens to a workspace before its containers start.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use remora_agent_snapshot::{Awakening, Restored, SnapshotInfo, StoredRoot, awaken, content_of, format::SnapshotId};
 use remora_proto::model::Fault;
@@ -12,6 +12,8 @@ use super::{Operation, Snapshots, restoring::Watcher};
 pub(crate) struct Hydration {
     /// The snapshot that the workspace is to become; `None` is the newest.
     pub(crate) snapshot: Option<SnapshotId>,
+    /// The archive that fills an empty workspace where there is no snapshot yet.
+    pub(crate) seed: Option<PathBuf>,
 }
 
 /// What became of the workspace.
@@ -21,7 +23,9 @@ pub(crate) enum Awakened {
     Restored(SnapshotInfo, Restored),
     /// It comes from this snapshot and is used as it is.
     Adopted(SnapshotInfo),
-    /// There is no snapshot yet.
+    /// It was filled from the seed, and this first snapshot was made of it.
+    Seeded(SnapshotInfo),
+    /// There is no snapshot yet, and it is used as it is.
     Empty,
 }
 
@@ -41,8 +45,13 @@ impl Snapshots {
         let origin = self.state("read what the workspace comes from", self.0.state.origin())?;
         match (awaken(origin.as_ref(), self.is_restoring(), wanted), wanted) {
             (Awakening::Begin, _) | (_, None) => {
-                self.check_whole()?;
-                Ok(Awakened::Empty)
+                // One that was being seeded is neither blank nor whole.
+                match &hydration.seed {
+                    Some(seed) if self.is_restoring() || self.is_blank()? => {
+                        Ok(Awakened::Seeded(self.seed(operation, seed, watcher).await?))
+                    }
+                    _ => self.check_whole().map(|()| Awakened::Empty),
+                }
             }
             (Awakening::Adopt, Some(_)) => Ok(Awakened::Adopted(self.named(hydration).await?.info())),
             (Awakening::Restore, Some(wanted)) => {

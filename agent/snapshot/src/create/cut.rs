@@ -11,7 +11,9 @@ pub(super) fn first_blob(bytes: &[u8]) -> usize {
     if bytes.len() <= MIN_BLOB_BYTES {
         return bytes.len();
     }
-    FastCDC::new(bytes, MIN_BLOB_BYTES, AVERAGE_BLOB_BYTES, MAX_BLOB_BYTES).next().map_or(bytes.len(), |blob| blob.length)
+    FastCDC::new(bytes, MIN_BLOB_BYTES, AVERAGE_BLOB_BYTES, MAX_BLOB_BYTES)
+        .next()
+        .map_or(bytes.len(), |blob| blob.length)
 }
 
 #[cfg(test)]

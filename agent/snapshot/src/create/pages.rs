@@ -87,7 +87,8 @@ impl Pages {
     /// Takes the next entry. A file with more blobs than a page may name goes over several.
     pub(super) fn push(&mut self, packs: &mut Packs, mut part: Part) -> Result<(), SnapshotError> {
         packs.note(&part);
-        if self.xattrs + part.entry.xattrs.len() > MAX_PAGE_XATTRS || self.chunks + part.places.len() > MAX_PAGE_CHUNKS {
+        if self.xattrs + part.entry.xattrs.len() > MAX_PAGE_XATTRS || self.chunks + part.places.len() > MAX_PAGE_CHUNKS
+        {
             self.close();
         }
         let mut start = 0;

@@ -116,9 +116,10 @@ impl Lineage {
     }
 
     async fn lost_to(&self, root: &Root) -> Result<Option<StoredRoot>, SnapshotError> {
-        let winner = self.root_at(root.id.sequence).await?.ok_or_else(|| {
-            SnapshotError::damaged(&root_key(root.id.sequence), "it exists and cannot be read")
-        })?;
+        let winner = self
+            .root_at(root.id.sequence)
+            .await?
+            .ok_or_else(|| SnapshotError::damaged(&root_key(root.id.sequence), "it exists and cannot be read"))?;
         self.see_generation(winner.root.id.generation)?;
         Ok(None)
     }

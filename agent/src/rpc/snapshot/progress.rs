@@ -10,7 +10,7 @@ use remora_proto::{
     model::Fault,
 };
 use tokio::{
-    sync::mpsc,
+    sync::{Notify, mpsc},
     time::{MissedTickBehavior, interval},
 };
 use tokio_stream::wrappers::ReceiverStream;
@@ -22,7 +22,9 @@ use crate::limits::{MAX_QUEUED_EVENTS, PROGRESS_INTERVAL};
 /// What an operation reports to.
 pub(crate) struct Reporter<E> {
     latest: Mutex<Counts>,
-    findings: mpsc::UnboundedSender<E>,
+    /// What was found and not sent yet: at most one for each object of a snapshot.
+    findings: Mutex<Vec<E>>,
+    news: Notify,
 }
 
 impl<E: Send> Progress for Reporter<E> {
@@ -34,7 +36,12 @@ impl<E: Send> Progress for Reporter<E> {
 impl<E> Reporter<E> {
     /// Passes on something that happens once or is found.
     pub(crate) fn send(&self, event: E) {
-        let _ = self.findings.send(event);
+        self.findings.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+        self.news.notify_one();
+    }
+
+    fn found(&self) -> Vec<E> {
+        std::mem::take(&mut *self.findings.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -60,9 +67,8 @@ impl<E: Send + 'static> Events<E> {
     where
         F: Future<Output = Result<E, Fault>> + Send + 'static,
     {
-        // Findings are bounded by what the operation looks at, and are few.
-        let (findings, mut found) = mpsc::unbounded_channel();
-        let reporter = Arc::new(Reporter { latest: Mutex::new(Counts::default()), findings });
+        let reporter =
+            Arc::new(Reporter { latest: Mutex::new(Counts::default()), findings: Mutex::default(), news: Notify::new() });
         let working = Arc::clone(&reporter);
         tokio::spawn(async move {
             let work = work(working);
@@ -74,7 +80,7 @@ impl<E: Send + 'static> Events<E> {
                     biased;
                     result = &mut work => break result,
                     () = self.sender.closed(), if !self.cancel.is_cancelled() => self.cancel.cancel(),
-                    Some(event) = found.recv() => drop(self.sender.send(Ok(event)).await),
+                    () = reporter.news.notified() => self.pass_on(reporter.found()).await,
                     _ = ticks.tick() => {
                         let counts = *reporter.latest.lock().unwrap_or_else(PoisonError::into_inner);
                         // A reader that is slow misses progress, and nothing else.
@@ -82,11 +88,16 @@ impl<E: Send + 'static> Events<E> {
                     }
                 }
             };
-            while let Ok(event) = found.try_recv() {
-                let _ = self.sender.send(Ok(event)).await;
-            }
+            self.pass_on(reporter.found()).await;
             let _ = self.sender.send(result.map_err(|fault| to_status(&fault))).await;
         });
+    }
+
+    async fn pass_on(&self, found: Vec<E>) {
+        for event in found {
+            // Where nobody reads any more, the operation is being cancelled.
+            let _ = self.sender.send(Ok(event)).await;
+        }
     }
 }
 

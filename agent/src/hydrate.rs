@@ -11,9 +11,9 @@ use remora_proto::{
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
+    limits::STOP_BUDGET,
     snapshot_args::SnapshotArgs,
     snapshots::{Awakened, Hydration, Operation, Snapshots, Watcher, missing, missing_settings},
-    limits::STOP_BUDGET,
     termination::Termination,
 };
 

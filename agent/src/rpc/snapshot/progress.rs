@@ -67,8 +67,11 @@ impl<E: Send + 'static> Events<E> {
     where
         F: Future<Output = Result<E, Fault>> + Send + 'static,
     {
-        let reporter =
-            Arc::new(Reporter { latest: Mutex::new(Counts::default()), findings: Mutex::default(), news: Notify::new() });
+        let reporter = Arc::new(Reporter {
+            latest: Mutex::new(Counts::default()),
+            findings: Mutex::default(),
+            news: Notify::new(),
+        });
         let working = Arc::clone(&reporter);
         tokio::spawn(async move {
             let work = work(working);

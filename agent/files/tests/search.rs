@@ -401,14 +401,17 @@ fn a_match_in_a_long_line_is_found_wherever_it_lies_and_given_once() {
             let context = GrepHow { before: 1, after: 1, ..how("needle") };
             let (results, summary) = grep(root, "", context).unwrap();
             let lines: Vec<_> = results.iter().map(|r| (r.line, r.context)).collect();
-            assert_eq!(lines, [(1, true), (2, false), (3, false)], "at {at}");
+            // Of a later piece the line before is the piece before, which is no context.
+            let expected = [(1, true), (2, false), (3, false)];
+            assert_eq!(lines, expected[expected.len() - lines.len()..], "at {at}");
+            assert!(lines.len() == 3 || at > piece, "at {at}");
             assert_eq!((summary.matches, summary.pieced_lines), (2, 1), "at {at}");
-            let found = &results[1];
+            let found = &results[results.len() - 2];
             assert_eq!((found.offset, found.clipped), (7, true), "at {at}");
             let (start, end) = found.spans[0];
             assert_eq!(&found.text[start..end], b"needle", "at {at}");
             assert_eq!(found.text_offset + start as u64, 7 + at as u64, "at {at}");
-            assert_eq!(results[2].offset, 7 + 3 * piece as u64 + 1, "at {at}");
+            assert_eq!(results[results.len() - 1].offset, 7 + 3 * piece as u64 + 1, "at {at}");
         }
     });
 }

@@ -33,8 +33,8 @@ pub(super) struct FileSink<'a, 'out> {
     cuts: &'a Rc<RefCell<Cuts>>,
     out: &'a mut Batches<'out>,
     found: Found,
-    /// The line that was given last.
-    last_line: u64,
+    /// The line that matched last.
+    last_match: u64,
 }
 
 impl<'a, 'out> FileSink<'a, 'out> {
@@ -44,7 +44,7 @@ impl<'a, 'out> FileSink<'a, 'out> {
         cuts: &'a Rc<RefCell<Cuts>>,
         out: &'a mut Batches<'out>,
     ) -> Self {
-        FileSink { path, grep, cuts, out, found: Found::default(), last_line: 0 }
+        FileSink { path, grep, cuts, out, found: Found::default(), last_match: 0 }
     }
 
     /// The end of the file: its path or count is given.
@@ -66,7 +66,6 @@ impl<'a, 'out> FileSink<'a, 'out> {
             self.found.more = true;
             return false;
         }
-        self.last_line = result.line;
         self.found.gone |= !self.out.push(result);
         !self.found.gone
     }
@@ -126,13 +125,13 @@ impl Sink for &mut FileSink<'_, '_> {
             let place = self.cuts.borrow().place(number, base + start as u64);
             let (from, text) = (start, without_end(line));
             start += line.len();
-            if place.line == self.last_line && place.continued {
+            if place.continued && place.line == self.last_match {
                 // Another piece of a line that was given already.
                 continue;
             }
+            self.last_match = place.line;
             self.found.matches += 1;
             if self.grep.how.mode == GrepMode::Count {
-                self.last_line = place.line;
                 continue;
             }
             let here: Vec<_> = spans
@@ -152,7 +151,7 @@ impl Sink for &mut FileSink<'_, '_> {
     fn context(&mut self, _: &Searcher, context: &SinkContext<'_>) -> Result<bool, io::Error> {
         let number = context.line_number().unwrap_or(0);
         let place = self.cuts.borrow().place(number, context.absolute_byte_offset());
-        if place.continued || place.line == self.last_line {
+        if place.continued || place.line == self.last_match {
             return Ok(true);
         }
         Ok(self.line(place, without_end(context.bytes()), &[], true))

@@ -37,6 +37,8 @@ pub struct Globbed {
     pub total: u64,
     /// Whether time ran out before everything was looked at.
     pub out_of_time: bool,
+    /// How many directories could not be read, with whatever matches in them.
+    pub unreadable: u64,
 }
 
 /// Finds a page of what matches.
@@ -49,7 +51,7 @@ pub fn glob(root: &Root, query: &GlobQuery, stop: &Stop) -> Result<Globbed, File
     let after = question.after(&query.page_token)?;
     let page_size = query.page_size.clamp(1, MAX_LIST_PAGE);
     let mut globbed = Globbed::default();
-    let (mut more, mut seen) = (false, None);
+    let (mut more, mut seen, mut unreadable) = (false, None, 0);
     // Every page looks at the whole tree, because the total is told.
     let selection = Selection {
         base: &query.path,
@@ -81,14 +83,14 @@ pub fn glob(root: &Root, query: &GlobQuery, stop: &Stop) -> Result<Globbed, File
             }
             Ok(Go::On)
         },
-        // A directory that may not be read has no matches for this caller; List tells of it.
-        |_| {},
+        |_| unreadable += 1,
     )?;
     match stopped {
         Some(Stopped::Asked) => return Err(nobody_waits()),
         Some(Stopped::Time) => globbed.out_of_time = true,
         None => {}
     }
+    globbed.unreadable = unreadable;
     globbed.next = seen.filter(|_| more).map(|last| question.token(&last));
     Ok(globbed)
 }

@@ -278,6 +278,9 @@ impl Run<'_> {
 
     fn file(&mut self, path: &RelPath, file: OwnedFd) -> Result<Searched, FileError> {
         self.summary.files += 1;
+        if self.out.flushed.elapsed() >= GREP_BATCH_TIME && !self.out.flush() {
+            return Err(nobody_waits());
+        }
         let lines = LongLines::new(File::from(file), self.stop);
         let cuts = lines.cuts();
         let mut sink = FileSink::new(path, self.grep, &cuts, &mut self.out);

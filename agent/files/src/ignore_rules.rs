@@ -79,7 +79,7 @@ impl IgnoreRules {
     /// Whether the entry at the whole path `path` is left out. It is taken for
     /// granted that the directories on the way to it are not.
     pub(crate) fn leave_out(&self, path: &[u8], directory: bool) -> bool {
-        let below = |level: &Level| Path::new(OsStr::from_bytes(&path[level.strip..])).to_owned();
+        let below = |level: &Level| Path::new(OsStr::from_bytes(&path[level.strip..]));
         let ask = |matcher: &Gitignore, level: &Level| match matcher.matched(below(level), directory) {
             Match::Ignore(_) => Some(true),
             Match::Whitelist(_) => Some(false),

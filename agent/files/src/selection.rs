@@ -88,12 +88,15 @@ impl Selection<'_> {
                 }
             };
             let directory = found.kind == EntryKind::Directory;
+            let parent = found.path.len().saturating_sub(found.name.len() + 1);
             let Ok(path) = self.base.join(found.path) else {
-                // Deeper than any call could name it: told by the walk as unreachable.
+                // Deeper than any call could name it.
+                let above = self.base.join(&found.path[..parent]).unwrap_or_else(|_| self.base.clone());
+                let error = unreadable(&above, Errno::NAMETOOLONG);
+                problem((above, error));
                 walk.skip_below();
                 continue;
             };
-            let parent = found.path.len().saturating_sub(found.name.len() + 1);
             let out = found.name.as_encoded_bytes().starts_with(HIDDEN_PREFIX.as_bytes())
                 || self.patterns.is_some_and(|patterns| patterns.unwants(found.path))
                 || rules.as_mut().is_some_and(|rules| {

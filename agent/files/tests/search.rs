@@ -417,6 +417,26 @@ fn a_match_in_a_long_line_is_found_wherever_it_lies_and_given_once() {
 }
 
 #[test]
+fn a013_a_tree_of_4096_levels_is_searched_as_far_as_it_can_be_named() {
+    each(&[("top", "needle")], |root, base| {
+        use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let mut here = openat(CWD, base, flags, Mode::empty()).unwrap();
+        for _ in 0..4_096 {
+            mkdirat(&here, "d", Mode::RWXU).unwrap();
+            here = openat(&here, "d", flags, Mode::empty()).unwrap();
+        }
+        let (results, summary) = grep(root, "", how("needle")).unwrap();
+        assert_eq!(texts(&results), ["top:1:needle"]);
+        assert_eq!(summary.unreadable, 1);
+        let found = glob(root, &globbed(&["d"]), &stop()).unwrap();
+        assert_eq!((found.total, found.unreadable), (2_048, 1));
+        assert_eq!(shown(&list(root, &query("", 64), &stop()).unwrap()).len(), 65);
+        remora_agent_files::remove(root, &path("d"), true).unwrap();
+    });
+}
+
+#[test]
 fn a022_hostile_expressions_are_refused_fast_and_slow_ones_are_linear() {
     let root = Root::open(std::env::temp_dir()).unwrap();
     for hostile in [

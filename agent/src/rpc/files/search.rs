@@ -76,6 +76,7 @@ pub(super) fn glob(root: &Root, request: GlobRequest, stop: &Stop) -> Result<Glo
         next_page_token: found.next.unwrap_or_default(),
         total: found.total,
         truncated: found.out_of_time.then(|| out_of_time(LIST_BUDGET)),
+        unreadable_directories: found.unreadable,
     })
 }
 

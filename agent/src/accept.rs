@@ -29,8 +29,9 @@ use crate::{
     auth::Guarded,
     calls::Calls,
     limits::{
-        ACCEPT_BACKOFF, DRAIN_TIMEOUT, HANDSHAKE_TIMEOUT, KEEPALIVE, MAX_CONNECTIONS, MAX_ERROR_RESETS, MAX_HANDSHAKES,
-        MAX_HEADER_BYTES, MAX_PENDING_RESETS, MAX_SEND_BUFFER_BYTES, MAX_STREAMS_PER_CONNECTION,
+        ACCEPT_BACKOFF, CONNECTION_WINDOW_BYTES, DRAIN_TIMEOUT, HANDSHAKE_TIMEOUT, KEEPALIVE, MAX_CONNECTIONS,
+        MAX_ERROR_RESETS, MAX_HANDSHAKES, MAX_HEADER_BYTES, MAX_PENDING_RESETS, MAX_SEND_BUFFER_BYTES,
+        MAX_STREAMS_PER_CONNECTION, STREAM_WINDOW_BYTES,
     },
     metrics::{ConnectionCount, Metrics},
 };
@@ -121,6 +122,8 @@ impl Acceptor {
         http2
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_header_list_size(MAX_HEADER_BYTES)
             .max_send_buf_size(MAX_SEND_BUFFER_BYTES)
             .max_pending_accept_reset_streams(MAX_PENDING_RESETS)

@@ -17,6 +17,11 @@ pub const MAX_CALLS: usize = 2_048;
 pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes of the headers of one request.
 pub const MAX_HEADER_BYTES: u32 = 16 * 1024;
+/// Bytes of one stream on their way to us that nobody has read yet.
+pub const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+/// The same for a whole connection: every stream's window, so that one reader
+/// that stands still takes nothing from the other calls of the control plane.
+pub const CONNECTION_WINDOW_BYTES: u32 = STREAM_WINDOW_BYTES * MAX_STREAMS_PER_CONNECTION;
 /// Silence after which a connection is asked whether it lives, and time for the answer.
 pub const KEEPALIVE: Duration = Duration::from_secs(20);
 /// Bytes of one stream that wait for a slow reader before its call is held back.

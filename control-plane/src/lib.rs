@@ -1,2 +1,23 @@
 //! The server side of `remora`: projects over gRPC and REST, the way through to
 //! their agents, and the store that snapshots go to where no other is named.
+
+mod accept;
+mod auth;
+mod bucket;
+mod calls;
+mod config;
+mod control;
+mod front;
+mod grpc;
+pub mod limits;
+mod linger;
+mod logging;
+mod metrics;
+mod private_file;
+mod proxy;
+mod rest;
+mod roles;
+mod server;
+
+pub use config::{Runtime, ServeArgs, ServerArgs};
+pub use roles::{local, server};

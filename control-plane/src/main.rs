@@ -3,6 +3,7 @@
 use std::{env, ffi::OsString, process::ExitCode};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
+use remora_control_plane::{ServeArgs, ServerArgs};
 use remora_control_plane_cli::{GlobalArgs, refuse};
 
 #[derive(Parser)]
@@ -16,6 +17,10 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Role {
+    /// Serve projects on this machine for yourself, and write the context for the other commands.
+    Local(Box<ServeArgs>),
+    /// Serve projects; they run on when the server ends.
+    Server(Box<ServerArgs>),
     #[command(flatten)]
     Verb(Box<remora_control_plane_cli::Command>),
 }
@@ -41,6 +46,8 @@ fn main() -> ExitCode {
 
 async fn run(Cli { global, role }: Cli) -> ExitCode {
     match role {
+        Role::Local(args) => remora_control_plane::local(*args, global.context).await,
+        Role::Server(args) => remora_control_plane::server(*args).await,
         Role::Verb(command) => match remora_control_plane_cli::run(&global, *command, Cli::command()).await {
             Ok(()) => ExitCode::SUCCESS,
             Err(failure) => {

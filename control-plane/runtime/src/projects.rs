@@ -93,6 +93,11 @@ impl Projects {
         &self.inner.state
     }
 
+    /// The 32 bytes that verify this server's capabilities.
+    pub fn token_key(&self) -> &[u8] {
+        self.inner.identity.token_key()
+    }
+
     /// Makes a project. With the spec that a project of this name has already
     /// (whatever is wanted of it now), it returns that one.
     pub async fn create(&self, name: ProjectName, spec: ProjectSpec) -> Result<Project, Fault> {

@@ -1,0 +1,116 @@
+//! Who calls, and what that caller may do. A call carries
+//! `authorization: Bearer <API key>`; a call to an agent may carry a capability
+//! that [`tokens`] minted instead.
+
+pub(crate) mod keys;
+pub(crate) mod roles;
+pub(crate) mod tokens;
+
+use std::sync::Arc;
+
+use http::{HeaderMap, header::AUTHORIZATION};
+use remora_proto_model::{
+    Fault, ProjectId, Reason,
+    project::{ApiKey, Role},
+};
+
+/// What a caller brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Credentials<'a> {
+    /// An API key.
+    Key(&'a str),
+    /// Anything else: a capability, if it verifies.
+    Token(&'a str),
+}
+
+/// The credentials of a call.
+pub(crate) fn credentials(headers: &HeaderMap) -> Result<Credentials<'_>, Fault> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let value = values.next().ok_or_else(|| {
+        Fault::new(Reason::CredentialsMissing, "the call carries no credentials")
+            .hint("send `authorization: Bearer <API key>`; `remora local` writes a key into the context file")
+    })?;
+    let malformed =
+        |problem| Fault::new(Reason::CredentialsInvalid, problem).hint("send one `authorization: Bearer <API key>`");
+    if values.next().is_some() {
+        return Err(malformed("the call carries two authorization headers"));
+    }
+    let (scheme, secret) = value.to_str().ok().and_then(|text| text.split_once(' ')).unwrap_or_default();
+    // The scheme's case does not matter (RFC 9110, 11.1).
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(malformed("the authorization header is no bearer token"));
+    }
+    let secret = secret.trim_matches(' ');
+    Ok(if secret.starts_with(keys::PREFIX) { Credentials::Key(secret) } else { Credentials::Token(secret) })
+}
+
+/// Who calls, by an API key that stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    key: Arc<ApiKey>,
+}
+
+impl Caller {
+    pub(crate) fn new(key: Arc<ApiKey>) -> Self {
+        Caller { key }
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        &self.key.id
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.key.name
+    }
+
+    pub(crate) fn role(&self) -> Role {
+        self.key.role
+    }
+
+    /// Whether the caller may know that the project exists.
+    pub(crate) fn sees(&self, project: ProjectId) -> bool {
+        self.key.projects.is_empty() || self.key.projects.contains(&project)
+    }
+
+    /// Whether the key is for all projects, those that are still to be made too.
+    pub(crate) fn sees_all(&self) -> bool {
+        self.key.projects.is_empty()
+    }
+
+    /// Whether the caller is at least `role`.
+    pub(crate) fn at_least(&self, role: Role) -> Result<(), Fault> {
+        if self.key.role >= role {
+            return Ok(());
+        }
+        Err(Fault::new(
+            Reason::RoleNotGranted,
+            format!("{:?} is {:?}, and this call is for {role:?} or more", self.name(), self.key.role),
+        )
+        .hint("ask an admin for a key with that role"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn of(values: &[&str]) -> Result<String, Reason> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(AUTHORIZATION, HeaderValue::from_str(value).unwrap());
+        }
+        credentials(&headers).map(|found| format!("{found:?}")).map_err(|fault| fault.reason)
+    }
+
+    #[test]
+    fn credentials_are_one_bearer_token() {
+        assert_eq!(of(&[]), Err(Reason::CredentialsMissing));
+        for bad in [&["rmk_x"][..], &["Basic eA=="], &["Bearer"], &[""], &["Bearer rmk_x", "Bearer rmk_y"]] {
+            assert_eq!(of(bad), Err(Reason::CredentialsInvalid), "{bad:?}");
+        }
+        assert_eq!(of(&["bearer rmk_x"]).unwrap(), r#"Key("rmk_x")"#);
+        assert_eq!(of(&["Bearer a.b.c"]).unwrap(), r#"Token("a.b.c")"#);
+    }
+}

@@ -1,0 +1,350 @@
+//! What the server is told: flags and environment, resolved into checked values.
+
+use std::{
+    env, fs, io,
+    net::SocketAddr,
+    path::{self, Path, PathBuf},
+    sync::Arc,
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use clap::{Args, ValueEnum, ValueHint};
+use remora_control_plane_runtime::StoreEndpoint;
+use rustls::{
+    ServerConfig,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+};
+
+use crate::private_file;
+
+/// What both roles take.
+#[derive(Args, Clone, Debug)]
+pub struct ServeArgs {
+    /// Folder for everything this server keeps [default: $XDG_DATA_HOME/remora, else ~/.local/share/remora].
+    #[arg(long, env = "REMORA_DATA_DIR", value_hint = ValueHint::DirPath, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Address for gRPC and REST; port 0 takes a free one.
+    #[arg(long, env = "REMORA_LISTEN", default_value = "127.0.0.1:7600", value_name = "ADDRESS")]
+    pub listen: SocketAddr,
+    /// Certificate chain (PEM) for TLS.
+    #[arg(long, requires = "tls_key", value_hint = ValueHint::FilePath, value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key (PEM) of the certificate.
+    #[arg(long, requires = "tls_cert", value_hint = ValueHint::FilePath, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// Listen beyond loopback without TLS: for a network in which nobody listens, or behind a proxy that does TLS.
+    #[arg(long)]
+    pub plaintext: bool,
+    /// Further name that requests on loopback may be for; repeat for more.
+    #[arg(long = "allowed-host", value_name = "NAME")]
+    pub allowed_hosts: Vec<String>,
+    /// Binary of the agent [default: remora-agent beside this one, else in PATH].
+    #[arg(long, env = "REMORA_AGENT_BINARY", value_hint = ValueHint::FilePath, value_name = "FILE")]
+    pub agent_binary: Option<PathBuf>,
+    /// File with the base64 of the 32-byte key that encrypts snapshots [default: made in the data folder].
+    #[arg(long, value_hint = ValueHint::FilePath, value_name = "FILE")]
+    pub encryption_key_file: Option<PathBuf>,
+    /// File that is written with the address once the server serves.
+    #[arg(long, value_hint = ValueHint::FilePath, value_name = "FILE")]
+    pub ready_file: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// Where snapshots go.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Store (without a bucket: one in the data folder)")]
+struct StoreArgs {
+    /// Bucket of an S3-compatible store; it must exist.
+    #[arg(long, env = "REMORA_S3_BUCKET", value_name = "NAME")]
+    s3_bucket: Option<String>,
+    /// URL of the store; without it AWS.
+    #[arg(long, env = "REMORA_S3_ENDPOINT", requires = "s3_bucket", value_name = "URL")]
+    s3_endpoint: Option<String>,
+    /// Region that requests are signed for.
+    #[arg(long, env = "REMORA_S3_REGION", default_value = "us-east-1", value_name = "NAME")]
+    s3_region: String,
+    /// What every key begins with.
+    #[arg(long, env = "REMORA_S3_PREFIX", default_value = "", value_name = "PREFIX")]
+    s3_prefix: String,
+    /// Name the bucket in the path and not in the host; most stores other than AWS want it.
+    #[arg(long, env = "REMORA_S3_PATH_STYLE")]
+    s3_path_style: bool,
+    /// Access key id.
+    #[arg(long, env = "AWS_ACCESS_KEY_ID", value_name = "ID")]
+    s3_access_key_id: Option<String>,
+    /// Its secret; from the environment, since other users see flags.
+    #[arg(long, env = "AWS_SECRET_ACCESS_KEY", hide_env_values = true, hide = true, value_name = "SECRET")]
+    s3_secret_access_key: Option<String>,
+}
+
+/// `remora server`.
+#[derive(Args, Clone, Debug)]
+pub struct ServerArgs {
+    /// What runs the projects.
+    #[arg(long, value_enum)]
+    pub runtime: Runtime,
+    /// The rest.
+    #[command(flatten)]
+    pub serve: ServeArgs,
+}
+
+/// What runs projects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Runtime {
+    /// Processes of this machine.
+    Local,
+}
+
+/// Checked settings.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) listen: SocketAddr,
+    pub(crate) tls: Option<Arc<ServerConfig>>,
+    /// The certificate that clients of a TLS server need.
+    pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) allowed_hosts: Vec<String>,
+    pub(crate) agent_binary: PathBuf,
+    pub(crate) encryption_key_file: PathBuf,
+    pub(crate) ready_file: Option<PathBuf>,
+    /// `None` is the bucket in the data folder.
+    pub(crate) store: Option<StoreEndpoint>,
+}
+
+/// A setting cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    #[error("{flag}: {}: {problem}", .path.display())]
+    File { flag: &'static str, path: PathBuf, problem: String },
+    #[error("{0}")]
+    Setting(String),
+}
+
+impl ServeArgs {
+    /// Checks the settings. The data folder is made, and in it the key for snapshots.
+    pub(crate) fn resolve(self) -> Result<Config, ConfigError> {
+        let ServeArgs {
+            data_dir,
+            listen,
+            tls_cert,
+            tls_key,
+            plaintext,
+            allowed_hosts,
+            agent_binary,
+            encryption_key_file,
+            ready_file,
+            store,
+        } = self;
+        let tls = match (&tls_cert, &tls_key) {
+            (Some(cert), Some(key)) => Some(Arc::new(tls(cert, key)?)),
+            _ => None,
+        };
+        if tls.is_none() && !listen.ip().is_loopback() && !plaintext {
+            return Err(ConfigError::Setting(format!(
+                "--listen {listen}: API keys would cross the network in the clear; give --tls-cert and --tls-key, or --plaintext where that is intended"
+            )));
+        }
+        let data_dir = match data_dir {
+            Some(folder) => folder,
+            None => default_data_dir()?,
+        };
+        let file = |flag, path: &Path| {
+            let path = path.to_owned();
+            move |error: io::Error| ConfigError::File { flag, path, problem: error.to_string() }
+        };
+        private_file::folder(&data_dir).map_err(file("--data-dir", &data_dir))?;
+        let data_dir = path::absolute(&data_dir).map_err(file("--data-dir", &data_dir))?;
+        let encryption_key_file = match encryption_key_file {
+            Some(path) => path,
+            None => made_key(&data_dir).map_err(file("--data-dir", &data_dir))?,
+        };
+        check_key(&encryption_key_file)?;
+        Ok(Config {
+            ca_file: tls_cert,
+            data_dir,
+            listen,
+            tls,
+            allowed_hosts,
+            agent_binary: agent(agent_binary)?,
+            encryption_key_file,
+            ready_file,
+            store: store.resolve()?,
+        })
+    }
+}
+
+impl StoreArgs {
+    fn resolve(self) -> Result<Option<StoreEndpoint>, ConfigError> {
+        let StoreArgs {
+            s3_bucket,
+            s3_endpoint,
+            s3_region,
+            s3_prefix,
+            s3_path_style,
+            s3_access_key_id,
+            s3_secret_access_key,
+        } = self;
+        let Some(bucket) = s3_bucket else { return Ok(None) };
+        let (Some(access_key), Some(secret_key)) = (s3_access_key_id, s3_secret_access_key) else {
+            return Err(ConfigError::Setting(format!(
+                "--s3-bucket {bucket}: the store's credentials are missing; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            )));
+        };
+        if let Some(endpoint) = &s3_endpoint {
+            let url = endpoint.parse::<http::Uri>().ok();
+            if !url.is_some_and(|url| matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some()) {
+                return Err(ConfigError::Setting(format!(
+                    "--s3-endpoint: {endpoint:?} is no URL such as https://s3.example.com"
+                )));
+            }
+        }
+        Ok(Some(StoreEndpoint {
+            endpoint: s3_endpoint,
+            bucket,
+            region: s3_region,
+            path_style: s3_path_style,
+            access_key,
+            secret_key,
+            prefix: s3_prefix.trim_matches('/').to_owned(),
+        }))
+    }
+}
+
+/// XDG Base Directory Specification.
+fn default_data_dir() -> Result<PathBuf, ConfigError> {
+    let set = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let folder = set("XDG_DATA_HOME").or_else(|| set("HOME").map(|home| home.join(".local/share")));
+    folder.map(|folder| folder.join("remora")).ok_or_else(|| {
+        ConfigError::Setting("--data-dir: neither XDG_DATA_HOME nor HOME is set; say where to keep things".to_owned())
+    })
+}
+
+fn agent(given: Option<PathBuf>) -> Result<PathBuf, ConfigError> {
+    if let Some(path) = given {
+        // Agents are started in folders of their own.
+        let found = path::absolute(&path).and_then(|path| fs::metadata(&path).map(|_| path));
+        return found.map_err(|error| ConfigError::File { flag: "--agent-binary", path, problem: error.to_string() });
+    }
+    let beside = env::current_exe().ok().and_then(|binary| Some(binary.parent()?.join("remora-agent")));
+    let path = env::var_os("PATH").unwrap_or_default();
+    let in_path =
+        env::split_paths(&path).filter(|folder| folder.is_absolute()).map(|folder| folder.join("remora-agent"));
+    beside.into_iter().chain(in_path).find(|candidate| candidate.is_file()).ok_or_else(|| {
+        ConfigError::Setting(
+            "--agent-binary: remora-agent is neither beside this binary nor in PATH; install it there or say where it is"
+                .to_owned(),
+        )
+    })
+}
+
+/// The key that snapshots are encrypted with where nobody gives one. Whoever
+/// moves the snapshots elsewhere needs it: without it they cannot be read.
+fn made_key(data_dir: &Path) -> io::Result<PathBuf> {
+    let path = data_dir.join("snapshot-key");
+    if !path.exists() {
+        let key = STANDARD.encode(rand::random::<[u8; 32]>());
+        private_file::write(&path, format!("{key}\n").as_bytes())?;
+    }
+    Ok(path)
+}
+
+fn check_key(path: &Path) -> Result<(), ConfigError> {
+    let problem = match fs::read(path) {
+        Err(error) => error.to_string(),
+        Ok(bytes) => match STANDARD.decode(bytes.trim_ascii()) {
+            Ok(key) if key.len() == 32 => return Ok(()),
+            _ => "does not hold the base64 of 32 bytes; make one with: head -c 32 /dev/urandom | base64".to_owned(),
+        },
+    };
+    Err(ConfigError::File { flag: "--encryption-key-file", path: path.to_owned(), problem })
+}
+
+fn tls(cert: &Path, key: &Path) -> Result<ServerConfig, ConfigError> {
+    let unusable = |flag, path: &Path, problem: &dyn std::fmt::Display| ConfigError::File {
+        flag,
+        path: path.to_owned(),
+        problem: problem.to_string(),
+    };
+    let read = |flag, path: &Path| fs::read(path).map_err(|error| unusable(flag, path, &error));
+    let chain = CertificateDer::pem_slice_iter(&read("--tls-cert", cert)?)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| unusable("--tls-cert", cert, &error))?;
+    let private =
+        PrivateKeyDer::from_pem_slice(&read("--tls-key", key)?).map_err(|error| unusable("--tls-key", key, &error))?;
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| ConfigError::Setting(error.to_string()))?
+        .with_no_client_auth()
+        .with_single_cert(chain, private)
+        .map_err(|error| unusable("--tls-cert", cert, &error))?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        serve: ServeArgs,
+    }
+
+    fn resolve(folder: &Path, line: &[&str]) -> Result<Config, String> {
+        let agent = env::current_exe().unwrap();
+        let mut words =
+            vec!["remora", "--data-dir", folder.to_str().unwrap(), "--agent-binary", agent.to_str().unwrap()];
+        words.extend(line);
+        let cli = Cli::try_parse_from(words).map_err(|error| error.to_string())?;
+        cli.serve.resolve().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn nothing_listens_beyond_loopback_in_the_clear_by_accident() {
+        let folder = tempfile::tempdir().unwrap();
+        for open in ["0.0.0.0:0", "192.168.1.1:0", "[::]:0"] {
+            let error = resolve(folder.path(), &["--listen", open]).unwrap_err();
+            assert!(error.contains("--tls-cert"), "{error}");
+            resolve(folder.path(), &["--listen", open, "--plaintext"]).unwrap();
+        }
+        for loopback in ["127.0.0.1:0", "[::1]:0"] {
+            resolve(folder.path(), &["--listen", loopback]).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_key_for_snapshots_is_made_once_and_checked() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = resolve(folder.path(), &[]).unwrap().encryption_key_file;
+        let key = fs::read(&first).unwrap();
+        assert_eq!(resolve(folder.path(), &[]).unwrap().encryption_key_file, first);
+        assert_eq!(fs::read(&first).unwrap(), key);
+        let bad = folder.path().join("bad");
+        fs::write(&bad, "short").unwrap();
+        let error = resolve(folder.path(), &["--encryption-key-file", bad.to_str().unwrap()]).unwrap_err();
+        assert!(error.contains("base64 of 32 bytes"), "{error}");
+    }
+
+    #[test]
+    fn bad_settings_name_the_flag() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("x.pem");
+        fs::write(&file, "no certificate").unwrap();
+        let pem = file.to_str().unwrap();
+        for (flag, line) in [
+            ("--listen", &["--listen", "7600"][..]),
+            ("--tls-key", &["--tls-cert", pem]),
+            ("--tls-key", &["--tls-cert", pem, "--tls-key", pem]),
+            ("--tls-cert", &["--tls-cert", "/none", "--tls-key", pem]),
+            ("--s3-bucket", &["--s3-endpoint", "http://127.0.0.1:1"]),
+        ] {
+            let error = resolve(folder.path(), line).unwrap_err();
+            assert!(error.contains(flag), "{flag}: {error}");
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! What the control plane does for a caller, whatever the caller speaks: gRPC
+//! and REST are mappings onto this.
+
+pub(crate) mod watch;
+
+use std::sync::Arc;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use futures_util::Stream;
+use http::HeaderMap;
+use remora_control_plane_runtime::{Minted, Projects, Restored};
+use remora_proto_model::{
+    Fault, ProjectId, ProjectName, Reason,
+    project::{ApiKey, Desired, Project, ProjectPatch, ProjectSpec, Role},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    auth::{Caller, Credentials, credentials, keys::Keys, tokens},
+    limits::{DEFAULT_PAGE_PROJECTS, MAX_KEY_PROJECTS, MAX_PAGE_PROJECTS},
+};
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Control {
+    pub(crate) projects: Projects,
+    pub(crate) keys: Arc<Keys>,
+    pub(crate) about: Arc<About>,
+    /// Cancelled when the server is told to stop.
+    pub(crate) draining: CancellationToken,
+}
+
+/// What the server says of itself.
+#[derive(Debug)]
+pub(crate) struct About {
+    pub(crate) boot_id: String,
+    pub(crate) runtime: &'static str,
+    /// Where snapshots go, without credentials.
+    pub(crate) store: String,
+}
+
+/// One page of projects.
+#[derive(Debug)]
+pub(crate) struct Page {
+    pub(crate) projects: Vec<Project>,
+    /// Empty on the last page.
+    pub(crate) next: String,
+}
+
+impl Control {
+    /// Who calls. A capability opens an agent's methods and nothing here.
+    pub(crate) fn caller(&self, headers: &HeaderMap) -> Result<Caller, Fault> {
+        match credentials(headers)? {
+            Credentials::Key(secret) => self.keys.authenticate(secret),
+            Credentials::Token(_) => Err(Fault::new(Reason::CredentialsInvalid, "the bearer token is no API key")
+                .hint("this call takes an API key (rmk_...); a capability opens the methods of its project's agent")),
+        }
+    }
+
+    /// The project that `named` means to `caller`. One that the caller may not
+    /// know of is as one that does not exist.
+    pub(crate) fn resolve(&self, caller: &Caller, named: &str) -> Result<ProjectId, Fault> {
+        if named.is_empty() {
+            return Err(Fault::invalid("name", "is missing").hint("give the project's name or id"));
+        }
+        match self.projects.resolve(named) {
+            Ok(id) if caller.sees(id) => Ok(id),
+            Err(fault) if caller.sees_all() => Err(fault),
+            // The runtime's text may propose names, which are not for this caller.
+            _ => {
+                let shown: String = named.chars().take(ProjectName::MAX_BYTES).collect();
+                Err(Fault::new(Reason::NotFound, format!("there is no project {shown:?}"))
+                    .hint("list the projects to see their names"))
+            }
+        }
+    }
+
+    fn owned(&self, caller: &Caller, named: &str) -> Result<ProjectId, Fault> {
+        let id = self.resolve(caller, named)?;
+        caller.at_least(Role::Owner)?;
+        Ok(id)
+    }
+
+    pub(crate) async fn create(&self, caller: &Caller, name: &str, spec: ProjectSpec) -> Result<Project, Fault> {
+        let name: ProjectName = name.parse().map_err(|error| Fault::invalid("name", error))?;
+        caller.at_least(Role::Owner)?;
+        if !caller.sees_all() {
+            return Err(Fault::new(Reason::RoleNotGranted, "this key is for some projects and makes no others")
+                .hint("ask an admin for a key that names no projects"));
+        }
+        let project = self.projects.create(name, spec).await?;
+        tracing::info!(project = %project.id, name = %project.name, caller = caller.name(), "create");
+        Ok(project)
+    }
+
+    pub(crate) fn get(&self, caller: &Caller, named: &str) -> Result<Project, Fault> {
+        self.projects.get(self.resolve(caller, named)?)
+    }
+
+    pub(crate) fn list(&self, caller: &Caller, page_size: u32, page_token: &str) -> Result<Page, Fault> {
+        if page_size > MAX_PAGE_PROJECTS {
+            return Err(Fault::invalid("pageSize", format!("is {page_size}; at most {MAX_PAGE_PROJECTS}")));
+        }
+        let size = if page_size == 0 { DEFAULT_PAGE_PROJECTS } else { page_size } as usize;
+        let mut after = decode_page_token(page_token)?;
+        let mut projects = Vec::new();
+        // One more than asked for says whether there is another page.
+        while projects.len() <= size {
+            let batch = self.projects.list(after.as_ref(), size + 1);
+            let Some(last) = batch.last() else { break };
+            after = Some(last.name.clone());
+            projects.extend(batch.into_iter().filter(|project| caller.sees(project.id)));
+        }
+        let more = projects.len() > size;
+        projects.truncate(size);
+        let next = projects
+            .last()
+            .filter(|_| more)
+            .map_or_else(String::new, |last| URL_SAFE_NO_PAD.encode(last.name.as_str()));
+        Ok(Page { projects, next })
+    }
+
+    pub(crate) async fn patch(&self, caller: &Caller, named: &str, patch: ProjectPatch) -> Result<Project, Fault> {
+        let id = self.owned(caller, named)?;
+        let project = self.projects.patch(id, patch).await?;
+        tracing::info!(project = %id, caller = caller.name(), "patch");
+        Ok(project)
+    }
+
+    pub(crate) async fn want(&self, caller: &Caller, named: &str, desired: Desired) -> Result<Project, Fault> {
+        let id = self.owned(caller, named)?;
+        let project = self.projects.set_desired(id, desired).await?;
+        tracing::info!(project = %id, caller = caller.name(), ?desired, "want");
+        Ok(project)
+    }
+
+    pub(crate) async fn delete(&self, caller: &Caller, named: &str, purge: bool) -> Result<Project, Fault> {
+        let id = self.owned(caller, named)?;
+        let project = self.projects.delete(id, purge).await?;
+        tracing::info!(project = %id, caller = caller.name(), purge, "delete");
+        Ok(project)
+    }
+
+    pub(crate) async fn restore(&self, caller: &Caller, named: &str, snapshot: &str) -> Result<Restored, Fault> {
+        let id = self.owned(caller, named)?;
+        if snapshot.is_empty() {
+            return Err(Fault::invalid("snapshot", "is missing")
+                .hint("give the id of one; the project's snapshots are listed by its agent"));
+        }
+        let restored = self.projects.restore(id, snapshot).await?;
+        tracing::info!(project = %id, caller = caller.name(), snapshot, "restore");
+        Ok(restored)
+    }
+
+    pub(crate) async fn put_source(
+        &self,
+        caller: &Caller,
+        named: &str,
+        zstd: bool,
+        chunks: impl Stream<Item = Result<Bytes, Fault>> + Send,
+    ) -> Result<Project, Fault> {
+        let id = self.owned(caller, named)?;
+        self.projects.put_source(id, zstd, chunks).await
+    }
+
+    pub(crate) fn mint(&self, caller: &Caller, named: &str, asked: tokens::Asked) -> Result<Minted, Fault> {
+        if named.is_empty() {
+            return Err(Fault::invalid("project", "is missing").hint("give the project's name or id"));
+        }
+        let wanted = tokens::granted(caller, asked)?;
+        let agent = self.projects.agent(self.resolve(caller, named)?)?;
+        let minted = agent.token(&wanted.subject, &wanted.verbs, wanted.prefix, wanted.containers, wanted.ttl)?;
+        tracing::info!(project = %agent.project, caller = caller.name(), subject = wanted.subject, token = minted.id, "mint");
+        Ok(minted)
+    }
+
+    pub(crate) async fn create_key(
+        &self,
+        caller: &Caller,
+        name: &str,
+        role: Role,
+        projects: &[String],
+    ) -> Result<(ApiKey, String), Fault> {
+        caller.at_least(Role::Admin)?;
+        if projects.len() > MAX_KEY_PROJECTS {
+            return Err(Fault::invalid("projects", format!("{} given; at most {MAX_KEY_PROJECTS}", projects.len())));
+        }
+        let mut ids = Vec::new();
+        for named in projects {
+            let id = self
+                .projects
+                .resolve(named)
+                .map_err(|fault| Fault { message: format!("projects: {}", fault.message).into(), ..fault })?;
+            if !ids.contains(&id) {
+                ids.push(id);
+            }
+        }
+        let (key, secret) = self.keys.create(name, role, ids).await?;
+        tracing::info!(key = key.id, name = key.name, ?role, caller = caller.name(), "create key");
+        Ok((key, secret))
+    }
+
+    pub(crate) fn list_keys(&self, caller: &Caller) -> Result<Vec<ApiKey>, Fault> {
+        caller.at_least(Role::Admin)?;
+        Ok(self.keys.list())
+    }
+
+    pub(crate) async fn revoke_key(&self, caller: &Caller, id: &str) -> Result<(), Fault> {
+        caller.at_least(Role::Admin)?;
+        self.keys.revoke(id).await?;
+        tracing::info!(key = id, caller = caller.name(), "revoke key");
+        Ok(())
+    }
+}
+
+/// The token is the last name of the page before, so that pages hold while projects come and go.
+fn decode_page_token(token: &str) -> Result<Option<ProjectName>, Fault> {
+    if token.is_empty() {
+        return Ok(None);
+    }
+    let name = URL_SAFE_NO_PAD.decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let name = name.and_then(|text| text.parse().ok());
+    name.map(Some).ok_or_else(|| {
+        Fault::invalid("pageToken", "is none that a list gave out")
+            .hint("pass the token of the page before unchanged, or none for the first page")
+    })
+}

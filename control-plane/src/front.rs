@@ -1,0 +1,126 @@
+//! Where a request goes once its headers are here: gRPC to the services of the
+//! control plane or through to a project's agent, everything else to REST.
+
+mod host;
+
+use http::{HeaderMap, Request, Response, Version, header::CONTENT_TYPE};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use remora_proto::fault::to_status;
+use remora_proto_model::{Fault, Reason};
+use tonic::{body::Body, service::Routes};
+use tower::Service as _;
+
+use crate::{
+    auth, calls::Calls, control::Control, linger::Lingering, metrics::Metrics, proxy::Proxy, rest::problem::problem,
+};
+
+pub(crate) use self::host::Hosts;
+
+/// The services of one port.
+pub(crate) struct Front {
+    pub(crate) hosts: Hosts,
+    pub(crate) calls: Calls,
+    pub(crate) metrics: Metrics,
+    pub(crate) control: Control,
+    pub(crate) services: Routes,
+    /// The methods that `services` has.
+    pub(crate) methods: Vec<String>,
+    pub(crate) proxy: Proxy,
+    pub(crate) rest: axum::Router,
+}
+
+/// How a caller wants to hear of an error.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Surface {
+    Grpc,
+    Rest,
+}
+
+impl Front {
+    /// Answers one request.
+    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        // Whoever answers before the end of the body, here or further on, lets the rest of it arrive.
+        let request = request.map(Lingering::new);
+        let surface = if is_grpc(&request) { Surface::Grpc } else { Surface::Rest };
+        self.metrics.call(match surface {
+            Surface::Grpc => "grpc",
+            Surface::Rest => "rest",
+        });
+        let path = request.uri().path().to_owned();
+        // Counted under what is served, not under what a stranger asks for.
+        let counted = if surface == Surface::Grpc { path.as_str() } else { "REST" };
+        let admitted = self.hosts.check(&request).and_then(|()| self.calls.enter(counted));
+        let permit = match admitted {
+            Ok(permit) => permit,
+            Err(fault) => return self.refuse(surface, &path, &fault),
+        };
+        let response = match surface {
+            Surface::Rest => self.rest(request).await,
+            Surface::Grpc if path.starts_with("/remora.agent.v1.") => {
+                self.proxy.call(request).await.unwrap_or_else(|fault| self.refuse(surface, &path, &fault))
+            }
+            Surface::Grpc => match self.admit(&path, &request) {
+                Ok(caller) => self.serve(request, caller).await,
+                Err(fault) => self.refuse(surface, &path, &fault),
+            },
+        };
+        response.map(|body| permit.hold(body))
+    }
+
+    /// Who calls a method of the server's own; nobody has to be anybody to ask for its health.
+    fn admit(&self, path: &str, request: &Request<Lingering<Incoming>>) -> Result<Option<auth::Caller>, Fault> {
+        if path.starts_with("/grpc.health.v1.Health/") {
+            return Ok(None);
+        }
+        let caller = self.control.caller(request.headers())?;
+        if !self.methods.iter().any(|method| method == path) {
+            let shown: String = path.chars().take(120).collect();
+            return Err(Fault::new(Reason::Unimplemented, format!("this server has no method {shown:?}"))
+                .hint("reflection lists the methods; the server may be older than the caller"));
+        }
+        Ok(Some(caller))
+    }
+
+    async fn serve(&self, mut request: Request<Lingering<Incoming>>, caller: Option<auth::Caller>) -> Response<Body> {
+        if let Some(caller) = caller {
+            tracing::debug!(method = request.uri().path(), caller = caller.name(), "call");
+            request.extensions_mut().insert(caller);
+        }
+        let mut services = self.services.clone();
+        match services.call(request.map(Body::new)).await {
+            Ok(response) => response.map(Body::new),
+            Err(never) => match never {},
+        }
+    }
+
+    async fn rest(&self, request: Request<Lingering<Incoming>>) -> Response<Body> {
+        let mut rest = self.rest.clone();
+        match rest.call(request.map(axum::body::Body::new)).await {
+            Ok(response) => {
+                response.map(|body| Body::new(body.map_err(|error| tonic::Status::unknown(error.to_string()))))
+            }
+            Err(never) => match never {},
+        }
+    }
+
+    fn refuse(&self, surface: Surface, path: &str, fault: &Fault) -> Response<Body> {
+        self.metrics.refused(fault.reason);
+        let path: String = path.chars().take(120).collect();
+        tracing::info!(method = %path, reason = %fault.reason, error = %fault, "call refused");
+        match surface {
+            Surface::Grpc => to_status(fault).into_http(),
+            Surface::Rest => problem(fault).map(Body::new),
+        }
+    }
+}
+
+fn is_grpc<B>(request: &Request<B>) -> bool {
+    let kind = |headers: &HeaderMap| {
+        let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+        let rest = value.strip_prefix("application/grpc")?;
+        // Not gRPC-Web, which is another protocol.
+        Some(rest.is_empty() || rest.starts_with(['+', ';']))
+    };
+    request.version() == Version::HTTP_2 && kind(request.headers()).unwrap_or_default()
+}

@@ -1,0 +1,25 @@
+//! `ServerService`.
+
+use remora_proto::control::v1::{GetServerInfoRequest, Role, ServerInfo, server_service_server::ServerService};
+use tonic::{Request, Response, Status};
+
+use super::caller;
+use crate::control::Control;
+
+pub(super) struct Server(pub(super) Control);
+
+#[tonic::async_trait]
+impl ServerService for Server {
+    async fn get_info(&self, request: Request<GetServerInfoRequest>) -> Result<Response<ServerInfo>, Status> {
+        let caller = caller(&request)?;
+        let about = &self.0.about;
+        Ok(Response::new(ServerInfo {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            runtime: about.runtime.to_owned(),
+            boot_id: about.boot_id.clone(),
+            store: about.store.clone(),
+            caller: caller.name().to_owned(),
+            role: Role::from(caller.role()).into(),
+        }))
+    }
+}

@@ -1,0 +1,247 @@
+//! The server, put together: [`build`] binds every port and says where,
+//! [`Bound::run`] serves until it is told to stop.
+
+use std::{
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use remora_control_plane_runtime::{Projects, RuntimeConfig, Shutdown, StoreEndpoint};
+use remora_proto::capability::CapabilityVerifier;
+use remora_proto_model::{Fault, project::Role};
+use serde::Serialize;
+use tokio::{net::TcpListener, task::JoinHandle, time::interval};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tonic_health::server::HealthReporter;
+
+use crate::{
+    accept::Acceptor,
+    auth::keys::Keys,
+    bucket::{BUCKET, Bucket, BucketError},
+    calls::Calls,
+    config::Config,
+    control::{About, Control},
+    front::{Front, Hosts},
+    grpc,
+    limits::{KEYS_FLUSH, MAX_CALLS},
+    metrics::Metrics,
+    private_file,
+    proxy::Proxy,
+    rest,
+};
+
+/// Why the server does not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    #[error("--listen {address}: {source}; another server may run there, choose another port")]
+    Listen { address: SocketAddr, source: io::Error },
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
+    #[error("{0}")]
+    State(#[from] Fault),
+    #[error("{what}: {source}")]
+    Io { what: String, source: io::Error },
+}
+
+/// Where a server serves; also the content of the ready file.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Addresses {
+    /// gRPC and REST.
+    pub(crate) url: String,
+    pub(crate) address: SocketAddr,
+    /// The server's process.
+    pub(crate) pid: u32,
+}
+
+/// A server whose ports are bound and which serves nothing yet.
+pub(crate) struct Bound {
+    acceptor: Acceptor,
+    projects: Projects,
+    keys: Arc<Keys>,
+    health: HealthReporter,
+    store: Option<JoinHandle<()>>,
+    store_stop: CancellationToken,
+    draining: CancellationToken,
+    pub(crate) addresses: Addresses,
+    pub(crate) data_dir: PathBuf,
+    ready_file: Option<PathBuf>,
+    /// Where snapshots go.
+    pub(crate) store_name: String,
+    /// The secret of an admin key, for whoever runs the server.
+    pub(crate) admin_key: Option<String>,
+}
+
+/// Opens the state and binds the ports. `draining` ends the server.
+pub(crate) async fn build(config: Config, draining: &CancellationToken) -> Result<Bound, StartError> {
+    let Config {
+        data_dir,
+        listen,
+        tls,
+        ca_file: _,
+        allowed_hosts,
+        agent_binary,
+        encryption_key_file,
+        ready_file,
+        store,
+    } = config;
+    let refused = |source| StartError::Listen { address: listen, source };
+    let listener = TcpListener::bind(listen).await.map_err(refused)?;
+    let address = listener.local_addr().map_err(refused)?;
+    let store_stop = CancellationToken::new();
+    let (store, serving) = match store {
+        Some(store) => (store, None),
+        None => {
+            let bucket = Bucket::open(&data_dir.join("bucket")).await?;
+            let store = endpoint_of(&bucket);
+            (store, Some(tokio::spawn(bucket.serve(store_stop.clone()))))
+        }
+    };
+    let store_name = format!("{}/{}", store.endpoint.as_deref().unwrap_or("https://s3.amazonaws.com"), store.bucket);
+    let mut runtime = RuntimeConfig::new(data_dir.clone(), agent_binary, store);
+    runtime.encryption_key_file = Some(encryption_key_file);
+    let projects = Projects::open(runtime).await?;
+    let keys = Arc::new(Keys::open(projects.state().clone()).await?);
+    let admin_key = admin_key(&keys, &data_dir.join("admin-key")).await?;
+    let about = About { boot_id: uuid::Uuid::new_v4().to_string(), runtime: "local", store: store_name.clone() };
+    let control = Control {
+        projects: projects.clone(),
+        keys: Arc::clone(&keys),
+        about: Arc::new(about),
+        draining: draining.clone(),
+    };
+    let services = grpc::services(&control)
+        .await
+        .map_err(|error| StartError::Io { what: "reflection".to_owned(), source: io::Error::other(error) })?;
+    let (metrics, calls) = (Metrics::registered(), Calls::new("calls", MAX_CALLS));
+    let verifier = CapabilityVerifier::new([projects.token_key()])?;
+    let front = Front {
+        hosts: Hosts::new(address.ip().is_loopback(), allowed_hosts),
+        calls: calls.clone(),
+        metrics: metrics.clone(),
+        services: services.routes,
+        methods: services.methods,
+        proxy: Proxy::new(control.clone(), projects.clone(), verifier),
+        rest: rest::router(control.clone(), metrics.clone()),
+        control,
+    };
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let addresses = Addresses { url: format!("{scheme}://{address}"), address, pid: std::process::id() };
+    let tls = tls.map(TlsAcceptor::from);
+    let acceptor = Acceptor { listener, tls, front: Arc::new(front), calls, metrics };
+    Ok(Bound {
+        acceptor,
+        projects,
+        keys,
+        health: services.health,
+        store: serving,
+        store_stop,
+        draining: draining.clone(),
+        addresses,
+        data_dir,
+        ready_file,
+        store_name,
+        admin_key,
+    })
+}
+
+impl Bound {
+    /// Whether `secret` is an API key of this server.
+    pub(crate) fn knows(&self, secret: &str) -> bool {
+        self.keys.authenticate(secret).is_ok()
+    }
+
+    /// Writes the ready file. Whoever waits for it finds it whole or not at all.
+    pub(crate) fn announce(&self) -> io::Result<()> {
+        let Some(path) = &self.ready_file else { return Ok(()) };
+        let temporary = path.with_extension(format!("{}.tmp", self.addresses.pid));
+        fs::write(&temporary, serde_json::to_vec(&self.addresses)?)?;
+        fs::rename(temporary, path)
+    }
+
+    /// Serves until the token given to [`build`] is cancelled, and ends the
+    /// projects as `how` says. `hurry` ends all waiting.
+    pub(crate) async fn run(self, how: Shutdown, hurry: CancellationToken) {
+        let Bound { acceptor, projects, keys, health, store, store_stop, draining, .. } = self;
+        let flushing = {
+            let (keys, draining) = (Arc::clone(&keys), draining.clone());
+            tokio::spawn(async move { flush_keys(&keys, &draining).await })
+        };
+        let serving = acceptor.run(draining.clone(), hurry.clone());
+        let ending = async {
+            draining.cancelled().await;
+            health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+            // While the last calls end, those of them that are streams end with their projects.
+            if let Shutdown::StopWithin(_) = how {
+                stop_projects(&projects, how, &hurry).await;
+            }
+        };
+        tokio::join!(serving, ending);
+        if how == Shutdown::LeaveRunning {
+            stop_projects(&projects, how, &hurry).await;
+        }
+        _ = flushing.await;
+        store_stop.cancel();
+        if let Some(store) = store {
+            _ = store.await;
+        }
+    }
+}
+
+async fn stop_projects(projects: &Projects, how: Shutdown, hurry: &CancellationToken) {
+    tokio::select! {
+        () = projects.shutdown(how) => {}
+        () = hurry.cancelled() => tracing::info!("told to stop at once; projects run on"),
+    }
+}
+
+async fn flush_keys(keys: &Keys, draining: &CancellationToken) {
+    let mut ticks = interval(KEYS_FLUSH);
+    loop {
+        let last = tokio::select! {
+            _ = ticks.tick() => false,
+            () = draining.cancelled() => true,
+        };
+        if let Err(error) = keys.flush().await {
+            tracing::warn!(%error, "when API keys were used is not written down");
+        }
+        if last {
+            return;
+        }
+    }
+}
+
+fn endpoint_of(bucket: &Bucket) -> StoreEndpoint {
+    let (access_key, secret_key) = bucket.credentials();
+    StoreEndpoint {
+        endpoint: Some(bucket.endpoint()),
+        bucket: BUCKET.to_owned(),
+        region: "us-east-1".to_owned(),
+        path_style: true,
+        access_key,
+        secret_key,
+        prefix: String::new(),
+    }
+}
+
+/// The secret of an admin key: from `path` while it stands there and is good; at
+/// the first start a new one. Where the file was taken away it stays away.
+async fn admin_key(keys: &Keys, path: &Path) -> Result<Option<String>, StartError> {
+    let failed = |source| StartError::Io { what: path.display().to_string(), source };
+    match fs::read_to_string(path) {
+        Ok(secret) if keys.authenticate(secret.trim()).is_ok_and(|caller| caller.role() == Role::Admin) => {
+            return Ok(Some(secret.trim().to_owned()));
+        }
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+    }
+    if keys.has_admin() {
+        return Ok(None);
+    }
+    let (_, secret) = keys.create("admin", Role::Admin, Vec::new()).await?;
+    private_file::write(path, format!("{secret}\n").as_bytes()).map_err(failed)?;
+    Ok(Some(secret))
+}

@@ -51,8 +51,16 @@ pub(crate) async fn connect(context: &Context, project: Option<&ProjectName>) ->
 }
 
 fn endpoint(context: &Context) -> Result<Endpoint, Failure> {
+    let wrong = |problem: String| {
+        let shown: String = context.server.chars().take(80).collect();
+        Fault::invalid("server", format!("{shown:?} {problem}"))
+            .hint("write http://HOST:PORT or https://HOST:PORT in --server, REMORA_SERVER or the context file")
+    };
+    if !context.server.starts_with("http://") && !context.server.starts_with("https://") {
+        return Err(wrong("does not begin with http:// or https://".to_owned()).into());
+    }
     let endpoint = Endpoint::from_shared(context.server.clone())
-        .map_err(|error| Fault::invalid("server", format!("{:?} is no URL: {error}", context.server)))?
+        .map_err(|error| wrong(format!("is no URL: {error}")))?
         .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE);

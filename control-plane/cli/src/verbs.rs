@@ -21,7 +21,10 @@ use crate::{Command, Context, Failure, GlobalArgs, context::ContextError};
 pub async fn run(global: &GlobalArgs, command: Command, root: clap::Command) -> Result<(), Failure> {
     match command {
         Command::Completion { shell } => completion::run(shell, root),
-        Command::Cp(args) => cp::run(&context(global)?, args).await,
+        Command::Cp(args) => {
+            let sides = args.sides()?;
+            cp::run(&context(global)?, sides).await
+        }
         Command::Doctor(args) => doctor::run(global, args).await,
         Command::Exec(args) => exec::run(global, args).await,
         Command::Fs(command) => fs::run(&context(global)?, command).await,

@@ -51,42 +51,59 @@ pub struct CpArgs {
     to: OsString,
 }
 
-/// Runs the verb.
-pub(crate) async fn run(context: &Context, args: CpArgs) -> Result<(), Failure> {
-    match (parse_operand(args.from)?, parse_operand(args.to)?) {
-        (Operand::Remote(project, from), Operand::Remote(other, to)) if project == other => {
-            within(context, &project, from, to).await
+/// The two sides of a copy that makes sense.
+pub(crate) enum Sides {
+    /// From one place of a project to another.
+    Within(ProjectName, Vec<u8>, Vec<u8>),
+    /// From a project to a path here.
+    Get(ProjectName, Vec<u8>, PathBuf),
+    /// From a project to standard output.
+    Print(ProjectName, Vec<u8>),
+    /// From a path here to a project.
+    Put(PathBuf, ProjectName, Vec<u8>),
+    /// From standard input to a project.
+    Feed(ProjectName, Vec<u8>),
+}
+
+impl CpArgs {
+    /// What is copied where.
+    pub(crate) fn sides(self) -> Result<Sides, Failure> {
+        match (parse_operand(self.from)?, parse_operand(self.to)?) {
+            (Operand::Remote(project, from), Operand::Remote(other, to)) if project == other => {
+                Ok(Sides::Within(project, from, to))
+            }
+            (Operand::Remote(project, from), Operand::Local(to)) => Ok(Sides::Get(project, from, to)),
+            (Operand::Remote(project, from), Operand::Standard) => Ok(Sides::Print(project, from)),
+            (Operand::Local(from), Operand::Remote(project, to)) => Ok(Sides::Put(from, project, to)),
+            (Operand::Standard, Operand::Remote(project, to)) => Ok(Sides::Feed(project, to)),
+            (Operand::Remote(..), Operand::Remote(..)) => Err(Failure::usage(
+                "two projects cannot be copied between directly",
+                "copy to this machine first, or pipe: remora cp A:FILE - | remora cp - B:FILE",
+            )),
+            (Operand::Local(_) | Operand::Standard, Operand::Local(_) | Operand::Standard) => Err(Failure::usage(
+                "neither of the two is in a project",
+                "write NAME:PATH for one of them; cp(1) copies on this machine",
+            )),
         }
-        (Operand::Remote(project, from), Operand::Local(to)) => {
-            let mut files = clients::files(context, &project).await?;
-            from_project(&mut files, &from, &to).await
-        }
-        (Operand::Remote(project, from), Operand::Standard) => {
-            to_stdout(&mut clients::files(context, &project).await?, from).await
-        }
-        (Operand::Local(from), Operand::Remote(project, to)) => {
-            let mut files = clients::files(context, &project).await?;
-            to_project(&mut files, &from, to).await
-        }
-        (Operand::Standard, Operand::Remote(project, to)) => {
-            let mut files = clients::files(context, &project).await?;
-            let stdin = tokio::io::stdin();
-            write(&mut files, head(to, None, None), stdin, "standard input", None).await
-        }
-        (Operand::Remote(..), Operand::Remote(..)) => Err(Failure::usage(
-            "two projects cannot be copied between directly",
-            "copy to this machine first, or pipe: remora cp A:FILE - | remora cp - B:FILE",
-        )),
-        (Operand::Local(_) | Operand::Standard, Operand::Local(_) | Operand::Standard) => Err(Failure::usage(
-            "neither of the two is in a project",
-            "write NAME:PATH for one of them; cp(1) copies on this machine",
-        )),
     }
 }
 
-async fn within(context: &Context, project: &ProjectName, from: Vec<u8>, to: Vec<u8>) -> Result<(), Failure> {
-    let mut files = clients::files(context, project).await?;
-    let to = match stat(&mut files, &to).await? {
+/// Runs the verb.
+pub(crate) async fn run(context: &Context, sides: Sides) -> Result<(), Failure> {
+    match sides {
+        Sides::Within(project, from, to) => within(&mut clients::files(context, &project).await?, from, to).await,
+        Sides::Get(project, from, to) => from_project(&mut clients::files(context, &project).await?, &from, &to).await,
+        Sides::Print(project, from) => to_stdout(&mut clients::files(context, &project).await?, from).await,
+        Sides::Put(from, project, to) => to_project(&mut clients::files(context, &project).await?, &from, to).await,
+        Sides::Feed(project, to) => {
+            let mut files = clients::files(context, &project).await?;
+            write(&mut files, head(to, None, None), tokio::io::stdin(), "standard input", None).await
+        }
+    }
+}
+
+async fn within(files: &mut Files, from: Vec<u8>, to: Vec<u8>) -> Result<(), Failure> {
+    let to = match stat(files, &to).await? {
         Some(info) if info.kind() == EntryKind::Directory => join(&to, last_name(&from)?),
         _ => to,
     };

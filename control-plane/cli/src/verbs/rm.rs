@@ -36,9 +36,16 @@ pub struct RmArgs {
 
 /// Runs the verb.
 pub(crate) async fn run(context: &Context, args: RmArgs) -> Result<(), Failure> {
+    let asks = !args.yes;
+    if asks && !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+        return Err(Failure::usage(
+            format!("{} is not deleted: there is no terminal to ask at", args.name),
+            "--yes deletes without asking",
+        ));
+    }
     let mut client = clients::projects(context).await?;
     let project = domain(client.get(GetProjectRequest { name: args.name.to_string() }).await?.into_inner())?;
-    if !args.yes {
+    if asks {
         confirm(&args)?;
     }
     // By its id: a project that got the same name meanwhile is not meant.
@@ -55,12 +62,6 @@ pub(crate) async fn run(context: &Context, args: RmArgs) -> Result<(), Failure> 
 
 fn confirm(args: &RmArgs) -> Result<(), Failure> {
     let what = if args.purge { "all its files and snapshots, for good" } else { "its files; a final snapshot stays" };
-    if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
-        return Err(Failure::usage(
-            format!("{} is not deleted: there is no terminal to ask at", args.name),
-            "--yes deletes without asking",
-        ));
-    }
     // A prompt stays on its line.
     _ = write!(io::stderr(), "delete {} and {what}? [y/N] ", args.name);
     _ = io::stderr().flush();

@@ -3,8 +3,9 @@
 use std::{ffi::OsString, io::Write as _};
 
 use clap::{ArgGroup, Args};
-use remora_proto::agent::v1::{
-    EditRequest, FileEdit, FileEdited, LinesReplace, TextChange, TextReplace, text_change::Change,
+use remora_proto::{
+    agent::v1::{EditRequest, FileEdit, FileEdited, LinesReplace, TextChange, TextReplace, text_change::Change},
+    convert::files::Edit,
 };
 use remora_proto_model::{Fault, ProjectName, Reason};
 use serde::Serialize;
@@ -62,7 +63,6 @@ struct Edited {
 
 /// Runs the verb.
 pub(crate) async fn run(context: &Context, args: EditArgs) -> Result<(), Failure> {
-    let mut files = clients::files(context, &args.name).await?;
     let change = match (args.old, args.lines) {
         (Some(old), _) => Change::Replace(TextReplace { old: old.into(), new: args.new.into(), expected: args.count }),
         (None, Some((first, Some(last)))) => {
@@ -77,7 +77,10 @@ pub(crate) async fn run(context: &Context, args: EditArgs) -> Result<(), Failure
         if_match: args.if_match.unwrap_or_default(),
         changes: vec![TextChange { change: Some(change) }],
     };
-    let answer = files.edit(EditRequest { edits: vec![edit], dry_run: args.dry_run }).await?.into_inner();
+    let request = EditRequest { edits: vec![edit], dry_run: args.dry_run };
+    Edit::try_from(request.clone())?;
+    let mut files = clients::files(context, &args.name).await?;
+    let answer = files.edit(request).await?.into_inner();
     let file = answer.files.into_iter().next();
     let FileEdited { path, etag, diff, truncated } =
         file.ok_or_else(|| Fault::new(Reason::Internal, "the agent answered for no file"))?;

@@ -3,7 +3,10 @@
 use std::{ffi::OsString, io::Write as _};
 
 use clap::Args;
-use remora_proto::agent::v1::{WriteHead, WriteRequest, WriteResponse, write_head::Condition, write_request::Part};
+use remora_proto::{
+    agent::v1::{WriteHead, WriteRequest, WriteResponse, write_head::Condition, write_request::Part},
+    convert::files::WriteStart,
+};
 use remora_proto_model::ProjectName;
 use serde::Serialize;
 
@@ -52,7 +55,6 @@ struct Written {
 
 /// Runs the verb.
 pub(crate) async fn run(context: &Context, args: WriteArgs) -> Result<(), Failure> {
-    let mut files = clients::files(context, &args.name).await?;
     let condition = match (args.create, args.if_match) {
         (true, _) => Condition::Create(true),
         (false, Some(etag)) => Condition::IfMatch(etag),
@@ -65,6 +67,8 @@ pub(crate) async fn run(context: &Context, args: WriteArgs) -> Result<(), Failur
         mode: args.mode,
         length: None,
     };
+    WriteStart::try_from(head.clone())?;
+    let mut files = clients::files(context, &args.name).await?;
     let fill = async |sink: Sink<WriteRequest>| {
         sink.send(WriteRequest { part: Some(Part::Head(head)) }).await;
         let wrap = |data| WriteRequest { part: Some(Part::Data(data)) };

@@ -2,6 +2,7 @@
 
 mod accept;
 mod auth;
+mod cli;
 mod drain;
 mod files;
 mod snapshot_author;

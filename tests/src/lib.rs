@@ -2,8 +2,10 @@
 
 pub mod agent;
 pub mod binaries;
+pub mod cli;
 pub mod eventually;
 pub mod log;
 pub mod pki;
+pub mod relay;
 pub mod seaweed;
 pub mod tree;

@@ -1,0 +1,165 @@
+//! `remora fs`.
+
+use std::{fs, os::unix::fs::PermissionsExt as _, process::Stdio};
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::Served;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_is_written_read_and_edited() {
+    let served = Served::start().await;
+    let cli = &served.cli;
+    let content = b"one\ntwo\n\xff\x00three".to_vec();
+    let written = cli.fed(&["fs", "write", "web", "a/b.txt", "-p", "--mode", "600", "-o", "json"], &content).await.ok();
+    let written: Value = serde_json::from_str(&written).unwrap();
+    assert_eq!((written["size"].as_u64(), written["created"].as_bool()), (Some(content.len() as u64), Some(true)));
+    assert_eq!(fs::read(served.inside("a/b.txt")).unwrap(), content);
+    assert_eq!(fs::metadata(served.inside("a/b.txt")).unwrap().permissions().mode() & 0o777, 0o600);
+
+    // Byte for byte into a pipe; lines and bytes as asked for.
+    assert_eq!(cli.run(&["fs", "read", "web", "a/b.txt"]).await.stdout, content);
+    assert_eq!(cli.run(&["fs", "read", "web", "a/b.txt", "--lines", "2"]).await.stdout, b"two\n");
+    assert_eq!(cli.run(&["fs", "read", "web", "a/b.txt", "--lines", "2:"]).await.stdout, content[4..]);
+    assert_eq!(cli.run(&["fs", "read", "web", "a/b.txt", "--offset", "4", "--length", "3"]).await.stdout, b"two");
+    let numbered = cli.run(&["fs", "read", "web", "a/b.txt", "-n"]).await;
+    assert_eq!(numbered.text(), "     1\tone\n     2\ttwo\n     3\t\\xff\\x00three\n");
+
+    // A version is held to.
+    let etag = written["etag"].as_str().unwrap();
+    cli.fed(&["fs", "write", "web", "a/b.txt", "--create"], b"x").await.refused(73, "a/b.txt");
+    cli.fed(&["fs", "write", "web", "a/b.txt", "--if-match", "bogus"], b"x").await.refused(75, "a/b.txt");
+    assert_eq!(fs::read(served.inside("a/b.txt")).unwrap(), content);
+    cli.fed(&["fs", "write", "web", "a/b.txt", "--if-match", etag], b"let x = 1;\nlet x = 2;\n").await.ok();
+
+    // Edits.
+    let edit = |rest: &[&'static str]| {
+        let mut args = vec!["fs", "edit", "web", "a/b.txt"];
+        args.extend_from_slice(rest);
+        async move { cli.run(&args).await }
+    };
+    edit(&["--old", "let x", "--new", "let y"]).await.refused(65, "2");
+    let diff = edit(&["--old", "let x", "--new", "let y", "--count", "2", "--dry-run"]).await.ok();
+    assert!(diff.contains("-let x = 1;") && diff.contains("+let y = 1;"), "{diff}");
+    assert_eq!(fs::read(served.inside("a/b.txt")).unwrap(), b"let x = 1;\nlet x = 2;\n");
+    edit(&["--old", "let x", "--new", "let y", "--count", "2"]).await.ok();
+    edit(&["--lines", "2:1", "--new", "// between"]).await.ok();
+    edit(&["--lines", "1", "--new", "first"]).await.ok();
+    assert_eq!(fs::read(served.inside("a/b.txt")).unwrap(), b"first\n// between\nlet y = 2;\n");
+    edit(&["--old", "gone", "--new", "x"]).await.refused(65, "a/b.txt");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_is_killed_half_way_changes_nothing() {
+    let served = Served::start().await;
+    fs::write(served.inside("file"), "old").unwrap();
+    let mut command = served.cli.command(&["fs", "write", "web", "file"]);
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(&vec![7; 1_000_000]).await.unwrap();
+    child.kill().await.unwrap();
+    drop(stdin);
+    // The next write waits for nobody, so the first one's stream is gone by then or never ends well.
+    let read = served.cli.run(&["fs", "read", "web", "file"]).await;
+    assert_eq!(read.stdout, b"old");
+    assert_eq!(fs::read(served.inside("file")).unwrap(), b"old");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_are_made_looked_at_moved_and_removed() {
+    let served = Served::start().await;
+    let cli = &served.cli;
+    cli.run(&["fs", "mkdir", "web", "d/e", "-p", "--mode", "700"]).await.ok();
+    fs::write(served.inside("d/f"), "12345").unwrap();
+    let stat = cli.run(&["fs", "stat", "web", "d/f", "d/e", "-o", "json"]).await.ok();
+    let stat: Value = serde_json::from_str(&stat).unwrap();
+    assert_eq!((stat[0]["kind"].as_str(), stat[0]["size"].as_u64()), (Some("file"), Some(5)));
+    assert_eq!((stat[1]["kind"].as_str(), stat[1]["mode"].as_str()), (Some("directory"), Some("0700")));
+    let yaml = cli.run(&["fs", "stat", "web", "d/f", "-o", "yaml"]).await.ok();
+    assert!(yaml.starts_with("- path: d/f\n"), "{yaml}");
+    let table = cli.run(&["fs", "stat", "web", "d/f"]).await.ok();
+    assert_eq!(table.lines().count(), 2, "{table}");
+
+    // What is there is shown, what not is said, and the exit code tells.
+    let some = cli.run(&["fs", "stat", "web", "d/f", "no", "-o", "name"]).await;
+    assert_eq!((some.code, some.text()), (66, "d/f\n"));
+    assert!(some.stderr.contains("no"), "{}", some.stderr);
+
+    fs::write(served.inside("d/g"), "g").unwrap();
+    cli.run(&["fs", "mv", "web", "d/f", "d/g"]).await.refused(73, "d/g");
+    cli.run(&["fs", "mv", "web", "d/f", "d/g", "--overwrite"]).await.ok();
+    assert_eq!(fs::read(served.inside("d/g")).unwrap(), b"12345");
+    cli.run(&["fs", "rm", "web", "d"]).await.refused(73, "d");
+    cli.run(&["fs", "rm", "web", "d", "-r"]).await.ok();
+    assert!(!served.inside("d").exists());
+    cli.run(&["fs", "rm", "web", "d"]).await.refused(66, "d");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_leaves_is_no_failure() {
+    let served = Served::start().await;
+    fs::write(served.inside("big"), vec![b'x'; 8_000_000]).unwrap();
+    let mut child = served.cli.command(&["fs", "read", "web", "big"]).spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let mut first = [0; 100];
+    stdout.read_exact(&mut first).await.unwrap();
+    drop(stdout);
+    let output = child.wait_with_output().await.unwrap();
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
+}
+
+/// One row a flag or name; none of them changes anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_input_is_named_and_changes_nothing() {
+    let served = Served::start().await;
+    fs::write(served.inside("file"), "as it was").unwrap();
+    fs::create_dir(served.inside("folder")).unwrap();
+    let long = "n".repeat(256);
+    let rows: &[(&[&str], i32, &str)] = &[
+        (&["fs", "read", "web", "/etc/passwd"], 64, "/etc/passwd"),
+        (&["fs", "read", "web", "../secret"], 64, "secret"),
+        (&["fs", "read", "web", ""], 65, "directory"),
+        (&["fs", "read", "web", "folder"], 65, "folder"),
+        (&["fs", "read", "web", &long], 64, "255"),
+        (&["fs", "read", "web", "no"], 66, "no"),
+        (&["fs", "read", "web", "file", "--offset", "99"], 65, "99"),
+        (&["fs", "read", "Web", "file"], 64, "web would do"),
+        (&["fs", "write", "web", "no/file"], 66, "no"),
+        (&["fs", "write", "web", "folder"], 65, "folder"),
+        (&["fs", "write", "web", "../file"], 64, "file"),
+        (&["fs", "write", "web", "file", "--if-match", ""], 64, "if_match"),
+        (&["fs", "write", "web", "file", "--mode", "99999"], 64, "mode"),
+        (&["fs", "edit", "web", "file", "--old", "", "--new", "x"], 64, "old"),
+        (&["fs", "edit", "web", "file", "--lines", "7", "--new", "x"], 65, "7"),
+        (&["fs", "edit", "web", "file", "--lines", "1:", "--new", "x"], 64, "last line"),
+        (&["fs", "mkdir", "web", "folder"], 73, "folder"),
+        (&["fs", "mkdir", "web", "a/b"], 66, "a"),
+        (&["fs", "mv", "web", "no", "b"], 66, "no"),
+        (&["fs", "rm", "web", "no"], 66, "no"),
+        (&["fs", "rm", "web", ".."], 64, ".."),
+        (&["fs", "stat", "web"], 64, "<PATH>"),
+    ];
+    let mut wrong = Vec::new();
+    for (args, code, words) in rows {
+        let ran = served.cli.fed(args, b"new").await;
+        let said = ran.stderr.starts_with("remora: ") && ran.stderr.contains(words) && ran.stderr.lines().count() <= 2;
+        if ran.code != *code || !said {
+            wrong.push(format!("{args:?} is not {code} with {words:?}: {} {}", ran.code, ran.stderr));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_eq!(fs::read(served.inside("file")).unwrap(), b"as it was");
+    assert_eq!(fs::read_dir(served.inside("")).unwrap().count(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_token_is_said_with_its_code() {
+    let served = Served::start().await;
+    let ran = {
+        let mut command = served.cli.command(&["fs", "stat", "web", ".", "--api-key", "rmk_wrong"]);
+        command.output().await.unwrap()
+    };
+    assert_eq!(ran.status.code(), Some(77), "{ran:?}");
+    assert!(!String::from_utf8_lossy(&ran.stderr).contains("rmk_wrong"), "a key in a message");
+}

@@ -163,3 +163,64 @@ async fn a_wrong_token_is_said_with_its_code() {
     assert_eq!(ran.status.code(), Some(77), "{ran:?}");
     assert!(!String::from_utf8_lossy(&ran.stderr).contains("rmk_wrong"), "a key in a message");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn folders_are_listed_and_searched() {
+    let served = Served::start().await;
+    let cli = &served.cli;
+    fs::create_dir_all(served.inside("src/inner")).unwrap();
+    fs::write(served.inside("src/a.rs"), "fn main() {\n    let shark = 1;\n}\n").unwrap();
+    fs::write(served.inside("src/inner/b.rs"), "// Shark\n").unwrap();
+    fs::write(served.inside("src/evil\x1b[2J.rs"), "shark\x1b[2J\n").unwrap();
+    fs::write(served.inside("notes.md"), "a remora rides a shark\n").unwrap();
+
+    // A listing in each form.
+    let names = cli.run(&["fs", "ls", "web", "src", "-d", "2", "-o", "name"]).await.ok();
+    assert_eq!(names, "src/a.rs\nsrc/evil\x1b[2J.rs\nsrc/inner\nsrc/inner/b.rs\n");
+    let json: Value = serde_json::from_str(&cli.run(&["fs", "ls", "web", "src", "-o", "json"]).await.ok()).unwrap();
+    assert_eq!(json.as_array().unwrap().len(), 3);
+    assert_eq!(json[0]["path"], "src/a.rs");
+    for form in ["table", "wide"] {
+        let table = cli.run(&["fs", "ls", "web", "src", "-o", form]).await.ok();
+        assert!(table.starts_with("MODE") && table.contains("src/inner/") && !table.contains('\x1b'), "{table:?}");
+    }
+    assert_eq!(cli.run(&["fs", "ls", "web", "src/inner", "-o", "yaml"]).await.ok().matches("- path:").count(), 1);
+
+    // A listing of more than one page is whole, and valid in the form that is streamed.
+    fs::create_dir(served.inside("many")).unwrap();
+    for number in 0..2_345 {
+        fs::write(served.inside(&format!("many/{number:05}")), "").unwrap();
+    }
+    let json: Value = serde_json::from_str(&cli.run(&["fs", "ls", "web", "many", "-o", "json"]).await.ok()).unwrap();
+    assert_eq!(json.as_array().unwrap().len(), 2_345);
+    assert_eq!(json[2_344]["path"], "many/02344");
+
+    assert_eq!(cli.run(&["fs", "glob", "web", "**/*.rs", "!**/evil*"]).await.ok(), "src/a.rs\nsrc/inner/b.rs\n");
+    assert_eq!(cli.run(&["fs", "glob", "web", "*.none"]).await.ok(), "");
+
+    let grep = |rest: &[&'static str]| {
+        let mut args = vec!["fs", "grep", "web"];
+        args.extend_from_slice(rest);
+        async move { cli.run(&args).await }
+    };
+    assert_eq!(grep(&["shark", "src/a.rs"]).await.ok(), "src/a.rs:2:    let shark = 1;\n");
+    assert_eq!(
+        grep(&["-C", "1", "shark", "src/a.rs"]).await.ok(),
+        "src/a.rs-1-fn main() {\nsrc/a.rs:2:    let shark = 1;\nsrc/a.rs-3-}\n"
+    );
+    assert_eq!(grep(&["-i", "-l", "shark", "-g", "*.rs", "-g", "!evil*"]).await.ok(), "src/a.rs\nsrc/inner/b.rs\n");
+    assert_eq!(grep(&["-c", "shark", "notes.md"]).await.ok(), "notes.md:1\n");
+    assert_eq!(grep(&["-F", "let.shark"]).await.code, 1);
+    assert_eq!(grep(&["-w", "hark"]).await.code, 1);
+    let json: Value = serde_json::from_str(&grep(&["shark", "notes.md", "-o", "json"]).await.ok()).unwrap();
+    assert_eq!((json[0]["line"].as_u64(), json[0]["matches"][0][0].as_u64()), (Some(1), Some(17)));
+    let cut = grep(&[".", "--limit", "3"]).await;
+    assert!(cut.code == 0 && cut.text().lines().count() == 3, "{cut:?}");
+    assert!(cut.stderr.contains("only the first 3"), "{}", cut.stderr);
+
+    // What is wrong is named.
+    grep(&["("]).await.refused(64, "unclosed group");
+    grep(&["x", "no/such"]).await.refused(66, "no/such");
+    cli.run(&["fs", "glob", "web", "{a"]).await.refused(64, "{a");
+    cli.run(&["fs", "ls", "web", "notes.md"]).await.refused(65, "notes.md");
+}

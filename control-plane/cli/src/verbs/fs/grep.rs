@@ -63,7 +63,7 @@ pub struct GrepArgs {
     before_context: Option<u32>,
     /// Lines before and after each match.
     #[arg(short = 'C', long, value_name = "LINES", value_parser = clap::value_parser!(u32).range(0..=20))]
-    context: Option<u32>,
+    around: Option<u32>,
     /// Most results.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     limit: u32,
@@ -144,8 +144,8 @@ pub(crate) async fn run(context: &Context, args: GrepArgs) -> Result<(), Failure
         globs: args.globs,
         no_ignore_rules: args.no_ignore,
         mode: mode.into(),
-        before_context: args.before_context.or(args.context).unwrap_or(0),
-        after_context: args.after_context.or(args.context).unwrap_or(0),
+        before_context: args.before_context.or(args.around).unwrap_or(0),
+        after_context: args.after_context.or(args.around).unwrap_or(0),
         max_results: args.limit,
         time_budget_ms: args.time * 1_000,
     };

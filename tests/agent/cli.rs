@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 mod copy;
 mod file_verbs;
+mod terminal;
 
 /// An agent, and the command line with a token for it.
 struct Served {

@@ -6,6 +6,7 @@ pub mod cli;
 pub mod eventually;
 pub mod log;
 pub mod pki;
+pub mod pty;
 pub mod relay;
 pub mod seaweed;
 pub mod tree;

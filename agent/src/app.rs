@@ -84,7 +84,7 @@ pub async fn build(config: ServeConfig, stop: &CancellationToken) -> io::Result<
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let workspace =
         workspace.map(Root::open).transpose().map_err(|error| io::Error::other(format!("--workspace: {error}")))?;
-    let files = FileServiceServer::new(Files::new(workspace))
+    let files = FileServiceServer::new(Files::new(workspace, stop.clone()))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let restoring = snapshots.as_ref().ok().cloned();

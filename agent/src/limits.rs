@@ -55,6 +55,12 @@ pub const MAX_ARCHIVE_CALLS: usize = 4;
 pub const ARCHIVE_CHUNK_BYTES: usize = 256 * 1024;
 /// Messages of an archive that wait between the engine and the client.
 pub const ARCHIVE_CHUNKS_AHEAD: usize = 2;
+/// Watches that stand at once; each takes a thread.
+pub const MAX_WATCHES: usize = 16;
+/// Batches of a watch that wait for the client; further changes gather meanwhile.
+pub const WATCH_BATCHES_AHEAD: usize = 2;
+/// Time after which a watch without changes looks whether anybody still listens.
+pub const WATCH_LOOK: Duration = Duration::from_millis(250);
 /// Time that a client may leave a stream unread before its call ends.
 pub const DOWNLOAD_STALL: Duration = Duration::from_secs(60);
 /// Searches that run at once; more wait for their turn. Each takes a thread until

@@ -32,6 +32,7 @@ mod content;
 mod paths;
 mod prefix;
 mod search;
+mod watch;
 
 type Client = FileServiceClient<InterceptedService<Channel, Bearer>>;
 

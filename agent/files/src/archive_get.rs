@@ -21,6 +21,7 @@ use crate::{
     limits::{ARCHIVE_BLOCK_BYTES, ARCHIVE_LEVEL, MAX_ARCHIVE_BYTES, MAX_ARCHIVE_ENTRIES, MAX_WALK_NAMES},
     patterns::Patterns,
     tree_walk::{Found, TreeWalk},
+    write::HIDDEN_PREFIX,
 };
 
 /// Packs what is at `path` into `out`, without what one of `exclude` matches.
@@ -104,7 +105,9 @@ impl<W: Write> Pack<'_, W> {
                 None => return Ok(()),
                 Some(Err(unreachable)) => return Err(self.failed("list", &unreachable.path, unreachable.errno)),
                 Some(Ok(found)) => {
-                    let taken = !exclude.leave_out(found.path);
+                    // A file that is being written has no name of its own yet.
+                    let unfinished = found.name.as_bytes().starts_with(HIDDEN_PREFIX.as_bytes());
+                    let taken = !unfinished && !exclude.leave_out(found.path);
                     if taken {
                         self.entry(&found)?;
                     }

@@ -28,6 +28,7 @@ mod set_attr;
 mod stat;
 mod stop;
 mod tree_walk;
+mod watch;
 mod write;
 
 pub use archive::{ArchiveFormat, ArchiveSummary};
@@ -46,4 +47,5 @@ pub use remove::remove;
 pub use set_attr::{Attributes, Time, set_attr};
 pub use stat::{Metadata, stat};
 pub use stop::Stop;
+pub use watch::{Batch as WatchBatch, Change as WatchChange, ChangeKind, Watch, WatchOptions, Watcher};
 pub use write::{Condition, WriteOptions, Writer, Written};

@@ -131,3 +131,26 @@ pub const GREP_BATCH_BYTES: usize = 128 * 1024;
 
 /// Time after which what was found is handed on, so that a person sees it come.
 pub const GREP_BATCH_TIME: Duration = Duration::from_millis(100);
+
+/// Changes in one batch of a watch.
+pub const MAX_BATCH_CHANGES: usize = 1_000;
+
+/// Bytes of the paths in one batch of a watch: half a message.
+pub const MAX_BATCH_BYTES: usize = 512 * 1024;
+
+/// Changes that wait for their batch: as many as an installation of packages
+/// makes; beyond, one look at the tree costs less than the list.
+pub const MAX_PENDING_CHANGES: usize = 100_000;
+
+/// Events that wait for one watch, some 10 MB: four times the kernel's own queue.
+pub const MAX_WATCH_EVENTS: usize = 65_536;
+
+/// Entries of a tree that is watched by looking at it again and again.
+pub const MAX_POLLED_ENTRIES: usize = 200_000;
+
+/// Time between two looks at a tree that is watched so.
+pub const POLL_INTERVAL: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// How much longer than a look the time between two of them is at least: polling
+/// takes at most a tenth of a processor.
+pub const POLL_REST: u32 = 9;

@@ -212,6 +212,7 @@ fn exclude_leaves_out_and_special_files_are_counted() {
             fs::create_dir_all(base.join(name).parent().unwrap()).unwrap();
             fs::write(base.join(name), name).unwrap();
         }
+        fs::write(base.join("a/.remora-tmp-0123456789abcdef01234567"), "half of an upload").unwrap();
         let _socket = UnixListener::bind(base.join("socket")).unwrap();
         rustix::fs::mknodat(CWD, base.join("fifo"), rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
         let (summary, bytes) = get(root, "", ArchiveFormat::Tar, &["**/node_modules", "**/*.o", "!b/keep/*"]).unwrap();

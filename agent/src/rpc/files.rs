@@ -19,6 +19,7 @@ use remora_proto::{
 };
 use tokio::sync::Semaphore;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Extensions, Request, Response, Status, Streaming};
 
 use crate::limits::{MAX_ARCHIVE_CALLS, MAX_FILE_CALLS, MAX_SEARCHES};
@@ -29,6 +30,7 @@ mod entries;
 mod read;
 mod search;
 mod stat;
+mod watch;
 mod write;
 
 use search::Waiting;
@@ -39,16 +41,18 @@ pub(crate) struct Files {
     calls: Arc<Semaphore>,
     archives: Arc<Semaphore>,
     searches: Arc<Semaphore>,
+    watches: watch::Watches,
 }
 
 impl Files {
-    /// Serves `workspace`; without one every call says what is missing.
-    pub(crate) fn new(workspace: Option<Root>) -> Self {
+    /// Serves `workspace`; without one every call says what is missing. Watches end with `stop`.
+    pub(crate) fn new(workspace: Option<Root>, stop: CancellationToken) -> Self {
         Files {
             workspace,
             calls: Arc::new(Semaphore::new(MAX_FILE_CALLS)),
             archives: Arc::new(Semaphore::new(MAX_ARCHIVE_CALLS)),
             searches: Arc::new(Semaphore::new(MAX_SEARCHES)),
+            watches: watch::Watches::new(stop),
         }
     }
 
@@ -159,10 +163,6 @@ fn item_error(error: FileError) -> ItemError {
     }
 }
 
-fn unimplemented(verb: &str) -> Status {
-    to_status(&Fault::new(Reason::Unimplemented, format!("this agent has no {verb} yet")))
-}
-
 #[tonic::async_trait]
 impl FileService for Files {
     type GrepStream = ReceiverStream<Result<GrepEvent, Status>>;
@@ -255,7 +255,8 @@ impl FileService for Files {
         unpacked.map(Response::new).map_err(|fault| to_status(&fault))
     }
 
-    async fn watch(&self, _: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        Err(unimplemented("Watch"))
+    async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let started = self.view(request.extensions()).and_then(|view| self.watches.start(view, request.into_inner()));
+        started.map(|batches| Response::new(ReceiverStream::new(batches))).map_err(|fault| to_status(&fault))
     }
 }

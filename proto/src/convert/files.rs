@@ -8,8 +8,8 @@ use remora_proto_model::{Fault, Reason};
 
 use crate::agent::v1::{
     ArchiveFormat, ArchiveGetRequest, ArchivePutHead, EditRequest, FileEdit, FileTime, GlobRequest, GrepRequest,
-    ListRequest, MkdirRequest, ReadRequest, SetAttrRequest, StatRequest, TextChange, WriteHead, grep_request::Mode,
-    read_request, text_change, write_head,
+    ListRequest, MkdirRequest, ReadRequest, SetAttrRequest, StatRequest, TextChange, WatchRequest, WriteHead,
+    grep_request::Mode, read_request, text_change, write_head,
 };
 
 /// Most paths of one Stat: their answers fit one message.
@@ -24,6 +24,12 @@ pub const MAX_CHUNK_BYTES: usize = 1_048_576;
 pub const MAX_MODE: u32 = 0o7777;
 /// Longest version that can have come from an agent, in bytes.
 pub const MAX_ETAG_BYTES: usize = 128;
+/// Shortest time within which changes become one batch.
+pub const MIN_COALESCE: Duration = Duration::from_millis(10);
+/// Longest time within which changes become one batch.
+pub const MAX_COALESCE: Duration = Duration::from_millis(5_000);
+/// The time where the caller does not say: an editor's save is one batch.
+pub const DEFAULT_COALESCE: Duration = Duration::from_millis(50);
 /// Most patterns of one ArchiveGet.
 pub const MAX_EXCLUDES: usize = 64;
 /// Most files in one Edit.
@@ -535,6 +541,36 @@ fn page_token(token: String) -> Result<String, Fault> {
             .hint("send `next_page_token` of the page before as it is"));
     }
     Ok(token)
+}
+
+/// A checked [`WatchRequest`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watch {
+    /// The directory.
+    pub path: Bytes,
+    /// What of it is told of.
+    pub globs: Vec<String>,
+    /// Whether ignore rules leave out.
+    pub ignore_rules: bool,
+    /// Time within which changes become one batch.
+    pub coalesce: Duration,
+}
+
+impl TryFrom<WatchRequest> for Watch {
+    type Error = Fault;
+    fn try_from(request: WatchRequest) -> Result<Self, Fault> {
+        let WatchRequest { path, globs, ignore_rules, coalesce_ms } = request;
+        self::globs("globs", &globs)?;
+        let coalesce = match coalesce_ms {
+            0 => DEFAULT_COALESCE,
+            millis => Duration::from_millis(millis.into()),
+        };
+        if !(MIN_COALESCE..=MAX_COALESCE).contains(&coalesce) {
+            return Err(Fault::invalid("coalesce_ms", format!("{coalesce_ms} is too short or too long"))
+                .hint("send 10 to 5000, or 0 for 50"));
+        }
+        Ok(Watch { path, globs, ignore_rules, coalesce })
+    }
 }
 
 /// Checks the size of one message's content in a stream.

@@ -82,6 +82,8 @@ pub fn table() -> impl Iterator<Item = (&'static str, u64)> {
         ("max_connections", MAX_CONNECTIONS as u64),
         ("max_streams_per_connection", u64::from(MAX_STREAMS_PER_CONNECTION)),
         ("max_calls", MAX_CALLS as u64),
+        ("max_file_calls", MAX_FILE_CALLS as u64),
+        ("max_searches", MAX_SEARCHES as u64),
         ("max_message_bytes", MAX_MESSAGE_BYTES as u64),
         ("max_header_bytes", u64::from(MAX_HEADER_BYTES)),
         ("drain_timeout_ms", DRAIN_TIMEOUT.as_millis() as u64),

@@ -9,7 +9,7 @@ use similar::TextDiff;
 
 use crate::{
     Condition, FileError, WriteOptions, Writer, Written, etag,
-    limits::{MAX_DIFF_BYTES, MAX_EDIT_BYTES, MAX_EDIT_FILES, MAX_EDIT_TOTAL_BYTES},
+    limits::{DIFF_BUDGET, MAX_DIFF_BYTES, MAX_EDIT_BYTES, MAX_EDIT_FILES, MAX_EDIT_TOTAL_BYTES},
 };
 
 mod apply;
@@ -160,7 +160,10 @@ fn put_back(root: &Root, plan: &[Planned], done: &[Written], cause: FileError) -
 fn result(file: &Planned) -> FileEdited {
     let (old, new) = (String::from_utf8_lossy(&file.old), String::from_utf8_lossy(&file.new));
     let name = file.path.to_string();
-    let mut diff = TextDiff::from_lines(old.as_ref(), new.as_ref())
+    // Of two files without a line in common the shortest diff is not worth its time.
+    let mut diff = TextDiff::configure()
+        .timeout(DIFF_BUDGET)
+        .diff_lines(old.as_ref(), new.as_ref())
         .unified_diff()
         .context_radius(3)
         .header(&format!("a/{name}"), &format!("b/{name}"))

@@ -30,6 +30,9 @@ pub const MAX_EDIT_TOTAL_BYTES: u64 = 16 * 1024 * 1024;
 /// Bytes of one diff that is returned: a rewritten file needs no longer proof.
 pub const MAX_DIFF_BYTES: usize = 64 * 1024;
 
+/// Time to look for the shortest diff of one file; after it a longer one is told.
+pub const DIFF_BUDGET: Duration = Duration::from_millis(500);
+
 /// Places named in a hint: more do not help anybody to choose.
 pub const MAX_HINT_PLACES: usize = 5;
 

@@ -210,6 +210,21 @@ fn an_edit_of_many_files_is_all_or_nothing() {
 }
 
 #[test]
+fn an_edit_that_leaves_nothing_as_it_was_has_a_diff_in_time() {
+    each(|root, base| {
+        let lines = |odd: u64| (0..300_000).map(|number| format!("{}\n", number * 2 + odd)).collect::<String>();
+        let (old, new) = (lines(0), lines(1));
+        fs::write(base.join("file"), &old).unwrap();
+        let changes = vec![Change::Lines { first: 1, last: 300_000, new: new.clone().into_bytes() }];
+        let started = std::time::Instant::now();
+        let edited = edit(root, &[FileEdit { path: path("file"), if_match: None, changes }], false).unwrap();
+        assert!(edited[0].diff_cut && edited[0].diff.contains("-0\n"));
+        assert!(started.elapsed() < std::time::Duration::from_secs(30), "{:?}", started.elapsed());
+        assert_eq!(fs::read(base.join("file")).unwrap(), new.as_bytes());
+    });
+}
+
+#[test]
 fn move_copy_and_remove_do_what_they_say() {
     each(|root, base| {
         mkdir(root, &path("dir"), false, 0o755).unwrap();

@@ -94,6 +94,15 @@ async fn a027_a_length_that_was_not_kept_changes_nothing() {
         assert!(fault.message.contains(&length.to_string()), "{fault}");
     }
     assert_eq!(served.get(b"file").await.unwrap(), b"old");
+    for range in [
+        Range::Bytes(ByteRange { offset: 4, length: 1 }),
+        Range::Bytes(ByteRange { offset: u64::MAX, length: 262_144 }),
+        Range::Lines(LineRange { first: u64::MAX, count: 2_000, numbered: false }),
+    ] {
+        let request = ReadRequest { path: "file".into(), range: Some(range), ..Default::default() };
+        let fault = answer(served.client.read(request).await).unwrap_err();
+        assert_eq!(fault.reason, Reason::OutOfRange, "{fault}");
+    }
     let announced = WriteHead { length: Some(3), ..head(b"file") };
     served.write(announced, b"abc").await.unwrap();
     assert_eq!(names(&served.base()), [b"file"]);

@@ -1,6 +1,7 @@
 //! One change applied to bytes: pure, so that it can say before anything is
 //! written what does not fit and where it nearly does.
 
+use memchr::memmem;
 use remora_agent_root::RelPath;
 use remora_proto_model::Reason;
 
@@ -100,27 +101,14 @@ fn lines(path: &RelPath, content: &[u8], first: u64, last: u64, new: &[u8]) -> R
     Ok([head, new.to_vec(), tail].concat())
 }
 
-/// Where `needle` is, without overlaps.
+/// Where `needle` is, without overlaps. In linear time whatever the two are: a
+/// search that begins again at every byte takes hours for megabytes of one letter.
 fn places(content: &[u8], needle: &[u8]) -> Vec<usize> {
-    let mut found = Vec::new();
-    let mut at = 0;
-    while let Some(start) = find(&content[at..], needle) {
-        found.push(at + start);
-        at += start + needle.len();
-    }
-    found
+    memmem::find_iter(content, needle).collect()
 }
 
 fn find(content: &[u8], needle: &[u8]) -> Option<usize> {
-    let (first, rest) = needle.split_first()?;
-    let mut at = 0;
-    loop {
-        at += content[at..].iter().position(|byte| byte == first)?;
-        if content[at + 1..].starts_with(rest) {
-            return Some(at);
-        }
-        at += 1;
-    }
+    memmem::find(content, needle)
 }
 
 fn line_of(content: &[u8], at: usize) -> usize {
@@ -199,6 +187,15 @@ mod tests {
         for (first, last) in [(0, 1), (2, 4), (5, 4), (3, 1), (1, u64::MAX), (u64::MAX, u64::MAX)] {
             assert_eq!(run(first, last, "").unwrap_err().reason(), Reason::OutOfRange, "{first} {last}");
         }
+    }
+
+    #[test]
+    fn text_made_to_be_slow_is_searched_in_linear_time() {
+        let started = std::time::Instant::now();
+        let content = "a".repeat(4 << 20);
+        let (old, new) = ("a".repeat(2 << 20) + "b", "a".repeat(1 << 20) + "c");
+        assert_eq!(refusal(&content, &old, &new).0, Reason::EditNoMatch);
+        assert!(started.elapsed() < std::time::Duration::from_secs(20), "{:?}", started.elapsed());
     }
 
     proptest! {

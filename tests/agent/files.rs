@@ -29,6 +29,7 @@ use tonic::{
 mod archive;
 mod bad_input;
 mod content;
+mod kill;
 mod paths;
 mod prefix;
 mod search;

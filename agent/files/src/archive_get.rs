@@ -21,7 +21,7 @@ use crate::{
     limits::{ARCHIVE_BLOCK_BYTES, ARCHIVE_LEVEL, MAX_ARCHIVE_BYTES, MAX_ARCHIVE_ENTRIES, MAX_WALK_NAMES},
     patterns::Patterns,
     tree_walk::{Found, TreeWalk},
-    write::HIDDEN_PREFIX,
+    unfinished::HIDDEN_PREFIX,
 };
 
 /// Packs what is at `path` into `out`, without what one of `exclude` matches.

@@ -27,7 +27,8 @@ use crate::{
     FileError,
     archive::{ArchiveFormat, ArchiveSummary, Broken, Kind, Member, Members, PaxTime, Source, SourceFault, shown},
     limits::{ARCHIVE_BLOCK_BYTES, MAX_ARCHIVE_BYTES, MAX_ARCHIVE_ENTRIES},
-    write::{Hidden, hidden_name},
+    unfinished::hidden_name,
+    write::Hidden,
 };
 
 /// Unpacks `input` below the directory `path`, which is made where it is missing.

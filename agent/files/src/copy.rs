@@ -1,4 +1,5 @@
-//! Copy: a file, a link or a whole tree, with modes, times and holes.
+//! Copy: a file, a link or a whole tree, with owners, extended attributes, modes,
+//! times and holes.
 
 use std::{
     ffi::OsStr,
@@ -12,18 +13,21 @@ use std::{
 use remora_agent_root::{EntryKind, ReadDir, RelPath, Root, RootError, read_dir};
 use remora_proto_model::Reason;
 use rustix::{
+    buffer::spare_capacity,
     fs::{
-        AtFlags, Mode, OFlags, RenameFlags, SeekFrom, Stat, Timespec, Timestamps, fchmod, fstat, ftruncate, futimens,
-        mkdirat, openat, readlinkat, renameat_with, seek, statat, symlinkat,
+        AtFlags, Gid, Mode, OFlags, RenameFlags, SeekFrom, Stat, Timespec, Timestamps, Uid, XattrFlags, chownat,
+        fchmod, fchown, fgetxattr, flistxattr, fsetxattr, fstat, ftruncate, futimens, mkdirat, openat, readlinkat,
+        renameat_with, seek, statat, symlinkat, utimensat,
     },
     io::Errno,
 };
 
 use crate::{
     FileError,
-    limits::{COPY_BLOCK_BYTES, MAX_COPY_DEPTH},
+    limits::{COPY_BLOCK_BYTES, MAX_COPY_DEPTH, XATTR_BYTES},
     remove::remove_at,
-    write::{exists, hidden_name},
+    unfinished::{hidden_name, in_use},
+    write::exists,
 };
 
 /// Copies what is at `from` to `to`, which must not exist unless `overwrite`
@@ -96,7 +100,7 @@ fn copy_entry(
     while let Some(level) = levels.last_mut() {
         let Some(entry) = level.entries.next().transpose().map_err(system)? else {
             // Last, so that filling it does not undo its time.
-            keep_attributes(&level.to, &level.stat).map_err(system)?;
+            keep_attributes(&level.from, &level.to, &level.stat).map_err(system)?;
             levels.pop();
             continue;
         };
@@ -127,6 +131,12 @@ fn copy_one(
         EntryKind::Symlink => {
             let target = readlinkat(from, name, Vec::new()).map_err(system)?;
             symlinkat(&target, to, to_name).map_err(system)?;
+            let (owner, group) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+            match chownat(to, to_name, Some(owner), Some(group), AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(()) | Err(Errno::PERM) => {}
+                Err(errno) => return Err(system(errno)),
+            }
+            utimensat(to, to_name, &times(&stat), AtFlags::SYMLINK_NOFOLLOW).map_err(system)?;
             Ok(None)
         }
         EntryKind::File => copy_file(from, name, to, to_name).map_err(system).map(|()| None),
@@ -135,6 +145,7 @@ fn copy_one(
             let from = openat(from, name, flags, Mode::empty()).map_err(system)?;
             mkdirat(to, to_name, Mode::RWXU).map_err(system)?;
             let to = openat(to, to_name, flags, Mode::empty()).map_err(system)?;
+            in_use(&to);
             let stat = fstat(&from).map_err(system)?;
             Ok(Some(Level { entries: read_dir(&from).map_err(system)?, from, to, stat }))
         }
@@ -155,10 +166,11 @@ fn copy_file(from: BorrowedFd<'_>, name: &OsStr, to: BorrowedFd<'_>, to_name: &O
     }
     let create = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
     let target = File::from(openat(to, to_name, create | flags, Mode::RUSR | Mode::WUSR)?);
+    in_use(&target);
     let size = u64::try_from(stat.st_size).unwrap_or(0);
     ftruncate(&target, size)?;
     copy_data(&source, &target, size)?;
-    keep_attributes(&target, &stat)
+    keep_attributes(&source, &target, &stat)
 }
 
 /// Copies what holds data and leaves the holes.
@@ -188,11 +200,48 @@ fn copy_data(source: &OwnedFd, target: &File, size: u64) -> Result<(), Errno> {
     Ok(())
 }
 
-fn keep_attributes(fd: impl AsFd, stat: &Stat) -> Result<(), Errno> {
-    fchmod(&fd, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
-    let times = Timestamps {
+/// Gives the copy the owner, the extended attributes, the mode and the times.
+fn keep_attributes(from: &OwnedFd, to: impl AsFd, stat: &Stat) -> Result<(), Errno> {
+    match fchown(&to, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid))) {
+        // A process that may not give files away leaves its own, as cp does.
+        Ok(()) | Err(Errno::PERM) => {}
+        Err(errno) => return Err(errno),
+    }
+    // Before the mode, which may forbid it, and after the owner, whose change takes some away.
+    copy_xattrs(from, &to)?;
+    fchmod(&to, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
+    futimens(&to, &times(stat))
+}
+
+/// Copies every extended attribute that this process may read and set.
+fn copy_xattrs(from: &OwnedFd, to: impl AsFd) -> Result<(), Errno> {
+    let mut names = Vec::with_capacity(XATTR_BYTES);
+    match flistxattr(from, spare_capacity(&mut names)) {
+        Ok(_) => {}
+        Err(Errno::NOTSUP) => return Ok(()),
+        Err(errno) => return Err(errno),
+    }
+    let mut value = Vec::with_capacity(if names.is_empty() { 0 } else { XATTR_BYTES });
+    for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        value.clear();
+        match fgetxattr(from, name, spare_capacity(&mut value)) {
+            Ok(_) => {}
+            // Taken away since it was listed, or not for our eyes.
+            Err(Errno::NODATA | Errno::PERM | Errno::ACCESS) => continue,
+            Err(errno) => return Err(errno),
+        }
+        match fsetxattr(&to, name, &value, XattrFlags::empty()) {
+            // Labels of the system are the system's to set.
+            Ok(()) | Err(Errno::PERM | Errno::ACCESS | Errno::NOTSUP) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+fn times(stat: &Stat) -> Timestamps {
+    Timestamps {
         last_access: Timespec { tv_sec: stat.st_atime, tv_nsec: stat.st_atime_nsec as _ },
         last_modification: Timespec { tv_sec: stat.st_mtime, tv_nsec: stat.st_mtime_nsec as _ },
-    };
-    futimens(&fd, &times)
+    }
 }

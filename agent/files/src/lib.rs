@@ -28,6 +28,7 @@ mod set_attr;
 mod stat;
 mod stop;
 mod tree_walk;
+mod unfinished;
 mod watch;
 mod write;
 
@@ -47,5 +48,6 @@ pub use remove::remove;
 pub use set_attr::{Attributes, Time, set_attr};
 pub use stat::{Metadata, stat};
 pub use stop::Stop;
+pub use unfinished::clear_unfinished;
 pub use watch::{Batch as WatchBatch, Change as WatchChange, ChangeKind, Watch, WatchOptions, Watcher};
 pub use write::{Condition, WriteOptions, Writer, Written};

@@ -42,6 +42,10 @@ pub const MAX_REMOVE_DEPTH: usize = 32;
 /// Levels that one copy descends: each costs two descriptors of the agent's 1,024.
 pub const MAX_COPY_DEPTH: usize = 128;
 
+/// Bytes of the names of a file's extended attributes, and of one value: the
+/// kernel's own bounds (XATTR_LIST_MAX, XATTR_SIZE_MAX).
+pub const XATTR_BYTES: usize = 64 * 1024;
+
 /// Bytes moved at a time in a copy.
 pub const COPY_BLOCK_BYTES: usize = 256 * 1024;
 

@@ -16,7 +16,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::{FileError, limits::MAX_REMOVE_DEPTH, write::hidden_name};
+use crate::{FileError, limits::MAX_REMOVE_DEPTH, unfinished::hidden_name};
 
 /// Removes the entry at `path`; a directory with entries only where `recursive`.
 /// A link is removed, not what it names. A recursive removal that fails half

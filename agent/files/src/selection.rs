@@ -17,7 +17,7 @@ use crate::{
     patterns::Patterns,
     stop::{Stop, Stopped},
     tree_walk::TreeWalk,
-    write::HIDDEN_PREFIX,
+    unfinished::HIDDEN_PREFIX,
 };
 
 /// What of a tree is selected.

@@ -23,7 +23,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::{FileError, ignore_rules::IgnoreRules, patterns::Patterns, write::HIDDEN_PREFIX};
+use crate::{FileError, ignore_rules::IgnoreRules, patterns::Patterns, unfinished::HIDDEN_PREFIX};
 
 mod changes;
 mod hub;

@@ -19,10 +19,12 @@ use rustix::{
         statat, unlinkat,
     },
     io::Errno,
-    rand::{GetRandomFlags, getrandom},
 };
 
-use crate::{FileError, etag};
+use crate::{
+    FileError, etag,
+    unfinished::{hidden_name, in_use},
+};
 
 /// What must be true of the file that is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,9 +66,6 @@ pub struct Written {
     /// Whether there was no such file before.
     pub created: bool,
 }
-
-/// Start of the name of a file that is being written.
-pub(crate) const HIDDEN_PREFIX: &str = ".remora-tmp-";
 
 /// A file that is being written.
 #[derive(Debug)]
@@ -219,6 +218,7 @@ impl Hidden {
         let name = hidden_name()?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = File::from(openat(&dir, &name, flags, Mode::RUSR | Mode::WUSR)?);
+        in_use(&file);
         Ok(Hidden { file, dir, name: Some(name) })
     }
 
@@ -238,11 +238,4 @@ impl Drop for Hidden {
             let _ = unlinkat(&self.dir, name, AtFlags::empty());
         }
     }
-}
-
-/// A name that nobody else uses.
-pub(crate) fn hidden_name() -> Result<String, Errno> {
-    let mut random = [0_u8; 12];
-    getrandom(&mut random, GetRandomFlags::empty())?;
-    Ok(format!("{HIDDEN_PREFIX}{}", hex::encode(random)))
 }

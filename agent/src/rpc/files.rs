@@ -47,6 +47,10 @@ pub(crate) struct Files {
 impl Files {
     /// Serves `workspace`; without one every call says what is missing. Watches end with `stop`.
     pub(crate) fn new(workspace: Option<Root>, stop: CancellationToken) -> Self {
+        if let Some(root) = workspace.clone() {
+            let stop = stop.clone();
+            tokio::task::spawn_blocking(move || clear_unfinished(&root, &stop));
+        }
         Files {
             workspace,
             calls: Arc::new(Semaphore::new(MAX_FILE_CALLS)),
@@ -85,6 +89,16 @@ impl Files {
             Err(fault) => Err(fault),
         };
         done.map(Response::new).map_err(|fault| to_status(&fault))
+    }
+}
+
+/// What an agent that was killed left behind is nobody's. Beside everything else,
+/// since a large tree takes seconds and no call depends on it.
+fn clear_unfinished(root: &Root, stop: &CancellationToken) {
+    match remora_agent_files::clear_unfinished(root, || stop.is_cancelled()) {
+        Ok(0) => {}
+        Ok(cleared) => tracing::info!(cleared, "files that an earlier agent left unfinished are removed"),
+        Err(error) => tracing::warn!(%error, "unfinished files of an earlier agent could not be looked for"),
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{
     FileError,
     limits::{MAX_POLLED_ENTRIES, POLL_INTERVAL, POLL_REST},
     tree_walk::TreeWalk,
-    write::HIDDEN_PREFIX,
+    unfinished::HIDDEN_PREFIX,
 };
 
 /// By what a change of an entry is known.

@@ -27,56 +27,6 @@ use tonic_reflection::pb::v1::{
     server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
 };
 
-/// Calls any method with an empty message; an empty message is valid protobuf for every type.
-async fn call(channel: &Channel, path: &str, token: Option<&str>) -> Result<(), Status> {
-    let mut client = Grpc::new(channel.clone());
-    client.ready().await.expect("the channel stands");
-    let mut request = Request::new(());
-    if let Some(token) = token {
-        request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
-    }
-    let path: PathAndQuery = path.parse().unwrap();
-    client.unary::<(), (), _>(request, path, ProstCodec::default()).await.map(drop)
-}
-
-/// Every method of every service that the agent reports.
-async fn reflected_methods(channel: &Channel, token: &str) -> BTreeSet<String> {
-    let bearer: tonic::metadata::MetadataValue<_> = format!("Bearer {token}").parse().unwrap();
-    let mut client = ServerReflectionClient::with_interceptor(channel.clone(), move |mut request: Request<()>| {
-        request.metadata_mut().insert("authorization", bearer.clone());
-        Ok(request)
-    });
-    let ask = |message| ServerReflectionRequest { host: String::new(), message_request: Some(message) };
-    let services = async |client: &mut ServerReflectionClient<_>, message| {
-        let stream = tokio_stream::iter([ask(message)]);
-        let mut answers = client.server_reflection_info(stream).await.unwrap().into_inner();
-        answers.message().await.unwrap().unwrap().message_response.unwrap()
-    };
-    let MessageResponse::ListServicesResponse(list) =
-        services(&mut client, MessageRequest::ListServices(String::new())).await
-    else {
-        panic!("no list of services");
-    };
-    let mut methods = BTreeSet::new();
-    for service in list.service {
-        let MessageResponse::FileDescriptorResponse(files) =
-            services(&mut client, MessageRequest::FileContainingSymbol(service.name.clone())).await
-        else {
-            panic!("no descriptor of {}", service.name);
-        };
-        for bytes in files.file_descriptor_proto {
-            let file = prost_types::FileDescriptorProto::decode(bytes.as_slice()).unwrap();
-            for found in &file.service {
-                let name = format!("{}.{}", file.package(), found.name());
-                if name == service.name {
-                    methods.extend(found.method.iter().map(|method| format!("/{name}/{}", method.name())));
-                }
-            }
-        }
-    }
-    methods
-}
-
 #[tokio::test]
 async fn a079_every_reflected_method_refuses_whoever_may_not_call_it() {
     let folder = tempfile::tempdir().unwrap();

@@ -8,5 +8,7 @@ pub mod log;
 pub mod pki;
 pub mod pty;
 pub mod relay;
+pub mod reflection;
 pub mod seaweed;
+pub mod server;
 pub mod tree;

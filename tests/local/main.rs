@@ -1,0 +1,9 @@
+//! The server as its callers meet it: a real process, both surfaces, real bytes.
+
+mod auth;
+mod bounds;
+mod bucket;
+mod input;
+mod keys;
+mod projects;
+mod start;

@@ -1,0 +1,59 @@
+//! How the server begins and ends.
+
+use remora_tests::server::ServerProcess;
+use rustix::process::Signal;
+use serde_json::Value;
+
+#[tokio::test]
+async fn it_announces_serves_and_ends_in_order() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut server = ServerProcess::start().await;
+        for (path, body) in [("/healthz", "ok\n"), ("/readyz", "ok\n")] {
+            assert_eq!(server.request("GET", path, &[], "").await.body, body);
+        }
+        let metrics = server.request("GET", "/metrics", &[], "").await;
+        assert!(String::from_utf8_lossy(&metrics.body).contains("remora_server_calls_total{surface=\"rest\"}"));
+        assert!(server.stop(signal).await.success());
+        assert_eq!(server.log().last().unwrap()["fields"]["message"], "ended");
+        server.check_log(&[]);
+    }
+}
+
+/// `remora local` leaves a context with which the next command works.
+#[tokio::test]
+async fn local_writes_the_context() {
+    let mut server = ServerProcess::start_as(&["local"]).await;
+    let path = server.folder().join(".config/remora/config.json");
+    let read = || -> Value { serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap() };
+    let context = read();
+    assert_eq!((context["server"].as_str(), context["api_key"].as_str()), (Some(&*server.url), Some(&*server.key)));
+
+    assert!(server.stop(Signal::INT).await.success());
+    server.restart().await;
+    assert_eq!(read()["server"].as_str(), Some(&*server.url), "the new address");
+    assert_eq!(read()["api_key"], context["api_key"], "the same key");
+
+    // Where the admin took the key's file away, the context's own key goes on.
+    std::fs::remove_file(server.folder().join("data/admin-key")).unwrap();
+    server.kill().await;
+    server.restart().await;
+    assert_eq!(read()["api_key"], context["api_key"]);
+    assert_eq!(server.rest("GET", "/api/v1/info", None).await.json()["role"], "Admin");
+    server.check_log(&[]);
+}
+
+#[tokio::test]
+async fn a_second_server_on_the_same_folder_does_not_start_and_says_why() {
+    let server = ServerProcess::start().await;
+    let output = tokio::process::Command::new(remora_tests::binaries::binary("remora"))
+        .args(["server", "--runtime", "local", "--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(server.folder().join("data"))
+        .env_clear()
+        .output()
+        .await
+        .unwrap();
+    assert_eq!(output.status.code(), Some(71));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("does not start") && said.contains("not free"), "{said}");
+    assert_eq!(server.rest("GET", "/api/v1/info", None).await.status, 200, "the first serves on");
+}

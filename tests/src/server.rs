@@ -1,0 +1,289 @@
+//! A real server process, with its data in a folder of the test, and clients of
+//! its two surfaces.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::TokioIo;
+use remora_proto::control::v1::{
+    project_service_client::ProjectServiceClient, server_service_client::ServerServiceClient,
+    token_service_client::TokenServiceClient,
+};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    net::TcpStream,
+    process::{Child, Command},
+    time::timeout,
+};
+use tonic::{
+    metadata::{Ascii, MetadataValue},
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::{Channel, Endpoint},
+};
+
+use crate::{agent::PATIENCE, binaries::binary, eventually::eventually};
+
+/// A channel whose calls carry a key and, for agents, a project.
+pub type Authorised = InterceptedService<Channel, Credentials>;
+
+/// The metadata of every call.
+#[derive(Clone)]
+pub struct Credentials {
+    authorization: MetadataValue<Ascii>,
+    project: Option<MetadataValue<Ascii>>,
+}
+
+impl Interceptor for Credentials {
+    fn call(&mut self, mut request: tonic::Request<()>) -> Result<tonic::Request<()>, tonic::Status> {
+        request.metadata_mut().insert("authorization", self.authorization.clone());
+        if let Some(project) = &self.project {
+            request.metadata_mut().insert("remora-project", project.clone());
+        }
+        Ok(request)
+    }
+}
+
+/// `remora server --runtime local`. Killed when dropped, with every process that
+/// its projects left.
+pub struct ServerProcess {
+    folder: TempDir,
+    role: &'static [&'static str],
+    child: Child,
+    log: Arc<Mutex<Vec<String>>>,
+    /// Scheme, host and port.
+    pub url: String,
+    /// The first admin key.
+    pub key: String,
+}
+
+/// An answer of REST.
+#[derive(Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: http::HeaderMap,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("not JSON: {self:?}"))
+    }
+
+    /// The stable word of an error.
+    pub fn reason(&self) -> String {
+        assert_eq!(self.headers[header::CONTENT_TYPE], "application/problem+json", "{self:?}");
+        self.json()["reason"].as_str().expect("a problem has a reason").to_owned()
+    }
+}
+
+impl ServerProcess {
+    /// Starts a server with an empty data folder.
+    pub async fn start() -> Self {
+        Self::start_as(&["server", "--runtime", "local"]).await
+    }
+
+    /// Starts `remora` with `role` and an empty data folder.
+    pub async fn start_as(role: &'static [&'static str]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let log = Arc::default();
+        let (child, url) = spawn(folder.path(), role, &log).await;
+        let key = fs::read_to_string(folder.path().join("data/admin-key")).expect("the first key is written");
+        ServerProcess { folder, role, child, log, url, key: key.trim().to_owned() }
+    }
+
+    /// The folder of the test; the data is in `data`.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The server's process.
+    pub fn pid(&self) -> Pid {
+        let pid = self.child.id().and_then(|pid| Pid::from_raw(pid.try_into().ok()?));
+        pid.expect("the server runs")
+    }
+
+    /// A channel without credentials.
+    pub async fn channel(&self) -> Channel {
+        let endpoint = Endpoint::from_shared(self.url.clone()).expect("the address is a URL");
+        endpoint.connect_timeout(PATIENCE).connect().await.expect("the server answers")
+    }
+
+    /// A channel with `key`, and with `project` for the services of its agent.
+    pub async fn authorised(&self, key: &str, project: Option<&str>) -> Authorised {
+        let value = |text: &str| text.parse().expect("a header value");
+        let credentials = Credentials { authorization: value(&format!("Bearer {key}")), project: project.map(value) };
+        InterceptedService::new(self.channel().await, credentials)
+    }
+
+    /// ProjectService for the admin.
+    pub async fn projects(&self) -> ProjectServiceClient<Authorised> {
+        ProjectServiceClient::new(self.authorised(&self.key, None).await)
+    }
+
+    /// TokenService for the admin.
+    pub async fn tokens(&self) -> TokenServiceClient<Authorised> {
+        TokenServiceClient::new(self.authorised(&self.key, None).await)
+    }
+
+    /// ServerService for `key`.
+    pub async fn server(&self, key: &str) -> ServerServiceClient<Authorised> {
+        ServerServiceClient::new(self.authorised(key, None).await)
+    }
+
+    /// Calls REST as the admin, with a JSON body where there is one.
+    pub async fn rest(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
+        let authorization = format!("Bearer {}", self.key);
+        let mut headers = vec![("authorization", authorization.as_str())];
+        let bytes = body.map(Value::to_string).unwrap_or_default();
+        if body.is_some() {
+            headers.push(("content-type", "application/json"));
+        }
+        self.request(method, path, &headers, bytes).await
+    }
+
+    /// Calls REST with `headers` and `body` alone.
+    pub async fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
+        let address = self.url.split("//").nth(1).expect("a URL has a host");
+        let stream = TcpStream::connect(address).await.expect("the server listens");
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("HTTP/1.1 is spoken");
+        let connection = tokio::spawn(connection);
+        let mut request = Request::builder().method(method).uri(path);
+        if !headers.iter().any(|(name, _)| *name == "host") {
+            request = request.header(header::HOST, address);
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(body.into())).expect("a request");
+        let answered = async {
+            let response = sender.send_request(request).await.expect("an answer comes");
+            let (parts, body) = response.into_parts();
+            let body = body.collect().await.expect("the body comes").to_bytes();
+            Answer { status: parts.status, headers: parts.headers, body }
+        };
+        let answer = timeout(PATIENCE, answered).await.expect("an answer comes in time");
+        connection.abort();
+        answer
+    }
+
+    /// kill -9. Its projects run on.
+    pub async fn kill(&mut self) {
+        kill_process(self.pid(), Signal::KILL).expect("it is ours");
+        timeout(PATIENCE, self.child.wait()).await.expect("a killed process ends").expect("it is our child");
+    }
+
+    /// Starts it again with the same data; another port is its address then.
+    pub async fn restart(&mut self) {
+        let (child, url) = spawn(self.folder.path(), self.role, &self.log).await;
+        (self.child, self.url) = (child, url);
+    }
+
+    /// Asks it to stop with `signal` and waits for its end.
+    pub async fn stop(&mut self, signal: Signal) -> ExitStatus {
+        kill_process(self.pid(), signal).expect("it takes signals");
+        let patience = PATIENCE + Duration::from_secs(60);
+        timeout(patience, self.child.wait()).await.expect("the server ends in time").expect("it is our child")
+    }
+
+    /// The lines of its log so far.
+    pub fn log(&self) -> Vec<Value> {
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.iter()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("not a JSON log line: {line}")))
+            .collect()
+    }
+
+    /// Fails on a WARN or ERROR whose message is not in `listed`.
+    pub fn check_log(&self, listed: &[&str]) {
+        for line in self.log() {
+            let level = line["level"].as_str().unwrap_or_default();
+            let message = line["fields"]["message"].as_str().unwrap_or_default();
+            let expected = !matches!(level, "WARN" | "ERROR") || listed.iter().any(|text| message.contains(text));
+            assert!(expected, "an unlisted line in the log: {line}");
+        }
+    }
+}
+
+async fn spawn(folder: &Path, role: &[&str], log: &Arc<Mutex<Vec<String>>>) -> (Child, String) {
+    let ready = folder.join("ready.json");
+    _ = fs::remove_file(&ready);
+    let mut command = Command::new(binary("remora"));
+    command
+        .args(role)
+        .arg("--data-dir")
+        .arg(folder.join("data"))
+        .args(["--listen", "127.0.0.1:0", "--ready-file"])
+        .arg(&ready)
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("HOME", folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    let mut child = command.spawn().expect("the server's binary starts");
+    let mut lines = BufReader::new(child.stderr.take().expect("stderr is piped")).lines();
+    let kept = Arc::clone(log);
+    tokio::spawn(async move {
+        while let Ok(Some(line)) = lines.next_line().await {
+            kept.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+        }
+    });
+    let announced = eventually(|| {
+        if let Ok(Some(status)) = child.try_wait() {
+            panic!(
+                "the server ended with {status}:\n{}",
+                log.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
+            );
+        }
+        fs::read(&ready).ok()
+    });
+    let announced: Value = serde_json::from_slice(&announced.await).expect("the ready file is JSON");
+    let url = announced["url"].as_str().expect("the ready file has the address").to_owned();
+    (child, url)
+}
+
+impl Drop for ServerProcess {
+    fn drop(&mut self) {
+        _ = self.child.start_kill();
+        // What it started outlives it by design, and not the test.
+        for pid in processes_of(self.folder.path()) {
+            _ = kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
+/// Processes whose command line or environment names `folder`.
+pub fn processes_of(folder: &Path) -> Vec<Pid> {
+    let wanted = folder.as_os_str().as_encoded_bytes();
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw) else {
+            continue;
+        };
+        let names_it = |file: &str| {
+            let path: PathBuf = entry.path().join(file);
+            fs::read(path).is_ok_and(|bytes| bytes.windows(wanted.len()).any(|window| window == wanted))
+        };
+        if pid != rustix::process::getpid() && (names_it("cmdline") || names_it("environ")) {
+            found.push(pid);
+        }
+    }
+    found
+}

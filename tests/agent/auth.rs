@@ -1,8 +1,6 @@
 //! Who is let in. The methods come from reflection, so that a new one cannot be
 //! forgotten here.
 
-use std::collections::BTreeSet;
-
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
 use rcgen::ExtendedKeyUsagePurpose;
@@ -13,19 +11,11 @@ use remora_proto::{
 use remora_tests::{
     agent::{AgentProcess, PATIENCE},
     pki::{CLIENT_SAN, Pki},
+    reflection::{call, reflected_methods},
 };
 use tokio::time::timeout;
-use tonic::{
-    Request, Status,
-    client::Grpc,
-    codegen::http::uri::PathAndQuery,
-    transport::{Channel, Identity},
-};
+use tonic::{Request, Status, client::Grpc, codegen::http::uri::PathAndQuery, transport::Identity};
 use tonic_prost::ProstCodec;
-use tonic_reflection::pb::v1::{
-    ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
-    server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
-};
 
 #[tokio::test]
 async fn a079_every_reflected_method_refuses_whoever_may_not_call_it() {

@@ -27,10 +27,12 @@ async fn client(server: &ServerProcess) -> S3Store {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_9_amid_writes_leaves_whole_objects_or_none() {
     const SIZE: usize = 400_000;
+    /// More writes than fit into the time before the kill.
+    const MANY: usize = 100_000;
     let mut server = ServerProcess::start().await;
     let store = client(&server).await;
     for round in 0..3_u8 {
-        let (acknowledged, mut seen) = tokio::sync::mpsc::unbounded_channel();
+        let (acknowledged, mut seen) = tokio::sync::mpsc::channel(MANY);
         let writers = join_all((0..8_u8).map(|writer| {
             let (store, acknowledged) = (&store, acknowledged.clone());
             async move {
@@ -40,7 +42,7 @@ async fn kill_9_amid_writes_leaves_whole_objects_or_none() {
                     match store.put(&key, vec![writer; SIZE].into(), condition).await {
                         Ok(outcome) => {
                             assert_eq!(outcome, PutOutcome::Stored);
-                            acknowledged.send((key, writer)).unwrap();
+                            acknowledged.try_send((key, writer)).unwrap();
                         }
                         Err(_) => return,
                     }

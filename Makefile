@@ -1,9 +1,10 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help test setup fmt lint unit dist clean
+.PHONY: help test setup fmt lint unit acceptance dist clean
 
 help:
 	@echo "make test   formatting, lints, unit, property and end-to-end tests; says how many ran"
+	@echo "make acceptance   a real Vite and React project: up, edit, build, hibernate, wake (needs Node 20 or later)"
 	@echo "make dist   static binaries in dist/"
 
 test: setup fmt lint unit
@@ -24,6 +25,12 @@ unit:
 	cargo test --workspace --locked --no-fail-fast 2>&1 | tee $$log; \
 	awk '/^test result:/ { passed += $$4; failed += $$6; ignored += $$8 } \
 	     END { printf "tests: %d passed, %d failed, %d skipped\n", passed, failed, ignored }' $$log
+
+# `--nocapture`: the steps and their times are the output.
+acceptance:
+	@tests/setup.sh acceptance
+	cargo build --workspace --bins --locked
+	cargo test --locked --package remora-tests --test acceptance -- --nocapture
 
 dist:
 	@tests/setup.sh dist

@@ -1,11 +1,17 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help test setup fmt lint unit acceptance dist clean
+.PHONY: help demo test setup fmt lint unit acceptance dist clean
 
 help:
+	@echo "make demo   the main job on this machine, step by step with times"
 	@echo "make test   formatting, lints, unit, property and end-to-end tests; says how many ran"
 	@echo "make acceptance   a real Vite and React project: up, edit, build, hibernate, wake (needs Node 20 or later)"
 	@echo "make dist   static binaries in dist/"
+
+demo:
+	@tests/setup.sh demo
+	cargo build --workspace --bins --locked
+	@tests/demo.sh "$${CARGO_TARGET_DIR:-target}/debug"
 
 test: setup fmt lint unit
 

@@ -3,7 +3,7 @@
 # what the named extras need. Installs what is missing when it may, else prints
 # the exact command and stops. Does nothing where everything is there.
 #
-#   tests/setup.sh [dist] [acceptance]
+#   tests/setup.sh [dist] [acceptance] [demo]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,12 +17,13 @@ need git git
 need make make
 need attr setfattr
 need strace strace
-python3 -c 'import venv, ensurepip' >/dev/null 2>&1 || packages+=(python3-venv)
+[[ " $* " == *" demo "* ]] || python3 -c 'import venv, ensurepip' >/dev/null 2>&1 || packages+=(python3-venv)
 for extra in "$@"; do
     case $extra in
         dist) need musl-tools musl-gcc ;;
         acceptance) ;;
-        *) fail "unknown extra '$extra'; the extras are dist and acceptance" ;;
+        demo) need python3 python3; need curl curl; need bsdutils script ;;
+        *) fail "unknown extra '$extra'; the extras are dist, acceptance and demo" ;;
     esac
 done
 
@@ -47,7 +48,8 @@ for component in rustfmt clippy; do
     grep -q "^$component" <<<"$installed" || rustup component add --toolchain "$channel" "$component"
 done
 
-tests/seaweed.sh >/dev/null
+# Only the tests need it.
+[[ " $* " == *" demo "* ]] || tests/seaweed.sh >/dev/null
 
 for extra in "$@"; do
     case $extra in

@@ -7,6 +7,7 @@ pub mod eventually;
 pub mod log;
 pub mod pki;
 pub mod pty;
+pub mod pod;
 pub mod relay;
 pub mod seaweed;
 pub mod tree;

@@ -96,7 +96,11 @@ fn labels(labels: &std::collections::HashMap<String, String>) -> Result<(), Viol
 }
 
 fn processes(processes: Vec<Process>) -> Vec<Process> {
-    processes.into_iter().take(NAMED_PROCESSES).map(|Process { pid, command }| Process { pid, command: line(&command) }).collect()
+    processes
+        .into_iter()
+        .take(NAMED_PROCESSES)
+        .map(|Process { pid, command }| Process { pid, command: line(&command) })
+        .collect()
 }
 
 fn line(text: &str) -> String {

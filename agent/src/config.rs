@@ -21,8 +21,8 @@ use rustls::{
     server::WebPkiClientVerifier,
 };
 
-use crate::snapshot_args::SnapshotArgs;
 use crate::shims::{Secret, ShimAddress};
+use crate::snapshot_args::SnapshotArgs;
 
 /// Bytes of the shims' secret: 128 bits at the least.
 const MIN_SECRET_BYTES: usize = 16;

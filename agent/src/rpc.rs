@@ -3,6 +3,6 @@
 pub(crate) mod agent;
 pub(crate) mod exec;
 pub(crate) mod files;
-pub(crate) mod snapshot;
 mod relay;
+pub(crate) mod snapshot;
 pub(crate) mod terminal;

@@ -5,13 +5,16 @@ mod restart;
 
 use remora_proto::{
     agent::v1::{
-        AttachStart, CommandSpec, Output, RunRequest, RunResponse, StartRequest, Terminal, TerminalExit,
-        TerminalInput, TerminalOutput, attach_start, command_spec::Program, terminal_input, terminal_output,
+        AttachStart, CommandSpec, Output, RunRequest, RunResponse, StartRequest, Terminal, TerminalExit, TerminalInput,
+        TerminalOutput, attach_start, command_spec::Program, terminal_input, terminal_output,
     },
     fault::from_status,
     model::Reason,
 };
-use remora_tests::{agent::PATIENCE, pod::{Authorised, Pod}};
+use remora_tests::{
+    agent::PATIENCE,
+    pod::{Authorised, Pod},
+};
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
@@ -56,7 +59,10 @@ struct Attached {
 type Client = remora_proto::agent::v1::terminal_service_client::TerminalServiceClient<Authorised>;
 
 /// Attaches and takes the first frame.
-async fn attach(client: &mut Client, start: AttachStart) -> Result<(Attached, remora_proto::agent::v1::Attached), Status> {
+async fn attach(
+    client: &mut Client,
+    start: AttachStart,
+) -> Result<(Attached, remora_proto::agent::v1::Attached), Status> {
     let (input, frames) = mpsc::channel(64);
     input.send(TerminalInput { frame: Some(terminal_input::Frame::Start(start)) }).await.unwrap();
     let mut output = client.attach(ReceiverStream::new(frames)).await?.into_inner();
@@ -79,11 +85,7 @@ fn viewer(id: &str, from: attach_start::From) -> AttachStart {
 }
 
 fn writer(id: &str, client: &str, from: attach_start::From) -> AttachStart {
-    AttachStart {
-        mode: attach_start::Mode::Writer.into(),
-        client_id: client.to_owned(),
-        ..viewer(id, from)
-    }
+    AttachStart { mode: attach_start::Mode::Writer.into(), client_id: client.to_owned(), ..viewer(id, from) }
 }
 
 impl Attached {

@@ -36,11 +36,7 @@ pub(crate) fn this_command(container: &ContainerName, asked: &str, answer: Comma
     command(container, answer)
 }
 
-pub(crate) fn ran(
-    container: &ContainerName,
-    characters: usize,
-    answer: RunResponse,
-) -> Result<RunResponse, Violation> {
+pub(crate) fn ran(container: &ContainerName, characters: usize, answer: RunResponse) -> Result<RunResponse, Violation> {
     let ended = command(container, answer.command.ok_or(Violation("a run without its command"))?)?;
     if ended.exit.is_none() {
         return Err(Violation("a run that has not ended"));
@@ -65,7 +61,10 @@ pub(crate) fn list(container: &ContainerName, answer: ListCommandsResponse) -> R
 }
 
 /// The offset after a write: all of it is written, and perhaps more was before.
-pub(crate) fn written(request: &WriteStdinRequest, answer: WriteStdinResponse) -> Result<WriteStdinResponse, Violation> {
+pub(crate) fn written(
+    request: &WriteStdinRequest,
+    answer: WriteStdinResponse,
+) -> Result<WriteStdinResponse, Violation> {
     let end = request.offset.saturating_add(request.data.len() as u64);
     if answer.offset >= end { Ok(answer) } else { Err(Violation("fewer bytes of stdin than were given")) }
 }

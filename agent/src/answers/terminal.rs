@@ -49,7 +49,8 @@ pub(crate) fn list(
     if answer.terminals.len() > TERMINALS || !answer.terminals.iter().all(|terminal| ids.insert(&terminal.id)) {
         return Err(Violation("a list of terminals that is too long or names one twice"));
     }
-    let terminals = answer.terminals.into_iter().map(|terminal| session(container, terminal)).collect::<Result<_, _>>()?;
+    let terminals =
+        answer.terminals.into_iter().map(|terminal| session(container, terminal)).collect::<Result<_, _>>()?;
     Ok(ListTerminalsResponse { terminals })
 }
 
@@ -182,9 +183,7 @@ impl Following {
             Frame::Output(output) => {
                 let end = output.offset.checked_add(output.data.len() as u64);
                 match end {
-                    Some(end)
-                        if output.offset == next && (1..=FRAME_BYTES).contains(&output.data.len()) =>
-                    {
+                    Some(end) if output.offset == next && (1..=FRAME_BYTES).contains(&output.data.len()) => {
                         self.next = Some(end);
                         Ok(Frame::Output(output))
                     }

@@ -81,8 +81,7 @@ impl ExecService for Commands {
         let id = requests::id(&request.id).map_err(refused)?.to_string();
         let route = shim.route().await.map_err(refused)?;
         request.container = route.container().to_string();
-        let following =
-            answers::Following::new(route.container(), &id, request.stdout_offset, request.stderr_offset);
+        let following = answers::Following::new(route.container(), &id, request.stdout_offset, request.stderr_offset);
         let inner = route.exec().attach(request).await.map_err(failed(&route, Call::Reads))?;
         Ok(Response::new(relay::frames(route, inner.into_inner(), following, self.stop.clone(), None)))
     }

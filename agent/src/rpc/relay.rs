@@ -70,13 +70,12 @@ impl<C: Checked> Passing<C> {
 
     async fn pass(&mut self) -> Result<C::Frame, Fault> {
         let refused = async {
-            match self.refusal.as_mut() {
-                Some(refusal) => match refusal.await {
+            if let Some(refusal) = self.refusal.as_mut() {
+                match refusal.await {
                     Ok(fault) => return fault,
                     // The input has ended well: nothing will be refused.
                     Err(_) => self.refusal = None,
-                },
-                None => {}
+                }
             }
             std::future::pending().await
         };

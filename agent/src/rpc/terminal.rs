@@ -81,7 +81,8 @@ impl TerminalService for Terminals {
         start.client_id.clone_from(&asked.client);
         let sent = Arc::new(AtomicU64::new(0));
         let (refuse, refusal) = oneshot::channel();
-        let passed = Passed { input, writes: asked.mode != Mode::Viewer, sent: Arc::clone(&sent), refuse: Some(refuse) };
+        let passed =
+            Passed { input, writes: asked.mode != Mode::Viewer, sent: Arc::clone(&sent), refuse: Some(refuse) };
         let inner = route.terminal().attach(passed.after(start)).await.map_err(failed(&route, Call::Reads))?;
         let following = answers::Following::new(asked.start, asked.mode, &asked.client, sent);
         let frames = relay::frames(route, inner.into_inner(), following, self.stop.clone(), Some(refusal));

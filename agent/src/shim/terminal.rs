@@ -81,8 +81,7 @@ impl TerminalService for TerminalRpc {
             return Err(to_status(&Fault::invalid("frame", "the first frame must be start")));
         };
         let terminal = self.find(&start.container, &start.id)?;
-        let Attaching { mode, start: from, lag, client } =
-            requests::terminal::attach(&start).map_err(refused)?;
+        let Attaching { mode, start: from, lag, client } = requests::terminal::attach(&start).map_err(refused)?;
         let attachment = Attachment::new(terminal, &client, mode, from, start.credit_bytes, lag).map_err(refuse)?;
         let typist = attachment.typist();
         if let Some(size) = start.size

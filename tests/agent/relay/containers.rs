@@ -34,10 +34,8 @@ async fn a_call_reaches_the_container_that_it_names_and_may_reach() {
     assert!(from_status(&unknown).hint.contains("dev, db"), "{unknown:?}");
     assert_eq!(reason(&all.list(list("../x")).await.unwrap_err()), Reason::InvalidArgument);
 
-    let only = |name: &str| Capability {
-        containers: Some(vec![name.parse().unwrap()]),
-        ..pod.pki.capability(Verb::ALL)
-    };
+    let only =
+        |name: &str| Capability { containers: Some(vec![name.parse().unwrap()]), ..pod.pki.capability(Verb::ALL) };
     let mut db = TerminalServiceClient::new(pod.channel_as(&pod.pki.token(&only("db"))).await);
     db.list(list("db")).await.unwrap();
     for name in ["", "dev", "web"] {

@@ -29,11 +29,13 @@
 //! - writers are never left held while a failed attempt waits for its turn.
 
 mod limits;
+mod observe;
 mod phase;
 mod plan;
 mod wish;
 
 pub use limits::{REPAIR_ATTEMPTS, RETRY_FIRST_MS, RETRY_MOST_MS};
+pub use observe::{Memory, Recorded, Seen, observe};
 pub use phase::phase;
 pub use plan::{Failure, Lineage, Observed, Pod, Step, Tree, plan};
 pub use wish::Wish;

@@ -131,11 +131,15 @@ pub enum Step {
 pub fn plan(wish: Wish, observed: &Observed, now_ms: u64) -> Vec<Step> {
     let mut state = *observed;
     let mut steps = Vec::new();
-    while let Some(step) = next(wish, &state) {
+    while let Some(mut step) = next(wish, &state) {
         let due = state.failure.map_or(0, retry_at_ms);
-        if now_ms < due && !at_once(step) {
-            steps.push(Step::WaitUntil(due));
-            break;
+        if now_ms < due && step != Step::Thaw {
+            if state.pod != Pod::Held {
+                steps.push(Step::WaitUntil(due));
+                break;
+            }
+            // Nobody is held still while an attempt waits for its turn.
+            step = Step::Thaw;
         }
         steps.push(step);
         if step == Step::Forget {
@@ -144,12 +148,6 @@ pub fn plan(wish: Wish, observed: &Observed, now_ms: u64) -> Vec<Step> {
         state = state.after(step);
     }
     steps
-}
-
-/// Whether a step is done whatever failed before: holding writers, or leaving a
-/// decided end half done, is worse than one more failure.
-fn at_once(step: Step) -> bool {
-    matches!(step, Step::Thaw)
 }
 
 fn next(wish: Wish, observed: &Observed) -> Option<Step> {

@@ -24,14 +24,21 @@ pub struct Recorded {
 pub struct Memory {
     /// The generation that it raised and started nothing of.
     pub raised: Option<Generation>,
-    /// It began a final snapshot, so the writers are held or may be.
-    pub held: bool,
-    /// What that snapshot, or one of a tree at rest, has shown of the tree since.
-    pub proof: Option<Tree>,
+    /// The snapshot that it had made last for an end that is wanted.
+    pub proof: Option<Proof>,
     /// It has removed the snapshots.
     pub purged: bool,
     /// Its failed attempts.
     pub failure: Option<Failure>,
+}
+
+/// How sure a snapshot is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// The agent says that it is committed.
+    Committed,
+    /// We have read its root back.
+    ReadBack,
 }
 
 /// What the process table and the agent say.
@@ -54,16 +61,18 @@ pub fn observe(recorded: &Recorded, memory: &Memory, seen: &Seen) -> Observed {
         Seen { strays: true, .. } => Pod::Stray,
         Seen { running: 0, .. } if memory.raised == Some(recorded.generation) => Pod::Raised,
         Seen { running: 0, .. } => Pod::Absent,
-        _ if memory.held => Pod::Held,
         Seen { missing: 1.., .. } => Pod::Broken,
-        Seen { ready: true, .. } => Pod::Ready,
-        _ => Pod::Starting,
+        Seen { ready: false, .. } => Pod::Starting,
+        _ => match memory.proof {
+            None => Pod::Ready,
+            Some(Proof::Committed) => Pod::Saved,
+            Some(Proof::ReadBack) => Pod::SavedForSure,
+        },
     };
-    let tree = match pod {
-        Pod::Broken | Pod::Starting | Pod::Ready => Tree::Kept,
-        Pod::Held | Pod::Condemned => memory.proof.unwrap_or(Tree::Kept),
-        Pod::Absent | Pod::Raised => memory.proof.unwrap_or(recorded.tree),
-        Pod::Stray => recorded.tree,
+    let tree = match (pod, memory.proof) {
+        (Pod::Absent | Pod::Raised, Some(Proof::Committed)) if recorded.tree == Tree::Kept => Tree::Committed,
+        (Pod::Absent | Pod::Raised | Pod::Stray, _) => recorded.tree,
+        _ => Tree::Kept,
     };
     let lineage = match recorded {
         _ if memory.purged => Lineage::Purged,

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use remora_control_plane_project::{
-    Failure, Memory, Observed, Pod, RETRY_MOST_MS, Recorded, Seen, Step, Tree, Wish, observe, plan,
+    Failure, Memory, Observed, Pod, Proof, RETRY_MOST_MS, Recorded, Seen, Step, Tree, Wish, observe, plan,
 };
 use remora_proto_model::Generation;
 
@@ -33,7 +33,8 @@ struct Process {
     generation: Generation,
     agent: bool,
     answers: bool,
-    held: bool,
+    /// What it served was saved and read back.
+    saved: bool,
 }
 
 /// The world: content is a number that each write raises.
@@ -88,27 +89,14 @@ impl World {
 
     /// Whoever may write writes.
     fn write(&mut self) {
-        if self.pod.is_some_and(|pod| !pod.held) && self.tree.is_some() {
+        if self.pod.is_some() && self.tree.is_some() {
             self.written += 1;
             self.tree = Some(self.written);
         }
     }
 
-    /// The driver knows when that is, and trusts nothing that it saw before.
-    fn lease_ends(&mut self) {
-        self.memory.proof = None;
-        if let Some(pod) = &mut self.pod {
-            pod.held = false;
-        }
-        self.write();
-    }
-
     fn lose_driver(&mut self) {
         self.memory = Memory::default();
-        // Its lease ends long before the next server is there.
-        if let Some(pod) = &mut self.pod {
-            pod.held = false;
-        }
         self.write();
     }
 
@@ -131,12 +119,8 @@ impl World {
         let killed = fate == Fate::KilledAfter;
         match step {
             Step::WaitUntil(at) => {
-                let held = self.pod.is_some_and(|pod| pod.held);
-                assert!(!held || self.recorded.condemned, "writers are held while nothing happens: {self:?}");
                 self.now_ms = self.now_ms.max(at);
-                if held {
-                    self.lease_ends();
-                }
+                self.write();
             }
             Step::Sweep => {
                 if !failed {
@@ -177,7 +161,7 @@ impl World {
                     self.orphan = Some(generation);
                 } else if !failed {
                     self.stored = self.tree;
-                    self.memory.proof = Some(Tree::Committed);
+                    self.memory.proof = Some(Proof::Committed);
                 }
             }
             Step::StartPod(generation) => {
@@ -187,64 +171,47 @@ impl World {
                 self.recorded.tree = Tree::Kept;
                 self.memory.proof = None;
                 self.memory.raised = None;
-                self.pod = Some(Process { generation, agent: !failed, answers: false, held: false });
+                self.pod = Some(Process { generation, agent: !failed, answers: false, saved: false });
             }
             Step::AwaitReady => match &mut self.pod {
                 Some(pod) if failed => pod.agent = false,
                 Some(pod) => pod.answers = true,
                 None => {}
             },
-            Step::FinalSnapshot => {
-                self.memory.held = true;
+            Step::Save => {
                 self.memory.proof = None;
-                if let Some(pod) = &mut self.pod {
-                    assert!(pod.answers, "{pod:?}");
-                    pod.held = true;
-                }
                 if !failed {
                     self.stored = self.tree;
-                    self.memory.proof = Some(Tree::Committed);
+                    self.memory.proof = Some(Proof::Committed);
                 }
             }
             Step::ReadBack => {
-                self.memory.proof = (!failed).then_some(Tree::Stored);
-                if !failed && self.pod.is_none() {
-                    self.recorded.tree = Tree::Stored;
+                self.memory.proof = (!failed).then_some(Proof::ReadBack);
+                match &mut self.pod {
+                    Some(pod) => pod.saved = !failed,
+                    None if !failed => {
+                        self.recorded.tree = Tree::Stored;
+                        self.memory.proof = None;
+                    }
+                    None => {}
                 }
-            }
-            Step::Thaw => {
-                // The lease does it where the call fails.
-                if let Some(pod) = &mut self.pod {
-                    pod.held = false;
-                }
-                self.memory.held = false;
-                self.memory.proof = None;
             }
             Step::Condemn => {
                 let served = self.pod.is_some_and(|pod| pod.agent && pod.answers);
-                if served && !self.purge {
-                    assert!(self.pod.is_some_and(|pod| pod.held), "{self:?}");
-                    assert_eq!(self.tree, self.stored, "{self:?}");
-                }
+                assert!(!served || self.purge || self.pod.is_some_and(|pod| pod.saved), "{self:?}");
                 self.recorded.condemned |= !failed;
             }
             Step::Kill | Step::Stop => {
-                if step == Step::Stop {
-                    self.lease_ends();
-                }
+                assert!(self.recorded.condemned, "{self:?}");
+                self.memory.proof = None;
+                self.write();
                 // A half of it may be gone where it fails or where the driver is killed.
                 if failed || killed {
                     self.pod = self.pod.map(|pod| Process { agent: false, answers: false, ..pod });
                 } else {
                     self.pod = None;
                     self.orphan = None;
-                    self.recorded.tree = match self.memory.proof {
-                        Some(Tree::Stored) if step == Step::Kill => Tree::Stored,
-                        _ if self.recorded.tree == Tree::Kept => Tree::Kept,
-                        _ => self.recorded.tree,
-                    };
                     self.recorded.condemned = false;
-                    self.memory = Memory { failure: self.memory.failure, ..Memory::default() };
                 }
             }
             Step::RemoveTree => {
@@ -295,13 +262,13 @@ impl World {
             Event::EverythingDies => {
                 self.pod = None;
                 self.orphan = None;
-                self.memory.held = false;
                 self.memory.proof = None;
             }
             Event::Wants(wanted) if !matches!(wish, Wish::Delete { .. }) => {
                 *wish = wanted;
                 self.purge = wanted == Wish::Delete { purge: true };
                 self.memory.failure = None;
+                self.memory.proof = None;
             }
             Event::Wants(_) => {}
         }
@@ -420,16 +387,23 @@ fn the_sagas_read_as_they_should() {
             ],
         ),
         (Wish::Run, at(Pod::Broken, Tree::Kept), vec![Step::StartPod(g(3)), Step::AwaitReady]),
-        (Wish::Run, at(Pod::Held, Tree::Committed), vec![Step::Thaw]),
         (
             Wish::Hibernate,
             at(Pod::Ready, Tree::Kept),
-            vec![Step::FinalSnapshot, Step::ReadBack, Step::Condemn, Step::Kill, Step::RemoveTree],
+            vec![
+                Step::Save,
+                Step::ReadBack,
+                Step::Condemn,
+                Step::Stop,
+                Step::Dehydrate(g(3)),
+                Step::ReadBack,
+                Step::RemoveTree,
+            ],
         ),
         (
             Wish::Stop,
             at(Pod::Ready, Tree::Kept),
-            vec![Step::FinalSnapshot, Step::ReadBack, Step::Condemn, Step::Stop, Step::Dehydrate(g(3)), Step::ReadBack],
+            vec![Step::Save, Step::ReadBack, Step::Condemn, Step::Stop, Step::Dehydrate(g(3)), Step::ReadBack],
         ),
         (Wish::Hibernate, at(Pod::Absent, Tree::Kept), vec![Step::Dehydrate(g(3)), Step::ReadBack, Step::RemoveTree]),
         (Wish::Hibernate, fresh, vec![]),
@@ -443,10 +417,12 @@ fn the_sagas_read_as_they_should() {
             Wish::Delete { purge: false },
             at(Pod::Ready, Tree::Kept),
             vec![
-                Step::FinalSnapshot,
+                Step::Save,
                 Step::ReadBack,
                 Step::Condemn,
-                Step::Kill,
+                Step::Stop,
+                Step::Dehydrate(g(3)),
+                Step::ReadBack,
                 Step::Tombstone,
                 Step::RemoveTree,
                 Step::Forget,
@@ -464,25 +440,24 @@ fn the_sagas_read_as_they_should() {
 
 /// The pod serves on while the store is away, and the next attempt waits.
 #[test]
-fn a_failed_final_snapshot_thaws_at_once_and_is_tried_again_later() {
+fn a_pod_that_cannot_be_saved_serves_on_and_is_tried_again_later() {
     let mut world = World::new();
     converges(&mut world, Wish::Run);
     world.now_ms = 10_000;
     let mut waits = Vec::new();
     for _ in 0..8 {
         let first = |world: &World| plan(Wish::Hibernate, &world.observe(), world.now_ms).first().copied().unwrap();
-        assert_eq!(first(&world), Step::FinalSnapshot);
-        world.perform(Step::FinalSnapshot, Fate::Fails);
-        assert_eq!(first(&world), Step::Thaw);
-        world.perform(Step::Thaw, Fate::Succeeds);
+        assert_eq!(first(&world), Step::Save);
+        world.perform(Step::Save, Fate::Fails);
         assert_eq!(world.observe().pod, Pod::Ready);
         let Step::WaitUntil(at) = first(&world) else { panic!("{:?}", first(&world)) };
         waits.push(at - world.now_ms);
         world.now_ms = at;
     }
     assert_eq!(waits, [500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000]);
-    world.perform(Step::FinalSnapshot, Fate::Succeeds);
+    world.perform(Step::Save, Fate::Succeeds);
     world.perform(Step::ReadBack, Fate::Fails);
-    assert_eq!(plan(Wish::Hibernate, &world.observe(), world.now_ms)[0], Step::Thaw);
+    assert!(matches!(plan(Wish::Hibernate, &world.observe(), world.now_ms)[0], Step::WaitUntil(_)));
+    assert_eq!(world.observe().pod, Pod::Ready);
     converges(&mut world, Wish::Hibernate);
 }

@@ -17,6 +17,11 @@ use crate::{
 /// Names of ours start like this. None is inherited by a child: they configure
 /// the shim, and one of them says where its secret is.
 const OWN_PREFIX: &str = "REMORA_";
+/// The one of them by which a pod's processes are found again: everything in a
+/// container carries it, even with a clean environment.
+const POD_MARK: &str = "REMORA_POD";
+/// These say where the other containers are.
+const SERVICE_PREFIX: &str = "REMORA_SERVICE_";
 /// The mark by which everything a session started is found again.
 pub(crate) const SESSION_MARK: &str = "REMORA_SESSION";
 /// Searched where the environment has no PATH.
@@ -32,8 +37,7 @@ pub struct Environment {
 impl Environment {
     /// This process's environment without our own names; relative folders count from `folder`.
     pub fn inherited(folder: PathBuf) -> Self {
-        let variables =
-            std::env::vars_os().filter(|(name, _)| !name.to_string_lossy().starts_with(OWN_PREFIX)).collect();
+        let variables = std::env::vars_os().filter(|(name, _)| is_passed_on(&name.to_string_lossy())).collect();
         Environment { variables, folder }
     }
 
@@ -65,7 +69,7 @@ impl Environment {
         enterable(&folder)?;
         let mut variables = self.variables.clone();
         if clean {
-            variables.retain(|name, _| name == "PATH" || name == "HOME");
+            variables.retain(|name, _| name == "PATH" || name == "HOME" || name == POD_MARK);
         }
         variables.entry("PATH".into()).or_insert_with(|| DEFAULT_PATH.into());
         variables.extend(additions.iter().map(|(name, value)| (name.into(), value.into())));
@@ -76,6 +80,11 @@ impl Environment {
         command.args(&argv[1..]).env_clear().envs(&variables).current_dir(&folder);
         Ok(Prepared { command, program: argv[0].clone(), path, folder })
     }
+}
+
+fn is_passed_on(name: &str) -> bool {
+    let ours = name.starts_with(OWN_PREFIX);
+    !ours || name == POD_MARK || name.starts_with(SERVICE_PREFIX)
 }
 
 /// A command about to start, with what explains its failure.

@@ -12,10 +12,10 @@ pub fn phase(wish: Wish, observed: &Observed, next: Option<Step>) -> Phase {
     }
     match observed.pod {
         Pod::Stray | Pod::Condemned => Phase::Terminating,
-        Pod::Held if observed.tree == Tree::Stored => Phase::Committed,
-        Pod::Held => Phase::Snapshotting,
+        Pod::SavedForSure => Phase::Committed,
+        Pod::Saved => Phase::Snapshotting,
         // It serves while it waits for another attempt.
-        Pod::Ready if next == Some(Step::FinalSnapshot) => Phase::Quiescing,
+        Pod::Ready if next == Some(Step::Save) => Phase::Quiescing,
         Pod::Ready => Phase::Ready,
         Pod::Starting => Phase::Starting,
         Pod::Broken => Phase::Degraded,

@@ -24,8 +24,10 @@ pub enum Pod {
     Starting,
     /// It serves.
     Ready,
-    /// Its writers are held, or may be: a final snapshot was begun.
-    Held,
+    /// It serves, and the agent says that a snapshot of it was committed for its end.
+    Saved,
+    /// It serves, and we have read that snapshot's root back.
+    SavedForSure,
     /// Its end was decided and recorded.
     Condemned,
 }
@@ -40,10 +42,10 @@ pub enum Tree {
     Partial,
     /// It may hold what the store has not.
     Kept,
-    /// The agent says that a snapshot holds all of it. Known only while nothing
-    /// writes and the same driver watches; after a restart it is [`Tree::Kept`].
+    /// A snapshot holds all of it, as the agent says that made it while nothing
+    /// ran. Known only to the driver that watched; after a restart it is [`Tree::Kept`].
     Committed,
-    /// We have read that snapshot's root back, and nothing wrote since.
+    /// We have read that snapshot's root back, and nothing ran since.
     Stored,
 }
 
@@ -101,19 +103,18 @@ pub enum Step {
     StartPod(Generation),
     /// Wait until every part of it answers.
     AwaitReady,
-    /// Hold the writers and let the agent commit; they stay held.
-    FinalSnapshot,
+    /// Let the agent commit what is there, while it serves on: what stands in the
+    /// way of the end shows before anything has ended.
+    Save,
     /// Read the snapshot's root from the store and compare it with the agent's word.
     ReadBack,
-    /// Let the writers go on.
-    Thaw,
     /// Record that this generation's processes are to end.
     Condemn,
-    /// End them at once, held as they are, and see them gone.
-    Kill,
     /// Let them end as they like (SIGTERM, then the grace), and see them gone.
-    /// What they write meanwhile goes into a tree that stays.
+    /// What they write meanwhile goes into the tree, which is committed after that.
     Stop,
+    /// End them at once and see them gone: nobody wants what they hold.
+    Kill,
     /// Remove the working tree.
     RemoveTree,
     /// Write to the store that the project is gone, before anything of it goes.
@@ -133,7 +134,7 @@ pub fn plan(wish: Wish, observed: &Observed, now_ms: u64) -> Vec<Step> {
     let mut steps = Vec::new();
     while let Some(step) = next(wish, &state) {
         let due = state.failure.map_or(0, retry_at_ms);
-        if now_ms < due && !at_once(step) {
+        if now_ms < due {
             steps.push(Step::WaitUntil(due));
             break;
         }
@@ -146,32 +147,21 @@ pub fn plan(wish: Wish, observed: &Observed, now_ms: u64) -> Vec<Step> {
     steps
 }
 
-/// Whether a step is done whatever failed before: holding writers, or leaving a
-/// decided end half done, is worse than one more failure.
-fn at_once(step: Step) -> bool {
-    matches!(step, Step::Thaw)
-}
-
 fn next(wish: Wish, observed: &Observed) -> Option<Step> {
-    use Pod::{Absent, Broken, Condemned, Held, Raised, Ready, Starting, Stray};
+    use Pod::{Absent, Broken, Condemned, Raised, Ready, Saved, SavedForSure, Starting, Stray};
     let purge = matches!(wish, Wish::Delete { purge: true });
     match observed.pod {
         Stray => Some(Step::Sweep),
-        Condemned if wish == Wish::Stop => Some(Step::Stop),
-        Condemned => Some(Step::Kill),
-        Broken | Starting | Ready | Held if purge => Some(Step::Condemn),
-        Held => Some(match (wish, observed.tree) {
-            (Wish::Run, _) => Step::Thaw,
-            (_, Tree::Committed) => Step::ReadBack,
-            (_, Tree::Stored) => Step::Condemn,
-            // The snapshot did not commit, or is not what the agent said.
-            _ => Step::Thaw,
-        }),
+        Condemned if purge => Some(Step::Kill),
+        Condemned => Some(Step::Stop),
+        Broken | Starting | Ready | Saved | SavedForSure if purge => Some(Step::Condemn),
         Broken | Starting if wish != Wish::Run && gave_up(observed) => Some(Step::Condemn),
         Broken => Some(Step::StartPod(observed.generation)),
         Starting => Some(Step::AwaitReady),
-        Ready if wish == Wish::Run => None,
-        Ready => Some(Step::FinalSnapshot),
+        Ready | Saved | SavedForSure if wish == Wish::Run => None,
+        Ready => Some(Step::Save),
+        Saved => Some(Step::ReadBack),
+        SavedForSure => Some(Step::Condemn),
         Absent | Raised => at_rest(wish, observed),
     }
 }
@@ -234,18 +224,11 @@ impl Observed {
                 self.tree = Tree::Kept;
             }
             Step::AwaitReady => self.pod = Pod::Ready,
-            Step::FinalSnapshot => {
-                self.pod = Pod::Held;
-                self.tree = Tree::Committed;
-            }
+            Step::Save => self.pod = Pod::Saved,
+            Step::ReadBack if self.pod == Pod::Saved => self.pod = Pod::SavedForSure,
             Step::ReadBack => self.tree = Tree::Stored,
-            Step::Thaw => {
-                self.pod = Pod::Ready;
-                self.tree = Tree::Kept;
-            }
             Step::Condemn => self.pod = Pod::Condemned,
-            Step::Kill => self.pod = Pod::Absent,
-            Step::Stop => {
+            Step::Stop | Step::Kill => {
                 self.pod = Pod::Absent;
                 self.tree = Tree::Kept;
             }

@@ -4,16 +4,18 @@ use std::{collections::HashMap, time::Duration};
 
 use remora_proto::{
     agent::v1::{
-        CreateSnapshotRequest, RestoreSnapshotRequest, SnapshotConsistency, SnapshotInfo, SnapshotProgress,
+        CreateSnapshotRequest, GetInfoRequest, PruneSnapshotsRequest, RestoreSnapshotRequest, SnapshotConsistency,
+        SnapshotInfo, SnapshotProgress, agent_service_client::AgentServiceClient,
         create_snapshot_event::Event as Created, restore_snapshot_event::Event as Restored,
         snapshot_service_client::SnapshotServiceClient,
     },
     fault::from_status,
 };
-use remora_proto_model::{Fault, Reason, Verb};
+use remora_proto_model::{Fault, Reason, Verb, project::SnapshotPolicy};
+use tokio::time::timeout;
 use tonic::{Request, metadata::MetadataValue};
 
-use crate::projects::AgentHandle;
+use crate::{limits::ASK_TIMEOUT, projects::AgentHandle, store::Committed};
 
 /// Who the control plane is in an agent's audit record.
 const SUBJECT: &str = "control-plane";
@@ -83,6 +85,41 @@ pub(crate) async fn restore_snapshot(agent: &AgentHandle, snapshot: &str) -> Res
         }
     }
     done.ok_or_else(|| cut_short("the restore"))
+}
+
+/// Whether the agent answers, and is the one that it should be.
+pub(crate) async fn answers(agent: &AgentHandle) -> bool {
+    let Ok(request) = authorised(agent, Verb::StatusRead, GetInfoRequest {}) else { return false };
+    let mut client = AgentServiceClient::new(agent.channel.clone());
+    let asked = timeout(ASK_TIMEOUT, client.get_info(request));
+    matches!(asked.await, Ok(Ok(info)) if info.get_ref().generation == agent.generation.0)
+}
+
+/// Removes the snapshots that `policy` does not keep.
+pub(crate) async fn prune(agent: &AgentHandle, policy: &SnapshotPolicy) -> Result<(), Fault> {
+    let request = PruneSnapshotsRequest {
+        keep_last: policy.keep_last,
+        keep_hourly: policy.keep_hourly,
+        keep_daily: policy.keep_daily,
+        keep_labels: Vec::new(),
+        dry_run: false,
+    };
+    let request = authorised(agent, Verb::SnapshotAdmin, request)?;
+    let mut client = SnapshotServiceClient::new(agent.channel.clone());
+    client.prune(request).await.map(drop).map_err(|status| from_status(&status))
+}
+
+/// What an agent says of a snapshot, as far as it is compared with the store.
+pub(crate) fn committed(info: &SnapshotInfo) -> Result<Committed, Fault> {
+    let root = <[u8; 32]>::try_from(&info.root_blake3[..])
+        .map_err(|_| Fault::new(Reason::ProtocolViolation, "the agent names a root by something that is no hash"))?;
+    Ok(Committed {
+        id: info.id.clone(),
+        root_key: info.root_key.clone(),
+        root: root.into(),
+        sequence: info.sequence,
+        created_ms: info.created_ms,
+    })
 }
 
 fn cut_short(what: &str) -> Fault {

@@ -4,8 +4,6 @@
 //! [`Projects`] is the whole surface. What is to happen next is decided in
 //! `remora-control-plane-project`; nothing here decides, everything here acts.
 
-#![allow(dead_code, reason = "the driver that uses the rest is the next step on this branch")]
-
 mod agents;
 mod config;
 mod identity;
@@ -13,6 +11,7 @@ pub mod limits;
 mod local;
 mod projects;
 pub mod state;
+mod store;
 
 pub use config::{RuntimeConfig, Shutdown, StoreEndpoint};
 pub use projects::{AgentHandle, Change, ChangeKind, Minted, Projects, Restored};

@@ -23,3 +23,51 @@ pub const NOT_READY_RETRY: Duration = Duration::from_secs(1);
 
 /// How many similar names an error for an unknown project shows.
 pub const SIMILAR_NAMES: usize = 3;
+
+/// Size at which the log of a process is cut, in bytes: an hour of a talkative dev server.
+pub const MAX_LOG_BYTES: u64 = 4 << 20;
+
+/// What is kept of a log that is cut, in bytes.
+pub const KEPT_LOG_BYTES: u64 = 1 << 20;
+
+/// Time for a process of ours to say that it is ready: a cold binary on a busy machine.
+pub const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// Time for killed processes to be gone.
+pub const KILL_WITHIN: Duration = Duration::from_secs(10);
+
+/// Time that a container's command has between SIGTERM and SIGKILL.
+pub const STOP_GRACE: Duration = Duration::from_secs(10);
+
+/// Time that the agent has to finish its calls, after its own drain budget of 10 s.
+pub const DRAIN_WITHIN: Duration = Duration::from_secs(12);
+
+/// How often a pod is looked at: a killed agent is back within a second.
+pub const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How often logs are looked at.
+pub const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Folders of past generations that stay, for their logs.
+pub const KEPT_GENERATIONS: u64 = 3;
+
+/// Largest root object that is read back, in bytes: roots are a few hundred.
+pub const MAX_ROOT_BYTES: u64 = 1 << 20;
+
+/// Time for one request to the store.
+pub const STORE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Time for the agent to answer a question about itself.
+pub const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Silence after which a connection to an agent is asked whether it lives, and time for its answer.
+pub const KEEPALIVE: Duration = Duration::from_secs(20);
+
+/// Time between two prunes of a lineage that gets snapshots all the time.
+pub const PRUNE_INTERVAL: Duration = Duration::from_secs(600);
+
+/// Longest path of a Unix socket, in bytes (sun_path of unix(7), less its NUL).
+pub const MAX_SOCKET_PATH: usize = 107;
+
+/// Time for drivers to end between two steps when the server ends.
+pub const LEAVE_WITHIN: Duration = Duration::from_secs(2);

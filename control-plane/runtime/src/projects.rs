@@ -10,6 +10,7 @@
 
 mod agent_handle;
 mod change;
+mod driver;
 mod entry;
 mod names;
 mod restore;
@@ -29,21 +30,31 @@ use remora_proto_model::{
     Fault, ProjectId, ProjectName, Reason,
     project::{Desired, Phase, Project, ProjectPatch, ProjectSpec, ProjectStatus, validate_containers},
 };
-use tokio::sync::{Mutex, broadcast};
+use tokio::{
+    sync::{Mutex, broadcast, watch},
+    task::JoinSet,
+    time::timeout,
+};
+use tracing::warn;
 
 pub use self::{
     agent_handle::{AgentHandle, Minted},
     change::{Change, ChangeKind, Restored},
 };
-use self::{entry::Entry, names::unknown};
+use self::{
+    driver::{Driver, Mode},
+    entry::Entry,
+    names::unknown,
+};
 use crate::{
     config::{RuntimeConfig, Shutdown},
     identity::Identity,
-    limits::{CHANGES_BEHIND, NOT_READY_RETRY},
+    limits::{CHANGES_BEHIND, LEAVE_WITHIN, NOT_READY_RETRY},
     state::{
         State,
         record::{self, Deletion, Record},
     },
+    store::Store,
 };
 
 /// The projects of one server. Cheap to clone.
@@ -60,6 +71,9 @@ pub(crate) struct Inner {
     changes: broadcast::Sender<Change>,
     /// One creation at a time, so that two of one name cannot both be the first.
     creating: Mutex<()>,
+    pub(crate) store: Store,
+    mode: watch::Sender<Mode>,
+    drivers: Mutex<JoinSet<()>>,
 }
 
 #[derive(Default)]
@@ -84,8 +98,22 @@ impl Projects {
             table.by_id.insert(project.id, entry);
         }
         let (changes, _) = broadcast::channel(CHANGES_BEHIND);
-        let inner = Inner { config, state, identity, table: RwLock::new(table), changes, creating: Mutex::new(()) };
-        Ok(Projects { inner: Arc::new(inner) })
+        let entries: Vec<Arc<Entry>> = table.by_id.values().cloned().collect();
+        let inner = Arc::new(Inner {
+            store: Store::new(&config.store),
+            config,
+            state,
+            identity,
+            table: RwLock::new(table),
+            changes,
+            creating: Mutex::new(()),
+            mode: watch::Sender::new(Mode::Drive),
+            drivers: Mutex::new(JoinSet::new()),
+        });
+        for entry in entries {
+            inner.drive(entry).await;
+        }
+        Ok(Projects { inner })
     }
 
     /// The embedded state, for what the layer above keeps in it.
@@ -143,12 +171,14 @@ impl Projects {
         let stored = record.clone();
         self.inner.state.write(move |transaction| record::put(transaction, &stored)).await?;
         let entry = Arc::new(Entry::new(record, version));
+        let driven = Arc::clone(&entry);
         {
             let mut table = self.inner.table.write().unwrap_or_else(PoisonError::into_inner);
             table.by_name.insert(project.name.clone(), project.id);
             table.by_id.insert(project.id, entry);
             self.inner.announce(ChangeKind::Added, project.clone());
         }
+        self.inner.drive(driven).await;
         Ok(project)
     }
 
@@ -265,11 +295,31 @@ impl Projects {
 
     /// Ends the drivers, after which nothing of this server acts on a project.
     pub async fn shutdown(&self, how: Shutdown) {
-        let _ = how;
+        let mut drivers = self.inner.drivers.lock().await;
+        if let Shutdown::StopWithin(time) = how {
+            self.inner.mode.send_replace(Mode::StopPods);
+            let all = async { while drivers.join_next().await.is_some() {} };
+            if timeout(time, all).await.is_err() {
+                warn!(left = drivers.len(), "projects did not stop in time; they run on until the next server");
+            }
+        }
+        self.inner.mode.send_replace(Mode::Leave);
+        // A driver that is in the middle of a step is ended there: it could be killed there too.
+        if timeout(LEAVE_WITHIN, async { while drivers.join_next().await.is_some() {} }).await.is_err() {
+            drivers.shutdown().await;
+        }
     }
 }
 
 impl Inner {
+    async fn drive(self: &Arc<Self>, entry: Arc<Entry>) {
+        let driver = Driver::run(Arc::clone(self), entry, self.mode.subscribe());
+        let mut drivers = self.drivers.lock().await;
+        // Those whose project is gone.
+        while drivers.try_join_next().is_some() {}
+        drivers.spawn(driver);
+    }
+
     fn read_table(&self) -> std::sync::RwLockReadGuard<'_, Table> {
         self.table.read().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,12 +1,18 @@
 //! [`AgentHandle`]: a connection to one generation's agent, and tokens for it.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
-use remora_proto_model::{Capability, ContainerName, Fault, Generation, PathPrefix, ProjectId, Verb};
-use tonic::transport::Channel;
+use remora_proto_model::{Capability, ContainerName, Fault, Generation, PathPrefix, ProjectId, Reason, Verb};
+use tonic::transport::{Channel, Endpoint};
 use uuid::Uuid;
 
 use super::{Inner, now_ms};
+use crate::limits::{ASK_TIMEOUT, KEEPALIVE};
 
 /// The way to the agent of a project that is ready.
 #[derive(Clone)]
@@ -19,7 +25,8 @@ pub struct AgentHandle {
     pub channel: Channel,
     /// Its containers; the first is the default one.
     pub containers: Vec<ContainerName>,
-    inner: Arc<Inner>,
+    /// Weak: a handle that a caller keeps must not keep the server.
+    inner: Weak<Inner>,
 }
 
 /// A capability token, fresh from the signer.
@@ -34,14 +41,23 @@ pub struct Minted {
 }
 
 impl AgentHandle {
-    pub(crate) fn new(
-        inner: Arc<Inner>,
+    /// Connects at the first call.
+    pub(crate) fn dial(
+        inner: &Arc<Inner>,
         project: ProjectId,
         generation: Generation,
-        channel: Channel,
+        address: SocketAddr,
         containers: Vec<ContainerName>,
-    ) -> Self {
-        AgentHandle { project, generation, channel, containers, inner }
+    ) -> Result<Self, tonic::transport::Error> {
+        let channel = Endpoint::from_shared(format!("https://{address}"))?
+            .tls_config(inner.identity.client_tls(project, generation))?
+            .connect_timeout(ASK_TIMEOUT)
+            .http2_keep_alive_interval(KEEPALIVE)
+            .keep_alive_timeout(KEEPALIVE)
+            .keep_alive_while_idle(true)
+            .tcp_nodelay(true)
+            .connect_lazy();
+        Ok(AgentHandle { project, generation, channel, containers, inner: Arc::downgrade(inner) })
     }
 
     /// A token that lets `subject` do `verbs` below `prefix` and in `containers`
@@ -78,7 +94,11 @@ impl AgentHandle {
             path_prefix: prefix,
             containers,
         };
-        Ok(Minted { token: self.inner.identity.mint(&capability), expires_ms: (now + seconds) * 1_000, id })
+        let inner = self
+            .inner
+            .upgrade()
+            .ok_or_else(|| Fault::new(Reason::Unavailable, "the server that knew this agent has ended"))?;
+        Ok(Minted { token: inner.identity.mint(&capability), expires_ms: (now + seconds) * 1_000, id })
     }
 }
 

@@ -54,6 +54,15 @@ impl Entry {
         self.writer.lock().await
     }
 
+    /// Counts up with each change of the record.
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    pub(super) fn set_agent(&self, agent: Option<AgentHandle>) {
+        self.agent.send_replace(agent);
+    }
+
     /// The way to the agent, or why there is none.
     pub(super) fn agent(&self) -> Result<AgentHandle, Fault> {
         if let Some(agent) = self.agent.borrow().as_ref() {

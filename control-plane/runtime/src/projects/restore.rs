@@ -1,10 +1,10 @@
 //! Restore: back to a snapshot, with nothing lost on the way.
 
 use remora_proto::convert::snapshot::SnapshotId;
-use remora_proto_model::{Effect, Fault, ProjectId, project::Head};
+use remora_proto_model::{Effect, Fault, ProjectId};
 
 use super::{Inner, Restored, alive};
-use crate::agents::{Making, create_snapshot, restore_snapshot};
+use crate::agents::{Making, committed, create_snapshot, restore_snapshot};
 
 pub(super) async fn restore(inner: &Inner, id: ProjectId, snapshot: &str) -> Result<Restored, Fault> {
     let snapshot: SnapshotId = snapshot.parse()?;
@@ -22,8 +22,7 @@ pub(super) async fn restore(inner: &Inner, id: ProjectId, snapshot: &str) -> Res
     let head = make("restored").await.map_err(|fault| fault.stage("commit").effect(Effect::Applied))?;
     let project = inner
         .change(&entry, |record| {
-            record.project.status.head =
-                Some(Head { snapshot: head.id.clone(), sequence: head.sequence, committed_ms: head.created_ms });
+            record.project.status.head = Some(committed(&head)?.head());
             Ok(())
         })
         .await?;

@@ -1,0 +1,114 @@
+//! What a project's status says, from what its driver sees.
+
+use remora_control_plane_project::{Observed, Pod, Step, Tree, Wish, phase};
+use remora_proto_model::{
+    Fault, Reason,
+    project::{Condition, ConditionType, ContainerState, Phase, ProjectStatus},
+};
+
+use super::Driver;
+use crate::{local::environment::endpoints, projects::now_ms};
+
+/// The word of a condition that is as it should be.
+const FINE: &str = "OK";
+
+impl Driver {
+    pub(super) async fn report(&mut self, wish: Wish, observed: &Observed, step: Option<Step>) -> Result<(), Fault> {
+        let serves = matches!(observed.pod, Pod::Ready | Pod::Saved | Pod::SavedForSure);
+        let phase = phase(wish, observed, step);
+        let mut verdicts = vec![
+            (ConditionType::Ready, serves, self.ready_words(phase, serves)),
+            (
+                ConditionType::Hydrated,
+                matches!(observed.tree, Tree::Kept | Tree::Committed | Tree::Stored),
+                (FINE, String::new()),
+            ),
+            (ConditionType::SnapshotCurrent, self.tending.fault.is_none(), self.snapshot_words()),
+        ];
+        let blocked = self.fault.as_ref().filter(|_| wish != Wish::Run);
+        verdicts.push((
+            ConditionType::HibernateBlocked,
+            blocked.is_some(),
+            blocked.map_or((FINE, String::new()), |fault| {
+                (Reason::HibernateBlocked.as_str(), format!("{}: {fault}", fault.reason))
+            }),
+        ));
+        let fenced = self.fault.iter().chain(&self.tending.fault).any(|fault| fault.reason == Reason::LineageFenced);
+        let fenced_words =
+            if fenced { (Reason::LineageFenced.as_str(), "a newer generation owns the snapshots") } else { (FINE, "") };
+        verdicts.push((ConditionType::Fenced, fenced, (fenced_words.0, fenced_words.1.to_owned())));
+        let broken = self.fault.as_ref().filter(|_| wish == Wish::Run);
+        verdicts.push((
+            ConditionType::Degraded,
+            broken.is_some() || observed.pod == Pod::Broken,
+            broken.map_or((FINE, String::new()), |fault| (fault.reason.as_str(), fault.to_string())),
+        ));
+        let containers = self.container_states(observed);
+        let ends = if serves { self.made.as_ref().map(|made| endpoints(&made.containers)) } else { None };
+        let elapsed = u64::try_from(self.wished_at.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+        self.inner
+            .touch(&self.entry, |status| {
+                status.phase = phase;
+                if serves && status.timings.hydrated_ms != 0 && status.timings.ready_ms == 0 {
+                    status.timings.ready_ms = elapsed;
+                }
+                status.endpoints = ends.unwrap_or_default();
+                status.containers = containers;
+                for (kind, holds, (reason, message)) in verdicts {
+                    set(status, kind, holds, reason, message);
+                }
+            })
+            .await
+    }
+
+    fn ready_words(&self, phase: Phase, serves: bool) -> (&'static str, String) {
+        if serves {
+            return (FINE, String::new());
+        }
+        match &self.fault {
+            Some(fault) => (fault.reason.as_str(), fault.to_string()),
+            None if phase == Phase::Pending => {
+                (Reason::ProjectNotReady.as_str(), "it waits for the archive that it starts from".to_owned())
+            }
+            None => (Reason::ProjectNotReady.as_str(), format!("it is {phase}")),
+        }
+    }
+
+    fn snapshot_words(&self) -> (&'static str, String) {
+        let fault = self.tending.fault.as_ref();
+        fault.map_or((FINE, String::new()), |fault| (fault.reason.as_str(), fault.to_string()))
+    }
+
+    fn container_states(&self, observed: &Observed) -> Vec<ContainerState> {
+        let pod = self.pod(observed.generation);
+        let Some(made) = self.made.as_ref().filter(|_| !matches!(observed.pod, Pod::Absent | Pod::Raised)) else {
+            return Vec::new();
+        };
+        let state = |container: &remora_proto_model::project::Container| {
+            let name = container.name.as_str();
+            let running = self.found.iter().any(|found| pod.is_part(found, name));
+            let known = self.starts.iter().find(|(part, _)| part == name);
+            ContainerState {
+                name: container.name.clone(),
+                running,
+                ended: if running { String::new() } else { "its shim does not run".to_owned() },
+                // A server that found it running did not count.
+                starts: known.map_or(1, |(_, count)| *count),
+            }
+        };
+        made.containers.iter().map(state).collect()
+    }
+}
+
+/// Sets a condition; its time is that of the last change of what it says is so.
+fn set(status: &mut ProjectStatus, kind: ConditionType, holds: bool, reason: &str, message: String) {
+    let since = match status.conditions.iter().find(|condition| condition.kind == kind) {
+        Some(there) if there.status == holds => there.since_ms,
+        _ => now_ms(),
+    };
+    let condition = Condition { kind, status: holds, reason: reason.to_owned(), message, since_ms: since };
+    match status.conditions.iter_mut().find(|there| there.kind == kind) {
+        Some(there) => *there = condition,
+        None => status.conditions.push(condition),
+    }
+}

@@ -1,0 +1,152 @@
+//! The object store with the control plane's own eyes: what an agent says is
+//! committed is believed once it was read back here.
+
+use std::time::Duration;
+
+use aws_credential_types::Credentials;
+use aws_sdk_s3::{
+    Client,
+    config::{
+        BehaviorVersion, Region, RequestChecksumCalculation, ResponseChecksumValidation, retry::RetryConfig,
+        timeout::TimeoutConfig,
+    },
+    error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
+    primitives::ByteStream,
+};
+use aws_smithy_http_client::{Builder as HttpBuilder, tls};
+use remora_proto_model::{Fault, ProjectId, Reason, project::Head};
+
+use crate::{
+    config::StoreEndpoint,
+    limits::{MAX_ROOT_BYTES, STORE_TIMEOUT},
+};
+
+/// Time for a TCP and TLS handshake.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The object that says that a lineage belongs to nobody any more.
+const TOMBSTONE: &str = "tombstone";
+
+/// A snapshot that an agent says is committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Committed {
+    pub(crate) id: String,
+    /// Of its root, below the lineage's prefix.
+    pub(crate) root_key: String,
+    /// Of the root's bytes.
+    pub(crate) root: blake3::Hash,
+    pub(crate) sequence: u64,
+    pub(crate) created_ms: u64,
+}
+
+impl Committed {
+    pub(crate) fn head(&self) -> Head {
+        Head { snapshot: self.id.clone(), sequence: self.sequence, committed_ms: self.created_ms }
+    }
+}
+
+/// See the module.
+pub(crate) struct Store {
+    client: Client,
+    bucket: String,
+}
+
+/// What the keys of a project's lineage begin with, without a slash at either end.
+pub(crate) fn lineage_prefix(store: &StoreEndpoint, project: ProjectId) -> String {
+    match store.prefix.as_str() {
+        "" => format!("projects/{project}"),
+        prefix => format!("{prefix}/projects/{project}"),
+    }
+}
+
+impl Store {
+    /// A client; makes no request.
+    pub(crate) fn new(endpoint: &StoreEndpoint) -> Store {
+        let http = HttpBuilder::new()
+            .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
+            .build_https();
+        let timeouts =
+            TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(STORE_TIMEOUT).build();
+        let mut config = aws_sdk_s3::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .http_client(http)
+            .region(Region::new(endpoint.region.clone()))
+            .credentials_provider(Credentials::new(&endpoint.access_key, &endpoint.secret_key, None, None, "settings"))
+            .retry_config(RetryConfig::standard().with_max_attempts(3))
+            .timeout_config(timeouts)
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+            .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+            .force_path_style(endpoint.path_style);
+        if let Some(url) = &endpoint.endpoint {
+            config = config.endpoint_url(url);
+        }
+        Store { client: Client::from_conf(config.build()), bucket: endpoint.bucket.clone() }
+    }
+
+    /// Reads the root of `snapshot` and compares it with what the agent said.
+    pub(crate) async fn read_back(&self, prefix: &str, snapshot: &Committed) -> Result<(), Fault> {
+        let key = format!("{prefix}/{}", snapshot.root_key);
+        let answer = self.client.get_object().bucket(&self.bucket).key(&key).send().await;
+        let object = answer.map_err(|error| failure("read", &key, &error))?;
+        let length = object.content_length().unwrap_or(0);
+        let damaged = |problem: String| {
+            Fault::new(Reason::SnapshotDamaged, format!("the root of snapshot {} {problem}", snapshot.id))
+                .hint("verify the snapshot; until a root reads back as it was written, nothing is ended")
+        };
+        if u64::try_from(length).unwrap_or(u64::MAX) > MAX_ROOT_BYTES {
+            return Err(damaged(format!("has {length} bytes on the store")));
+        }
+        let bytes = object.body.collect().await.map_err(|error| {
+            Fault::new(Reason::StoreUnavailable, format!("the store broke off while {key} was read: {error}"))
+        })?;
+        if blake3::hash(&bytes.into_bytes()) != snapshot.root {
+            return Err(damaged("is not on the store as the agent wrote it".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Says that the lineage belongs to nobody any more.
+    pub(crate) async fn put_tombstone(&self, prefix: &str, text: String) -> Result<(), Fault> {
+        let key = format!("{prefix}/{TOMBSTONE}");
+        let body = ByteStream::from(text.into_bytes());
+        let put = self.client.put_object().bucket(&self.bucket).key(&key).body(body).send().await;
+        put.map(drop).map_err(|error| failure("write", &key, &error))
+    }
+
+    /// Removes every object of the lineage, the tombstone last.
+    pub(crate) async fn purge(&self, prefix: &str) -> Result<(), Fault> {
+        let tombstone = format!("{prefix}/{TOMBSTONE}");
+        loop {
+            let listed = self.client.list_objects_v2().bucket(&self.bucket).prefix(format!("{prefix}/")).send().await;
+            let listed = listed.map_err(|error| failure("list", prefix, &error))?;
+            let keys: Vec<&str> = listed.contents().iter().filter_map(|object| object.key()).collect();
+            let mut removed = 0;
+            for key in keys.iter().filter(|key| **key != tombstone) {
+                self.remove(key).await?;
+                removed += 1;
+            }
+            // A page that holds nothing else is the last one.
+            if removed == 0 && !listed.is_truncated().unwrap_or(false) {
+                return self.remove(&tombstone).await;
+            }
+        }
+    }
+
+    async fn remove(&self, key: &str) -> Result<(), Fault> {
+        let removed = self.client.delete_object().bucket(&self.bucket).key(key).send().await;
+        removed.map(drop).map_err(|error| failure("remove", key, &error))
+    }
+}
+
+fn failure<E: std::error::Error + ProvideErrorMetadata + 'static>(
+    action: &str,
+    key: &str,
+    error: &SdkError<E, aws_sdk_s3::config::http::HttpResponse>,
+) -> Fault {
+    let reason = match error.code() {
+        Some("NoSuchBucket") => Reason::BucketMissing,
+        Some("NoSuchKey") => Reason::SnapshotDamaged,
+        Some("AccessDenied" | "InvalidAccessKeyId" | "SignatureDoesNotMatch") => Reason::StoreDenied,
+        _ => Reason::StoreUnavailable,
+    };
+    Fault::new(reason, format!("the store did not {action} {key}: {}", DisplayErrorContext(error))).stage("store")
+}

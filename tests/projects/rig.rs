@@ -1,0 +1,202 @@
+//! A data folder with what drives it, and what a test waits for.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use remora_control_plane_runtime::{Projects, RuntimeConfig, Shutdown, StoreEndpoint};
+use remora_proto_model::{
+    ProjectId,
+    project::{Container, Desired, Phase, Project, ProjectSpec},
+};
+use remora_tests::{
+    binaries::binary,
+    seaweed::{ACCESS_KEY, BUCKET, SECRET_KEY, fresh_prefix, seaweed},
+};
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+/// Longest wait for a project: two snapshots and a start on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Longest time between two looks.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Counts for ever, each number first whole and then in its place, on from where it was.
+const COUNTER: &str = "n=$(cat n 2>/dev/null || echo 0)
+while :; do n=$((n+1)); echo $n >n.new; mv n.new n; sleep 0.02; done";
+
+/// See the module. Everything that runs ends with it.
+pub(crate) struct Rig {
+    pub(crate) folder: TempDir,
+    pub(crate) store: StoreEndpoint,
+    pub(crate) projects: Projects,
+}
+
+impl Rig {
+    pub(crate) async fn new() -> Rig {
+        let prefix = fresh_prefix();
+        // Answers once the bucket does.
+        seaweed().store(&prefix).await.unwrap().list("", None).await.unwrap();
+        Self::over(endpoint(&seaweed().endpoint, &prefix)).await
+    }
+
+    pub(crate) async fn over(store: StoreEndpoint) -> Rig {
+        let folder = tempfile::tempdir().unwrap();
+        let projects = open(&folder.path().join("data"), &store).await;
+        Rig { folder, store, projects }
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    pub(crate) fn dir(&self, id: ProjectId) -> PathBuf {
+        self.data().join("projects").join(id.to_string())
+    }
+
+    pub(crate) fn workspace(&self, id: ProjectId) -> PathBuf {
+        self.dir(id).join("workspace")
+    }
+
+    /// A project that counts, once it is ready.
+    pub(crate) async fn counter(&self) -> Project {
+        let spec = ProjectSpec { containers: vec![counter()], ..ProjectSpec::default() };
+        let project = self.projects.create("counter".parse().unwrap(), spec).await.unwrap();
+        self.reaches(project.id, Phase::Ready).await
+    }
+
+    /// The project once it is in `phase`.
+    pub(crate) async fn reaches(&self, id: ProjectId, phase: Phase) -> Project {
+        self.becomes(id, |project| project.status.phase == phase).await
+    }
+
+    /// The project once it is as `wanted`.
+    pub(crate) async fn becomes(&self, id: ProjectId, wanted: impl Fn(&Project) -> bool) -> Project {
+        let (_, mut changes) = self.projects.watch();
+        let waiting = async {
+            loop {
+                if let Ok(project) = self.projects.get(id)
+                    && wanted(&project)
+                {
+                    return project;
+                }
+                // What is wanted may be no change of the record, so it is looked for between two.
+                let _ = timeout(LOOK, changes.recv()).await;
+            }
+        };
+        match timeout(PATIENCE, waiting).await {
+            Ok(project) => project,
+            Err(_) => panic!("the project stays {:#?}\n{}", self.projects.get(id), self.logs(id)),
+        }
+    }
+
+    /// The project after `desired` was asked for and `phase` was reached.
+    pub(crate) async fn wants(&self, id: ProjectId, desired: Desired, phase: Phase) -> Project {
+        self.projects.set_desired(id, desired).await.unwrap();
+        self.reaches(id, phase).await
+    }
+
+    /// What the counter has written.
+    pub(crate) fn count(&self, id: ProjectId) -> u64 {
+        let text = fs::read_to_string(self.workspace(id).join("n")).unwrap_or_default();
+        text.trim().parse().unwrap_or(0)
+    }
+
+    /// Ends this server, as SIGTERM does, and opens the folder again.
+    pub(crate) async fn reopen(&mut self) {
+        self.reopen_after(|_| {}).await;
+    }
+
+    /// Lets `between` have the folder before that.
+    pub(crate) async fn reopen_after(&mut self, between: impl FnOnce(&Rig)) {
+        self.projects.shutdown(Shutdown::LeaveRunning).await;
+        let elsewhere = tempfile::tempdir().unwrap();
+        // The lock goes with the last of the old one.
+        self.projects = open(&elsewhere.path().join("data"), &self.store).await;
+        between(self);
+        self.projects = open(&self.data(), &self.store).await;
+    }
+
+    /// Keys of every object that is left below the prefix of this rig.
+    pub(crate) async fn objects(&self) -> Vec<String> {
+        let store = seaweed().store(&self.store.prefix).await.unwrap();
+        let page = store.list("", None).await.unwrap();
+        page.objects.into_iter().map(|object| object.key).collect()
+    }
+
+    fn logs(&self, id: ProjectId) -> String {
+        let mut text = String::new();
+        for generation in fs::read_dir(self.dir(id).join("generations")).into_iter().flatten().flatten() {
+            for file in fs::read_dir(generation.path()).into_iter().flatten().flatten() {
+                if file.path().extension().is_some_and(|end| end == "log") {
+                    let log = fs::read_to_string(file.path()).unwrap_or_default();
+                    text += &format!("== {}\n{log}\n", file.path().display());
+                }
+            }
+        }
+        text
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        for pid in processes(self.folder.path()) {
+            let pid = rustix::process::Pid::from_raw(pid).unwrap();
+            // One that has ended meanwhile is what is wanted.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
+}
+
+/// A container that counts.
+pub(crate) fn counter() -> Container {
+    Container {
+        name: "web".parse().unwrap(),
+        command: ["sh", "-c", COUNTER].map(str::to_owned).to_vec(),
+        env: Default::default(),
+        ports: Vec::new(),
+        workdir: String::new(),
+    }
+}
+
+pub(crate) fn endpoint(url: &str, prefix: &str) -> StoreEndpoint {
+    StoreEndpoint {
+        endpoint: Some(url.to_owned()),
+        bucket: BUCKET.to_owned(),
+        region: "us-east-1".to_owned(),
+        path_style: true,
+        access_key: ACCESS_KEY.to_owned(),
+        secret_key: SECRET_KEY.to_owned(),
+        prefix: prefix.to_owned(),
+    }
+}
+
+pub(crate) async fn open(data: &Path, store: &StoreEndpoint) -> Projects {
+    let config = RuntimeConfig::new(data.to_owned(), binary("remora-agent"), store.clone());
+    Projects::open(config).await.unwrap()
+}
+
+/// Living processes whose environment names `folder`: everything that a pod in it started.
+pub(crate) fn processes(folder: &Path) -> Vec<i32> {
+    let wanted = format!("REMORA_POD={}", folder.display());
+    let pids = fs::read_dir("/proc").unwrap().flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter(|pid| {
+        let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environ.split(|byte| *byte == 0).any(|variable| variable.starts_with(wanted.as_bytes()))
+    })
+    .collect()
+}
+
+/// The process of a role, for example `serve`.
+pub(crate) fn process_of(folder: &Path, role: &str) -> Vec<i32> {
+    let wanted = format!("REMORA_POD_ROLE={role}");
+    let is = |pid: &i32| {
+        let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environ.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes())
+    };
+    processes(folder).into_iter().filter(is).collect()
+}

@@ -30,10 +30,12 @@ step() {
     printf '  [%d.%03d s]\n' $((took / 1000)) $((took % 1000))
 }
 shown() { local word; for word in "$@"; do case $word in *[\ \'\"\|\;]*) printf "'%s' " "$word" ;; *) printf '%s ' "$word" ;; esac; done; }
+# What the project serves; its server needs a moment to listen.
+page() { curl -fsS --retry 40 --retry-connrefused --retry-delay 1 "http://127.0.0.1:$port/" 2>"$home/curl"; }
 must() { "$@" || { echo "demo: this does not hold: $*"; exit 1; }; }
 # Names, modes, times, links and bytes of a folder, by tools that know nothing of Remora.
 record() {
-    (cd "$1" && find . -mindepth 1 -printf '%P %y %m %T@ %s %l\n' | LC_ALL=C sort && find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum)
+    (cd "$1" && find . -mindepth 1 -printf '%P %y %m %T@ %l\n' | LC_ALL=C sort && find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum)
 }
 
 app=$home/hello
@@ -66,7 +68,7 @@ done
 printf '  [%d ms]\n' $(($(now) - begun))
 
 step "Bring a folder up as a project" -- remora up "$app" --name hello --port "http:$port" --env "PORT=$port" -- python3 src/server.py
-must test "$(curl -fsS --retry 20 --retry-connrefused --retry-delay 1 "http://127.0.0.1:$port/")" = "Hello from the pod"
+must test "$(page)" = "Hello from the pod"
 step "Run a command in it; its exit code is ours" -- remora exec hello -- sh -c 'echo "python is $(python3 --version)"; ls src | wc -l'
 set +e; remora exec hello -- sh -c 'exit 7'; code=$?; set -e
 must test "$code" = 7
@@ -80,7 +82,7 @@ step "Hibernate: final snapshot, read back, then the processes and the working t
 must test ! -e "$workspace"
 must test -z "$(curl -s --max-time 2 "http://127.0.0.1:$port/")"
 step "Wake" -- remora wake hello
-must test "$(curl -fsS --retry 20 --retry-connrefused --retry-delay 1 "http://127.0.0.1:$port/")" = "Hello from Remora"
+must test "$(page)" = "Hello from Remora"
 record "$workspace" >"$home/after"
 printf '\n\033[1mIdentical?\033[0m\n'
 must cmp "$home/before" "$home/after"

@@ -1,6 +1,7 @@
 //! One generation's pod: starting what does not run of it, and ending it.
 
 use std::{
+    ffi::OsString,
     io,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -180,7 +181,14 @@ impl Pod<'_> {
             .arg(dir.state())
             .arg("--ready-file")
             .arg(&ready)
+            .arg("--shim-secret-file")
+            .arg(folder.join("shim.secret"))
             .args(snapshot_flags(self.config, self.project, &made.exclude));
+        for (at, container) in made.containers.iter().enumerate() {
+            let mut shim = OsString::from(format!("{}=", container.name));
+            shim.push(self.socket(at)?);
+            process.arg("--shim").arg(shim);
+        }
         for (flag, file) in [
             ("--tls-cert", "agent.crt"),
             ("--tls-key", "agent.key"),

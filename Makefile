@@ -36,7 +36,7 @@ unit:
 acceptance:
 	@tests/setup.sh acceptance
 	cargo build --workspace --bins --locked
-	cargo test --locked --package remora-tests --test acceptance -- --nocapture
+	cargo test --workspace --locked --test acceptance -- --nocapture
 
 dist:
 	@tests/setup.sh dist

@@ -8,6 +8,7 @@ mod files;
 mod snapshot_author;
 mod snapshot_hostile;
 mod snapshot_hydrate;
+mod snapshot_kill;
 mod snapshot_project;
 mod snapshot_round_trip;
 mod snapshot_service;

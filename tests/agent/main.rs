@@ -10,6 +10,7 @@ mod snapshot_hostile;
 mod snapshot_hydrate;
 mod snapshot_kill;
 mod snapshot_project;
+mod snapshot_races;
 mod snapshot_round_trip;
 mod snapshot_service;
 mod snapshot_store;

@@ -3,6 +3,8 @@
 //! `cargo run -p remora-tests --example bench-snapshot [FILES]`. Fails where the bound
 //! on memory does not hold or the tree is not the same.
 
+#![expect(clippy::print_stdout, reason = "a benchmark's output is what it is for")]
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -121,6 +123,11 @@ async fn main() -> ExitCode {
     fs::remove_file(second.folder.join("state/origin.json")).unwrap();
     peak = peak.max(second.run("restore, changed workspace", "hydrate", 2).await);
     found.extend(differences(&wanted, &record(&second.folder.join("tree")).unwrap()));
-    println!("differences: {}; peak of all: {:.1} MiB of {} MiB", found.len(), peak as f64 / 1024.0, MOST_MEMORY_KIB / 1024);
+    println!(
+        "differences: {}; peak of all: {:.1} MiB of {} MiB",
+        found.len(),
+        peak as f64 / 1024.0,
+        MOST_MEMORY_KIB / 1024
+    );
     if found.is_empty() && peak < MOST_MEMORY_KIB { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -202,7 +202,11 @@ impl Snapshots {
             return Ok(Durability { measured_ms: now_ms(), ..Durability::default() });
         };
         if baseline.as_ref().is_none_or(|(id, ..)| *id != origin.snapshot) {
-            let snapshot = self.find(Some(&origin.snapshot)).await?;
+            let snapshot = match self.find(Some(&origin.snapshot)).await {
+                // It was pruned, and the one that is there is as good.
+                Err(fault) if fault.reason == Reason::NotFound => self.find(None).await?,
+                found => found?,
+            };
             let open = Baseline::open(lineage, &snapshot).await?;
             *baseline = Some((origin.snapshot.clone(), snapshot.root.created_ms, open));
         }

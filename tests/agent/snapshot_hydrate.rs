@@ -29,7 +29,7 @@ fn fill(project: &Project) {
     fs::write(project.workspace().join("src/node_modules/x/index.js"), "x").unwrap();
 }
 
-/// a048: what was acknowledged is there after every way of coming back.
+/// what was acknowledged is there after every way of coming back.
 #[tokio::test]
 async fn a_workspace_goes_to_sleep_and_wakes_elsewhere() {
     let first = Project::at(&remora_tests::seaweed::fresh_prefix(), Some([4; 32]));
@@ -169,4 +169,82 @@ async fn ready(agent: &remora_tests::agent::AgentProcess) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+}
+
+/// a075: SIGTERM in the middle. Nothing half done is taken for whole.
+#[tokio::test]
+async fn a075_a_role_that_is_told_to_stop_leaves_nothing_half_done() {
+    let project = Project::new();
+    assert_eq!(project.run("hydrate", 1, &[]).await.code, Some(0));
+    for number in 0..3_000 {
+        let folder = project.workspace().join(format!("d{}", number / 100));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(format!("f{number}")), format!("{number}").repeat(200)).unwrap();
+    }
+    let before = record(&project.workspace()).unwrap();
+    let interrupted = interrupt(&project, "dehydrate", 1).await;
+    let lineage = remora_agent_snapshot::Lineage::open(project.store().await, None, 9).await.unwrap();
+    match interrupted.message["outcome"].as_str() {
+        Some("failed") => {
+            assert_eq!(interrupted.message["reason"].as_str(), Some("CANCELLED"), "{}", interrupted.log);
+            assert!(lineage.newest_snapshot().await.unwrap().is_none(), "nothing partial is head");
+        }
+        // It was done before the signal came.
+        outcome => assert_eq!(outcome, Some("committed"), "{}", interrupted.log),
+    }
+    assert_eq!(project.run("dehydrate", 1, &[]).await.code, Some(0));
+    let other = Project::at(project.prefix(), None);
+    let interrupted = interrupt(&other, "hydrate", 2).await;
+    let whole = record(&other.workspace()).unwrap() == before;
+    let (flag, origin) = (other.state().join("restoring").exists(), other.state().join("origin.json").exists());
+    assert!(whole || flag || other.workspace().read_dir().unwrap().next().is_none(), "{}", interrupted.log);
+    assert!(!origin || (whole && !flag), "{}", interrupted.log);
+    let woke = other.run("hydrate", 2, &[]).await;
+    assert_eq!(woke.code, Some(0), "{}", woke.log);
+    assert_same(&before, &record(&other.workspace()).unwrap());
+}
+
+/// Runs a role that gets SIGTERM as soon as it says that it has started.
+async fn interrupt(project: &Project, role: &str, generation: u64) -> crate::snapshot_project::Ended {
+    use tokio::io::AsyncReadExt as _;
+    let mut child = project.start(role, remora_proto::model::Generation(generation), &[]);
+    let mut log = child.stderr.take().unwrap();
+    let (mut said, mut buffer) = (Vec::new(), [0; 4_096]);
+    while !String::from_utf8_lossy(&said).contains("started") {
+        let read = log.read(&mut buffer).await.unwrap();
+        assert!(read > 0, "{}", String::from_utf8_lossy(&said));
+        said.extend_from_slice(&buffer[..read]);
+    }
+    let pid = rustix::process::Pid::from_raw(child.id().unwrap() as i32).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    log.read_to_end(&mut said).await.unwrap();
+    let status = child.wait().await.unwrap();
+    project.ended(&std::process::Output { status, stdout: Vec::new(), stderr: said })
+}
+
+/// A project that begins from an archive; cut short, it begins again.
+#[tokio::test]
+async fn a_seed_fills_a_blank_workspace_once() {
+    let project = Project::new();
+    let source = tempfile::tempdir().unwrap();
+    fs::create_dir(source.path().join("src")).unwrap();
+    fs::write(source.path().join("src/main.ts"), "seed").unwrap();
+    let seed = project.folder.path().join("seed.tar");
+    let packed = std::process::Command::new("tar").arg("-cf").arg(&seed).arg("-C").arg(source.path()).arg(".").status();
+    assert!(packed.unwrap().success());
+    let whole = fs::read(&seed).unwrap();
+    fs::write(&seed, &whole[..700]).unwrap();
+    let extra = [("--seed", seed.to_str().unwrap())];
+    let cut = project.run("hydrate", 1, &extra).await;
+    assert_eq!(cut.message["outcome"].as_str(), Some("failed"), "{}", cut.log);
+    fs::write(&seed, &whole).unwrap();
+    let seeded = project.run("hydrate", 1, &extra).await;
+    assert_eq!((seeded.code, seeded.message["outcome"].as_str()), (Some(0), Some("seeded")), "{}", seeded.log);
+    assert_eq!(fs::read(project.workspace().join("src/main.ts")).unwrap(), b"seed");
+    fs::write(project.workspace().join("src/main.ts"), "mine").unwrap();
+    let again = project.run("hydrate", 1, &extra).await;
+    assert_eq!(again.message["outcome"].as_str(), Some("adopted"), "{}", again.log);
+    assert_eq!(fs::read(project.workspace().join("src/main.ts")).unwrap(), b"mine");
+    let missing = Project::new().run("hydrate", 1, &[("--seed", "/nowhere.tar")]).await;
+    assert_eq!((missing.code, missing.message["reason"].as_str()), (Some(66), Some("NOT_FOUND")), "{}", missing.log);
 }

@@ -228,6 +228,30 @@ fn a085_where_the_budget_is_used_up_a_watch_polls_and_says_so() {
     assert!(!next(&mut other).polling);
 }
 
+/// In a user namespace whose users may have no inotify instance at all.
+#[test]
+fn a085_without_any_inotify_instance_a_watch_polls() {
+    const ALONE: &str = "REMORA_TEST_NO_INOTIFY";
+    if std::env::var_os(ALONE).is_none() {
+        let forbid = "echo 0 > /proc/sys/user/max_inotify_instances && exec \"$0\" --exact \"$1\"";
+        let status = std::process::Command::new("unshare")
+            .args(["--user", "--map-root-user", "sh", "-c", forbid])
+            .arg(std::env::current_exe().unwrap())
+            .arg("a085_without_any_inotify_instance_a_watch_polls")
+            .env(ALONE, "1")
+            .status();
+        assert!(status.expect("unshare is installed").success());
+        return;
+    }
+    let temp = tempfile::tempdir().unwrap();
+    let root = Root::open(temp.path()).unwrap();
+    let mut watch = Watcher::new().watch(&root, &RelPath::root(), options()).unwrap();
+    let first = watch.next(Duration::ZERO).unwrap().unwrap();
+    assert_eq!(first, WatchBatch { polling: true, ..WatchBatch::default() });
+    fs::write(temp.path().join("file"), "x").unwrap();
+    assert_eq!(follow(&mut watch, |seen| !seen.is_empty()), told(&[("file", ChangeKind::Created)]));
+}
+
 #[test]
 fn a086_what_overflows_is_told_as_missed_and_the_watch_goes_on() {
     let temp = tempfile::tempdir().unwrap();

@@ -293,7 +293,12 @@ impl Creator {
         };
         match found.kind() {
             EntryKind::Directory => {
-                let Ok(fd) = self.cursor.directory(path) else { return Ok(None) };
+                // One that went meanwhile is kept as it was seen: what the walk finds in
+                // it later must not lie in a directory that the manifest lacks.
+                let Ok(fd) = self.cursor.directory(path) else {
+                    let entry = blank(&found.stat, Node::Directory);
+                    return Ok(Some(Part { entry, places: Vec::new(), observed: Observed::default() }));
+                };
                 let stat = fstat(fd).map_err(failed("look at"))?;
                 let xattrs = extended(fd).map_err(failed("read the attributes of"))?;
                 let entry = Entry { xattrs, ..blank(&stat, Node::Directory) };

@@ -8,8 +8,9 @@ use remora_agent_root::Root;
 use remora_proto::{
     DESCRIPTORS,
     agent::v1::{
-        agent_service_server::AgentServiceServer, file_service_server::FileServiceServer,
-        snapshot_service_server::SnapshotServiceServer,
+        agent_service_server::AgentServiceServer, exec_service_server::ExecServiceServer,
+        file_service_server::FileServiceServer, snapshot_service_server::SnapshotServiceServer,
+        terminal_service_server::TerminalServiceServer,
     },
 };
 use serde::Serialize;
@@ -26,7 +27,8 @@ use crate::{
     limits::MAX_MESSAGE_BYTES,
     metrics::Metrics,
     probes::{self, Readiness},
-    rpc::{agent::Agent, files::Files, snapshot::SnapshotRpc},
+    rpc::{agent::Agent, exec::Commands, files::Files, snapshot::SnapshotRpc, terminal::Terminals},
+    shims::Shims,
     snapshots::{Snapshots, missing_settings},
 };
 
@@ -65,6 +67,8 @@ pub async fn build(config: ServeConfig, stop: &CancellationToken) -> io::Result<
         verifier,
         workspace,
         state_dir,
+        shims,
+        shim_secret,
         ready_file,
         snapshots,
     } = config;
@@ -79,7 +83,16 @@ pub async fn build(config: ServeConfig, stop: &CancellationToken) -> io::Result<
     let addresses = Addresses { grpc: listener.local_addr()?, metrics: probes.local_addr()?, pid: std::process::id() };
     let (metrics, registry) = Metrics::registered();
     let calls = Calls::default();
-    let agent = AgentServiceServer::new(Agent::new(project, generation, stop.clone()))
+    let shims = Arc::new(Shims::start(shims, shim_secret));
+    let durability = snapshots.as_ref().ok().map(Snapshots::durability);
+    let agent = Agent::new(project, generation, Arc::clone(&shims), calls.clone(), durability, stop.clone());
+    let agent = AgentServiceServer::new(agent)
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let terminals = TerminalServiceServer::new(Terminals::new(Arc::clone(&shims), stop.clone()))
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let commands = ExecServiceServer::new(Commands::new(shims, stop.clone()))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let workspace =
@@ -96,18 +109,24 @@ pub async fn build(config: ServeConfig, stop: &CancellationToken) -> io::Result<
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<AgentServiceServer<Agent>>().await;
+    health.set_serving::<TerminalServiceServer<Terminals>>().await;
+    health.set_serving::<ExecServiceServer<Commands>>().await;
     health.set_serving::<FileServiceServer<Files>>().await;
     health.set_serving::<SnapshotServiceServer<SnapshotRpc>>().await;
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .with_service_name("remora.agent.v1.AgentService")
+        .with_service_name("remora.agent.v1.TerminalService")
+        .with_service_name("remora.agent.v1.ExecService")
         .with_service_name("remora.agent.v1.FileService")
         .with_service_name("remora.agent.v1.SnapshotService")
         .with_service_name("grpc.health.v1.Health")
         .build_v1()
         .map_err(io::Error::other)?;
     let routes = Routes::new(agent)
+        .add_service(terminals)
+        .add_service(commands)
         .add_service(files)
         .add_service(snapshots)
         .add_service(health_service)

@@ -34,6 +34,11 @@ impl Calls {
         Ok(Permit { calls: self.clone(), method: method.to_owned() })
     }
 
+    /// How many are in flight.
+    pub fn count(&self) -> usize {
+        self.by_method.lock().unwrap_or_else(PoisonError::into_inner).values().sum()
+    }
+
     /// What is in flight, in words: `Method (n)`.
     pub fn names(&self) -> Vec<String> {
         let methods = self.by_method.lock().unwrap_or_else(PoisonError::into_inner);

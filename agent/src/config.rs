@@ -21,7 +21,11 @@ use rustls::{
     server::WebPkiClientVerifier,
 };
 
+use crate::shims::{Secret, ShimAddress};
 use crate::snapshot_args::SnapshotArgs;
+
+/// Bytes of the shims' secret: 128 bits at the least.
+const MIN_SECRET_BYTES: usize = 16;
 
 /// The command line of `remora-agent serve`.
 #[derive(clap::Args, Clone, Debug)]
@@ -59,6 +63,12 @@ pub struct ServeArgs {
     /// Folder for what is known of the workspace, outside of it and on a disk that lives as long.
     #[arg(long, env = "REMORA_STATE_DIR", value_name = "DIR")]
     state_dir: Option<PathBuf>,
+    /// A container and the socket of its shim, as NAME=SOCKET; repeat it. The first is the default container.
+    #[arg(long = "shim", env = "REMORA_SHIMS", value_delimiter = ',', value_name = "NAME=SOCKET")]
+    shims: Vec<ShimAddress>,
+    /// File with the secret that the agent presents to the shims.
+    #[arg(long, env = "REMORA_SHIM_SECRET_FILE", value_name = "FILE")]
+    shim_secret_file: Option<PathBuf>,
     /// Written once every port is bound: {"grpc", "metrics", "pid"}.
     #[arg(long, env = "REMORA_READY_FILE", value_name = "FILE")]
     ready_file: Option<PathBuf>,
@@ -86,6 +96,10 @@ pub struct ServeConfig {
     pub workspace: Option<PathBuf>,
     /// What is known of the workspace, beside it.
     pub state_dir: Option<PathBuf>,
+    /// The containers; the first is the default one.
+    pub shims: Vec<ShimAddress>,
+    /// What the agent presents to their shims.
+    pub shim_secret: Option<Secret>,
     /// Written once every port is bound.
     pub ready_file: Option<PathBuf>,
     /// Where the snapshots are.
@@ -145,6 +159,8 @@ impl ServeArgs {
             token_keys,
             workspace,
             state_dir,
+            shims,
+            shim_secret_file,
             ready_file,
             snapshots,
         } = self;
@@ -169,6 +185,8 @@ impl ServeArgs {
             verifier: verifier(&token_keys)?,
             workspace,
             state_dir,
+            shim_secret: shim_secret(&shims, shim_secret_file.as_deref())?,
+            shims,
             ready_file,
             snapshots,
         })
@@ -221,6 +239,29 @@ fn verifier(paths: &[PathBuf]) -> Result<CapabilityVerifier, ConfigError> {
         keys.push(key);
     }
     Ok(CapabilityVerifier::new(keys.iter().map(Vec::as_slice))?)
+}
+
+/// A shim is of no use without the secret, and two of one name are one too many.
+fn shim_secret(shims: &[ShimAddress], file: Option<&Path>) -> Result<Option<Secret>, ConfigError> {
+    for (at, shim) in shims.iter().enumerate() {
+        if shims[..at].iter().any(|before| before.name == shim.name) {
+            let problem = format!("names container {} twice", shim.name);
+            return Err(ConfigError::Unusable { flag: "--shim", path: shim.socket.clone(), problem });
+        }
+    }
+    let Some(file) = file else {
+        return if shims.is_empty() { Ok(None) } else { Err(ConfigError::Missing(vec!["--shim-secret-file"])) };
+    };
+    let text = read("--shim-secret-file", file)?;
+    let unusable = |problem: &str| ConfigError::Unusable {
+        flag: "--shim-secret-file",
+        path: file.to_owned(),
+        problem: problem.to_owned(),
+    };
+    if text.trim_ascii().len() < MIN_SECRET_BYTES {
+        return Err(unusable("holds under 16 bytes"));
+    }
+    Secret::new(&text).map(Some).ok_or_else(|| unusable("holds a character other than visible ASCII"))
 }
 
 fn read(flag: &'static str, path: &Path) -> Result<Vec<u8>, ConfigError> {

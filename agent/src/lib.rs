@@ -2,6 +2,7 @@
 //! part of `serve`; the engines are crates of their own.
 
 mod accept;
+mod answers;
 pub mod app;
 pub mod auth;
 mod calls;
@@ -12,9 +13,11 @@ mod linger;
 pub mod logging;
 mod metrics;
 mod probes;
+mod requests;
 mod rpc;
 pub mod serve;
 pub mod shim;
+pub mod shims;
 pub mod snapshot_args;
 mod snapshots;
 mod termination;

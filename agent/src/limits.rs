@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use remora_agent_term as term;
+
 /// Connections that stand at once. The callers are a few control-plane replicas.
 pub const MAX_CONNECTIONS: usize = 64;
 /// Connections whose handshake is not done. When another arrives the oldest is
@@ -76,6 +78,37 @@ pub const LIST_BUDGET: Duration = Duration::from_secs(15);
 /// slower than this is gone.
 pub const UPLOAD_STALL: Duration = Duration::from_secs(60);
 
+/// Calls to one shim that are in flight: the shim takes 256 streams, and the agent's own calls need some.
+pub const MAX_SHIM_CALLS: usize = 240;
+/// Bytes of one answer of a shim: the largest listing, with all 256 commands at their bounds.
+pub const MAX_SHIM_ANSWER_BYTES: usize = MAX_MESSAGE_BYTES;
+/// Receive window of a stream from a shim, bytes: two frames of output, so that
+/// what a slow caller does not read stays in the ring.
+pub const SHIM_STREAM_WINDOW_BYTES: u32 = 128 * 1024;
+/// Receive window of a connection to a shim, bytes: all streams' windows
+/// together, so that one that is not read never stalls the others.
+pub const SHIM_CONNECTION_WINDOW_BYTES: u32 = 256 * SHIM_STREAM_WINDOW_BYTES;
+/// Time for a shim to say who it is.
+pub const SHIM_HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time that a first call waits while an agent that has just started connects.
+pub const SHIM_FIRST_WAIT: Duration = Duration::from_secs(2);
+/// Time for a shim to stop or thaw its container: a look through /proc.
+pub const SHIM_CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest silence that the agent asks of a shim's status; three of them are a dead shim.
+pub const SHIM_STATUS_INTERVAL: Duration = Duration::from_secs(2);
+/// Silence on a connection to a shim before it is asked whether it lives, and time for the answer.
+pub const SHIM_KEEPALIVE: Duration = Duration::from_secs(5);
+/// First and longest rest before a shim is tried again: a container starts within seconds.
+pub const SHIM_BACKOFF_MIN: Duration = Duration::from_millis(50);
+/// See [`SHIM_BACKOFF_MIN`].
+pub const SHIM_BACKOFF_MAX: Duration = Duration::from_secs(1);
+/// When a caller should try an unreachable container again.
+pub const SHIM_RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Characters of a shim's words that are passed on.
+pub const SHIM_TEXT_CHARACTERS: usize = 1_000;
+/// Time between two looks at what changes without a word (calls in flight), for WatchStatus.
+pub const STATUS_LOOK: Duration = Duration::from_millis(500);
+
 /// Every bound that a caller may want to know, by name (`GetInfo.limits`).
 pub fn table() -> impl Iterator<Item = (&'static str, u64)> {
     [
@@ -87,6 +120,19 @@ pub fn table() -> impl Iterator<Item = (&'static str, u64)> {
         ("max_message_bytes", MAX_MESSAGE_BYTES as u64),
         ("max_header_bytes", u64::from(MAX_HEADER_BYTES)),
         ("drain_timeout_ms", DRAIN_TIMEOUT.as_millis() as u64),
+        ("max_container_calls", MAX_SHIM_CALLS as u64),
+        ("max_terminals", term::TERMINALS as u64),
+        ("max_terminal_viewers", term::VIEWERS as u64),
+        ("terminal_ring_bytes", term::RING_BYTES as u64),
+        ("max_terminal_ring_bytes", term::RING_BYTES_MAX as u64),
+        ("max_frame_bytes", term::FRAME_BYTES as u64),
+        ("max_running_commands", term::COMMANDS_RUNNING as u64),
+        ("max_commands", term::COMMANDS as u64),
+        ("command_output_bytes", term::COMMAND_DISK_BYTES as u64),
+        ("run_timeout_ms", term::RUN_TIMEOUT.as_millis() as u64),
+        ("max_run_timeout_ms", term::RUN_TIMEOUT_MAX.as_millis() as u64),
+        ("run_output_characters", term::EXCERPT_CHARACTERS as u64),
+        ("pipe_drain_ms", term::PIPE_DRAIN.as_millis() as u64),
     ]
     .into_iter()
 }

@@ -103,7 +103,6 @@ impl Snapshots {
     }
 
     /// How far the workspace is from the store, as of the last look.
-    #[expect(dead_code, reason = "the status that is streamed to the control plane will tell it")]
     pub(crate) fn durability(&self) -> watch::Receiver<Option<Durability>> {
         self.0.durability.subscribe()
     }

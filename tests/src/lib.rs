@@ -6,6 +6,7 @@ pub mod cli;
 pub mod eventually;
 pub mod log;
 pub mod pki;
+pub mod pod;
 pub mod pty;
 pub mod reflection;
 pub mod relay;

@@ -1,28 +1,59 @@
-//! `AgentService`: what the agent is, and the end of its life.
+//! `AgentService`: what the agent is, how it and its containers are, and the end of its life.
 
-use remora_proto::agent::v1::{
-    DrainRequest, DrainResponse, GetInfoRequest, GetInfoResponse, agent_service_server::AgentService,
+use std::{sync::Arc, time::Duration};
+
+use futures_util::{
+    future::select_all,
+    stream::{self, BoxStream, StreamExt as _},
 };
-use remora_proto::model::{Generation, ProjectId};
+use remora_proto::{
+    agent::v1::{
+        AgentStatus, DrainRequest, DrainResponse, Durability, FreezeContainersRequest, FreezeContainersResponse,
+        GetInfoRequest, GetInfoResponse, ThawContainersRequest, ThawContainersResponse, WatchStatusRequest,
+        agent_service_server::AgentService,
+    },
+    model::{Fault, Generation, ProjectId},
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use crate::limits;
+use super::relay::capability;
+use crate::{
+    calls::Calls,
+    limits::{self, STATUS_LOOK},
+    requests::refused,
+    shims::Shims,
+    snapshots,
+};
 
 /// The agent as its callers see it.
-#[derive(Debug)]
 pub(crate) struct Agent {
     project: ProjectId,
     generation: Generation,
     boot_id: Uuid,
+    shims: Arc<Shims>,
+    calls: Calls,
+    /// What would be lost; `None` without a store.
+    durability: Option<watch::Receiver<Option<snapshots::Durability>>>,
     stop: CancellationToken,
 }
 
 impl Agent {
     /// An agent that drains by cancelling `stop`.
-    pub(crate) fn new(project: ProjectId, generation: Generation, stop: CancellationToken) -> Self {
-        Agent { project, generation, boot_id: Uuid::new_v4(), stop }
+    pub(crate) fn new(
+        project: ProjectId,
+        generation: Generation,
+        shims: Arc<Shims>,
+        calls: Calls,
+        durability: Option<watch::Receiver<Option<snapshots::Durability>>>,
+        stop: CancellationToken,
+    ) -> Self {
+        Agent { project, generation, boot_id: Uuid::new_v4(), shims, calls, durability, stop }
     }
 }
 
@@ -36,7 +67,42 @@ impl AgentService for Agent {
             project_id: self.project.to_string(),
             generation: self.generation.0,
             limits: limits::table().map(|(name, value)| (name.to_owned(), value)).collect(),
+            containers: self.shims.names(),
         }))
+    }
+
+    type WatchStatusStream = BoxStream<'static, Result<AgentStatus, Status>>;
+
+    async fn watch_status(
+        &self,
+        request: Request<WatchStatusRequest>,
+    ) -> Result<Response<Self::WatchStatusStream>, Status> {
+        let interval = milliseconds("interval_ms", request.get_ref().interval_ms, 10_000, 500..=60_000)?;
+        let watching = Watching {
+            shims: Arc::clone(&self.shims),
+            calls: self.calls.clone(),
+            durability: self.durability.clone(),
+            interval,
+            last: None,
+        };
+        let statuses = stream::unfold(watching, |mut watching| async { Some((Ok(watching.next().await), watching)) });
+        Ok(Response::new(statuses.take_until(self.stop.clone().cancelled_owned()).boxed()))
+    }
+
+    async fn freeze(
+        &self,
+        request: Request<FreezeContainersRequest>,
+    ) -> Result<Response<FreezeContainersResponse>, Status> {
+        let lease = milliseconds("lease_ms", request.get_ref().lease_ms, 60_000, 1_000..=300_000)?;
+        self.shims.all_allowed(capability(request.extensions())?).map_err(refused)?;
+        let processes = self.shims.freeze(lease).await.map_err(refused)?;
+        Ok(Response::new(FreezeContainersResponse { processes }))
+    }
+
+    async fn thaw(&self, request: Request<ThawContainersRequest>) -> Result<Response<ThawContainersResponse>, Status> {
+        self.shims.all_allowed(capability(request.extensions())?).map_err(refused)?;
+        let was_frozen = self.shims.thaw().await.map_err(refused)?;
+        Ok(Response::new(ThawContainersResponse { was_frozen }))
     }
 
     async fn drain(&self, _: Request<DrainRequest>) -> Result<Response<DrainResponse>, Status> {
@@ -44,4 +110,67 @@ impl AgentService for Agent {
         self.stop.cancel();
         Ok(Response::new(DrainResponse {}))
     }
+}
+
+/// One caller of WatchStatus.
+struct Watching {
+    shims: Arc<Shims>,
+    calls: Calls,
+    durability: Option<watch::Receiver<Option<snapshots::Durability>>>,
+    interval: Duration,
+    last: Option<AgentStatus>,
+}
+
+impl Watching {
+    async fn next(&mut self) -> AgentStatus {
+        let due = Instant::now() + self.interval;
+        let mut changes = self.shims.changes();
+        loop {
+            let now = self.look();
+            if self.last.as_ref() != Some(&now) || Instant::now() >= due {
+                self.last = Some(now.clone());
+                return now;
+            }
+            let changed = async {
+                if changes.is_empty() {
+                    return std::future::pending().await;
+                }
+                select_all(changes.iter_mut().map(|shim| Box::pin(shim.changed()))).await.0
+            };
+            // Calls and durability change without a word; the look at them is cheap.
+            if !matches!(timeout(STATUS_LOOK, changed).await, Err(_) | Ok(Ok(()))) {
+                tokio::time::sleep(STATUS_LOOK).await;
+            }
+        }
+    }
+
+    fn look(&self) -> AgentStatus {
+        let containers = self.shims.status();
+        AgentStatus {
+            ready: containers.iter().all(|(container, _)| container.reachable),
+            last_activity_ms: containers.iter().map(|(_, activity)| *activity).max().unwrap_or(0),
+            containers: containers.into_iter().map(|(container, _)| container).collect(),
+            calls: u32::try_from(self.calls.count()).unwrap_or(u32::MAX),
+            durability: self.durability.as_ref().and_then(|seen| seen.borrow().clone()).map(shown),
+        }
+    }
+}
+
+fn shown(durability: snapshots::Durability) -> Durability {
+    let snapshots::Durability { head, dirty_files, dirty_bytes, measured_ms, committed_ms } = durability;
+    Durability { head, dirty_files, dirty_bytes, measured_ms, committed_ms }
+}
+
+fn milliseconds(
+    field: &str,
+    given: u32,
+    default: u32,
+    bounds: std::ops::RangeInclusive<u32>,
+) -> Result<Duration, Status> {
+    let value = if given == 0 { default } else { given };
+    if !bounds.contains(&value) {
+        let problem = format!("is {given}; from {} to {} are taken", bounds.start(), bounds.end());
+        return Err(refused(Fault::invalid(field, problem).hint("0 is the default")));
+    }
+    Ok(Duration::from_millis(value.into()))
 }

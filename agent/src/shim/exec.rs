@@ -1,26 +1,20 @@
 //! `remora.agent.v1.ExecService` for the shim's own container.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc};
 
 use futures_util::stream::BoxStream;
-use remora_agent_term::{
-    Command, CommandSpec, EXCERPT_CHARACTERS, EXCERPT_CHARACTERS_MAX, FRAME_BYTES, HEARTBEAT, OUTPUT_BYTES,
-    OUTPUT_BYTES_MAX, RUN_STDIN_BYTES, RUN_TIMEOUT, RUN_TIMEOUT_MAX, Registry, START_TIMEOUT_MAX, Stream, excerpt,
-};
-use remora_proto::{
-    agent::v1::{
-        self as wire, AttachCommandRequest, CommandData, CommandExit, CommandGap, CommandHeartbeat, CommandOutput,
-        GetOutputRequest, GetOutputResponse, ListCommandsRequest, ListCommandsResponse, OutputStream, RunRequest,
-        RunResponse, SignalCommandRequest, SignalResponse, StartRequest, Truncated, WaitRequest, WriteStdinRequest,
-        WriteStdinResponse, command_output::Frame, command_spec::Program, exec_service_server::ExecService, truncated,
-    },
-    fault::to_status,
-    model::Fault,
+use remora_agent_term::{Command, FRAME_BYTES, HEARTBEAT, Registry, Stream, excerpt};
+use remora_proto::agent::v1::{
+    self as wire, AttachCommandRequest, CommandData, CommandExit, CommandGap, CommandHeartbeat, CommandOutput,
+    GetOutputRequest, GetOutputResponse, ListCommandsRequest, ListCommandsResponse, OutputStream, RunRequest,
+    RunResponse, SignalCommandRequest, SignalResponse, StartRequest, Truncated, WaitRequest, WriteStdinRequest,
+    WriteStdinResponse, command_output::Frame, exec_service_server::ExecService, truncated,
 };
 use tokio::time::timeout;
 use tonic::{Request, Response, Status};
 
-use super::wire::{blocking, clamp, exit, held, key, processes, refuse, same_container, target};
+use super::wire::{blocking, clamp, exit, held, processes, refuse, same_container};
+use crate::requests::{self, exec::Run, refused};
 
 pub(super) struct ExecRpc {
     container: String,
@@ -32,33 +26,13 @@ impl ExecRpc {
         ExecRpc { container, registry }
     }
 
+    fn ours(&self, spec: Option<&wire::CommandSpec>) -> Result<(), Status> {
+        spec.map_or(Ok(()), |spec| same_container(&spec.container, &self.container))
+    }
+
     fn find(&self, container: &str, id: &str) -> Result<Arc<Command>, Status> {
         same_container(container, &self.container)?;
         self.registry.command(id).map_err(refuse)
-    }
-
-    fn spec(&self, spec: Option<wire::CommandSpec>, longest: Duration) -> Result<CommandSpec, Status> {
-        let spec = spec.ok_or_else(|| to_status(&Fault::invalid("command", "is missing")))?;
-        same_container(&spec.container, &self.container)?;
-        let argv = match spec.program {
-            Some(Program::Argv(argv)) => argv.words,
-            Some(Program::Shell(line)) => vec!["sh".into(), "-c".into(), line],
-            None => return Err(to_status(&Fault::invalid("program", "is missing").hint("give argv or shell"))),
-        };
-        let time = Duration::from_millis(spec.timeout_ms);
-        if time > longest {
-            let fault = Fault::invalid("timeout_ms", format!("is above {}", longest.as_millis()));
-            return Err(to_status(&fault.hint("use Start for what takes longer than Run allows")));
-        }
-        Ok(CommandSpec {
-            argv,
-            env: spec.env.into_iter().collect(),
-            clean_env: spec.clean_env,
-            cwd: spec.cwd,
-            stdin: spec.stdin,
-            timeout: time,
-            labels: spec.labels.into_iter().collect(),
-        })
     }
 }
 
@@ -77,32 +51,15 @@ impl Drop for EndOnDrop {
 impl ExecService for ExecRpc {
     async fn run(&self, request: Request<RunRequest>) -> Result<Response<RunResponse>, Status> {
         let request = request.into_inner();
-        let limit = match request.max_output_characters as usize {
-            0 => EXCERPT_CHARACTERS,
-            limit if limit <= EXCERPT_CHARACTERS_MAX => limit,
-            limit => {
-                let problem = format!("is {limit}, at most {EXCERPT_CHARACTERS_MAX} are returned");
-                return Err(to_status(&Fault::invalid("max_output_characters", problem)));
-            }
-        };
-        if request.stdin_data.len() > RUN_STDIN_BYTES {
-            let fault = Fault::invalid("stdin_data", format!("is above {RUN_STDIN_BYTES} bytes"));
-            return Err(to_status(&fault.hint("use Start and WriteStdin")));
-        }
-        let mut spec = self.spec(request.command, RUN_TIMEOUT_MAX)?;
-        if spec.timeout.is_zero() {
-            spec.timeout = RUN_TIMEOUT;
-        }
-        // Nobody else can write to it while this call waits: it has what came with the call, or nothing.
-        spec.stdin = !request.stdin_data.is_empty();
-        let key = key(&request.idempotency_key)?;
+        self.ours(request.command.as_ref())?;
+        let Run { spec, key, stdin, characters } = requests::exec::run(request).map_err(refused)?;
         let keyed = key.is_some();
         let command = self.registry.start(spec, key).await.map_err(refuse)?;
         let mut end = EndOnDrop((!keyed).then(|| Arc::clone(&command)));
         let feed = async {
-            if !request.stdin_data.is_empty() {
+            if !stdin.is_empty() {
                 // A command that does not read to the end (head) is no failure.
-                let _ = command.write_stdin(0, &request.stdin_data, true).await;
+                let _ = command.write_stdin(0, &stdin, true).await;
             }
         };
         tokio::join!(feed, command.ended());
@@ -112,8 +69,8 @@ impl ExecService for ExecRpc {
         let (reader, held) = (Arc::clone(&command), [view.stdout, view.stderr]);
         let read = move || {
             Ok([
-                read_excerpt(&reader, Stream::Stdout, held[0], limit)?,
-                read_excerpt(&reader, Stream::Stderr, held[1], limit)?,
+                read_excerpt(&reader, Stream::Stdout, held[0], characters)?,
+                read_excerpt(&reader, Stream::Stderr, held[1], characters)?,
             ])
         };
         let [stdout, stderr] = blocking(read).await?;
@@ -123,8 +80,9 @@ impl ExecService for ExecRpc {
 
     async fn start(&self, request: Request<StartRequest>) -> Result<Response<wire::Command>, Status> {
         let request = request.into_inner();
-        let spec = self.spec(request.command, START_TIMEOUT_MAX)?;
-        let command = self.registry.start(spec, key(&request.idempotency_key)?).await.map_err(refuse)?;
+        self.ours(request.command.as_ref())?;
+        let (spec, key) = requests::exec::start(request).map_err(refused)?;
+        let command = self.registry.start(spec, key).await.map_err(refuse)?;
         Ok(Response::new(shown(&self.container, &command)))
     }
 
@@ -150,10 +108,7 @@ impl ExecService for ExecRpc {
 
     async fn write_stdin(&self, request: Request<WriteStdinRequest>) -> Result<Response<WriteStdinResponse>, Status> {
         let request = request.into_inner();
-        if request.data.len() > FRAME_BYTES {
-            let problem = format!("has {} bytes, at most {FRAME_BYTES} are taken", request.data.len());
-            return Err(to_status(&Fault::invalid("data", problem)));
-        }
+        requests::exec::write_stdin(&request).map_err(refused)?;
         let command = self.find(&request.container, &request.id)?;
         let offset = command.write_stdin(request.offset, &request.data, request.eof).await.map_err(refuse)?;
         Ok(Response::new(WriteStdinResponse { offset }))
@@ -162,7 +117,7 @@ impl ExecService for ExecRpc {
     async fn signal(&self, request: Request<SignalCommandRequest>) -> Result<Response<SignalResponse>, Status> {
         let request = request.into_inner();
         let command = self.find(&request.container, &request.id)?;
-        let target = target(request.target)?;
+        let target = requests::signal(request.signal, request.target).map_err(refused)?;
         let delivered = blocking(move || command.signal(request.signal, target)).await?;
         Ok(Response::new(SignalResponse { delivered: clamp(delivered) }))
     }
@@ -170,14 +125,7 @@ impl ExecService for ExecRpc {
     async fn wait(&self, request: Request<WaitRequest>) -> Result<Response<wire::Command>, Status> {
         let request = request.into_inner();
         let command = self.find(&request.container, &request.id)?;
-        let time = match Duration::from_millis(request.timeout_ms) {
-            Duration::ZERO => RUN_TIMEOUT,
-            time if time <= RUN_TIMEOUT_MAX => time,
-            _ => {
-                let problem = format!("is above {}", RUN_TIMEOUT_MAX.as_millis());
-                return Err(to_status(&Fault::invalid("timeout_ms", problem).hint("wait again when it is over")));
-            }
-        };
+        let time = requests::exec::wait(&request).map_err(refused)?;
         // Not having ended is an answer: the state says so.
         let _ = timeout(time, command.ended()).await;
         Ok(Response::new(shown(&self.container, &command)))
@@ -192,21 +140,7 @@ impl ExecService for ExecRpc {
     async fn get_output(&self, request: Request<GetOutputRequest>) -> Result<Response<GetOutputResponse>, Status> {
         let request = request.into_inner();
         let command = self.find(&request.container, &request.id)?;
-        let limit = match request.limit as usize {
-            0 => OUTPUT_BYTES,
-            limit if limit <= OUTPUT_BYTES_MAX => limit,
-            limit => {
-                let problem = format!("is {limit}, at most {OUTPUT_BYTES_MAX} are returned");
-                return Err(to_status(&Fault::invalid("limit", problem)));
-            }
-        };
-        let stream = match request.stream() {
-            OutputStream::Stdout => Stream::Stdout,
-            OutputStream::Stderr => Stream::Stderr,
-            OutputStream::Unspecified => {
-                return Err(to_status(&Fault::invalid("stream", "is missing").hint("give STDOUT or STDERR")));
-            }
-        };
+        let (stream, limit) = requests::exec::output(&request).map_err(refused)?;
         let (offset, data) = command.read(stream, request.offset, limit).map_err(refuse)?;
         let view = command.view();
         let range = if stream == Stream::Stdout { view.stdout } else { view.stderr };

@@ -1,16 +1,16 @@
 //! `remora.agent.v1.TerminalService` for the shim's own container.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream::BoxStream};
-use remora_agent_term::{Attachment, Event, KILL_GRACE, LagPolicy, Mode, Registry, Start, TerminalSpec, Typist};
+use remora_agent_term::{Attachment, Event, Mode, Registry, Typist};
 use remora_proto::{
     agent::v1::{
-        AttachStart, Attached, CloseTerminalRequest, CloseTerminalResponse, GetTerminalRequest, Heartbeat, InputAck,
-        Lagged, ListTerminalsRequest, ListTerminalsResponse, OpenTerminalRequest, Output, ResizeTerminalRequest,
+        Attached, CloseTerminalRequest, CloseTerminalResponse, GetTerminalRequest, Heartbeat, InputAck, Lagged,
+        ListTerminalsRequest, ListTerminalsResponse, OpenTerminalRequest, Output, ResizeTerminalRequest,
         ResizeTerminalResponse, ScreenPaint, ScreenRequest, ScreenResponse, SignalResponse, SignalTerminalRequest,
         Terminal, TerminalExit, TerminalInput, TerminalOutput, WriteTerminalRequest, WriteTerminalResponse,
-        WriterChanged, attach_start, terminal_input, terminal_output, terminal_output::Frame,
+        WriterChanged, terminal_input, terminal_output, terminal_output::Frame,
         terminal_service_server::TerminalService,
     },
     fault::to_status,
@@ -21,13 +21,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::wire::{blocking, clamp, exit, held, key, refuse, same_container, size, target};
+use super::wire::{blocking, clamp, exit, held, refuse, same_container, size};
+use crate::requests::{self, refused, terminal::Attaching};
 
 /// Frames that wait for the connection: with 64 KiB each, the queue of a viewer.
 const QUEUE_FRAMES: usize = 4;
-/// Characters of a client's name.
-const CLIENT_CHARACTERS: usize = 64;
-
 pub(super) struct TerminalRpc {
     container: String,
     registry: Arc<Registry>,
@@ -69,16 +67,8 @@ impl TerminalService for TerminalRpc {
     async fn open(&self, request: Request<OpenTerminalRequest>) -> Result<Response<Terminal>, Status> {
         let request = request.into_inner();
         same_container(&request.container, &self.container)?;
-        let spec = TerminalSpec {
-            argv: request.argv,
-            env: request.env.into_iter().collect(),
-            cwd: request.cwd,
-            size: request.size.map(|size| (size.columns, size.rows)),
-            ring_bytes: request.ring_bytes as usize,
-            idle: Duration::from_millis(request.idle_ttl_ms),
-            labels: request.labels.into_iter().collect(),
-        };
-        let terminal = self.registry.open(spec, key(&request.idempotency_key)?).await.map_err(refuse)?;
+        let (spec, key) = requests::terminal::open(request).map_err(refused)?;
+        let terminal = self.registry.open(spec, key).await.map_err(refuse)?;
         Ok(Response::new(self.shown(&terminal)))
     }
 
@@ -91,7 +81,7 @@ impl TerminalService for TerminalRpc {
             return Err(to_status(&Fault::invalid("frame", "the first frame must be start")));
         };
         let terminal = self.find(&start.container, &start.id)?;
-        let (mode, from, lag, client) = understand(&start)?;
+        let Attaching { mode, start: from, lag, client } = requests::terminal::attach(&start).map_err(refused)?;
         let attachment = Attachment::new(terminal, &client, mode, from, start.credit_bytes, lag).map_err(refuse)?;
         let typist = attachment.typist();
         if let Some(size) = start.size
@@ -119,7 +109,7 @@ impl TerminalService for TerminalRpc {
     async fn write(&self, request: Request<WriteTerminalRequest>) -> Result<Response<WriteTerminalResponse>, Status> {
         let request = request.into_inner();
         let terminal = self.find(&request.container, &request.id)?;
-        let client = client(&request.client_id)?;
+        let client = requests::terminal::write(&request).map_err(refused)?;
         let sequence = terminal.write(&client, request.sequence, &request.data).await.map_err(refuse)?;
         Ok(Response::new(WriteTerminalResponse { accepted_bytes: clamp(request.data.len()), sequence }))
     }
@@ -129,7 +119,7 @@ impl TerminalService for TerminalRpc {
         request: Request<ResizeTerminalRequest>,
     ) -> Result<Response<ResizeTerminalResponse>, Status> {
         let request = request.into_inner();
-        let wanted = request.size.ok_or_else(|| to_status(&Fault::invalid("size", "is missing")))?;
+        let wanted = requests::terminal::resize(&request).map_err(refused)?;
         let terminal = self.find(&request.container, &request.id)?;
         let set = terminal.resize(wanted.columns, wanted.rows).map_err(refuse)?;
         Ok(Response::new(ResizeTerminalResponse { size: Some(size(set)) }))
@@ -138,7 +128,7 @@ impl TerminalService for TerminalRpc {
     async fn signal(&self, request: Request<SignalTerminalRequest>) -> Result<Response<SignalResponse>, Status> {
         let request = request.into_inner();
         let terminal = self.find(&request.container, &request.id)?;
-        let target = target(request.target)?;
+        let target = requests::signal(request.signal, request.target).map_err(refused)?;
         let delivered = blocking(move || terminal.signal(request.signal, target)).await?;
         Ok(Response::new(SignalResponse { delivered: clamp(delivered) }))
     }
@@ -146,7 +136,7 @@ impl TerminalService for TerminalRpc {
     async fn close(&self, request: Request<CloseTerminalRequest>) -> Result<Response<CloseTerminalResponse>, Status> {
         let request = request.into_inner();
         same_container(&request.container, &self.container)?;
-        let grace = if request.grace_ms == 0 { KILL_GRACE } else { Duration::from_millis(request.grace_ms.into()) };
+        let grace = requests::terminal::close(&request).map_err(refused)?;
         let (terminal, survivors) = self.registry.close(&request.id, grace).await.map_err(refuse)?;
         Ok(Response::new(CloseTerminalResponse {
             terminal: Some(self.shown(&terminal)),
@@ -201,12 +191,10 @@ async fn hear(mut input: Streaming<TerminalInput>, typist: Arc<Typist>, sender: 
             Ok(None) | Err(_) => return,
         };
         let heard = match frame {
-            Some(terminal_input::Frame::Input(input)) if input.sequence == 0 => {
-                Err(to_status(&Fault::invalid("input.sequence", "starts with 1")))
-            }
-            Some(terminal_input::Frame::Input(input)) => {
-                typist.write(input.sequence, &input.data).await.map(Some).map_err(refuse)
-            }
+            Some(terminal_input::Frame::Input(input)) => match requests::terminal::input(&input) {
+                Ok(()) => typist.write(input.sequence, &input.data).await.map(Some).map_err(refuse),
+                Err(fault) => Err(to_status(&fault)),
+            },
             Some(terminal_input::Frame::Credit(credit)) => {
                 typist.credit(credit.bytes);
                 Ok(None)
@@ -255,42 +243,4 @@ fn frame(event: Event, client: &str) -> TerminalOutput {
 
 fn wrap(frame: terminal_output::Frame) -> TerminalOutput {
     TerminalOutput { frame: Some(frame) }
-}
-
-fn understand(start: &AttachStart) -> Result<(Mode, Start, LagPolicy, String), Status> {
-    let mode = match start.mode() {
-        attach_start::Mode::Viewer => Mode::Viewer,
-        attach_start::Mode::Writer => Mode::Writer,
-        attach_start::Mode::Takeover => Mode::Takeover,
-        attach_start::Mode::Unspecified => {
-            return Err(to_status(&Fault::invalid("mode", "is missing").hint("give VIEWER, WRITER or TAKEOVER")));
-        }
-    };
-    if mode != Mode::Viewer && start.client_id.is_empty() {
-        let fault = Fault::invalid("client_id", "is missing; a writer needs one so that its input arrives once");
-        return Err(to_status(&fault));
-    }
-    let from = match start.from {
-        Some(attach_start::From::FromOffset(offset)) => Start::From(offset),
-        Some(attach_start::From::Screen(true)) => Start::Screen,
-        Some(attach_start::From::Scrollback(true)) => Start::Scrollback,
-        Some(attach_start::From::Tail(bytes)) => Start::Tail(bytes),
-        _ => Start::Live,
-    };
-    let lag = match start.lag_policy() {
-        attach_start::LagPolicy::Drop => LagPolicy::Drop,
-        _ => LagPolicy::Backpressure,
-    };
-    Ok((mode, from, lag, client(&start.client_id)?))
-}
-
-fn client(name: &str) -> Result<String, Status> {
-    if name.is_empty() {
-        return Ok(uuid::Uuid::new_v4().to_string());
-    }
-    if name.len() > CLIENT_CHARACTERS || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
-        let problem = format!("has {} bytes; 1 to {CLIENT_CHARACTERS} visible ASCII characters are taken", name.len());
-        return Err(to_status(&Fault::invalid("client_id", problem)));
-    }
-    Ok(name.to_owned())
 }

@@ -1,10 +1,10 @@
 //! The engine's values as messages, and back.
 
-use remora_agent_term::{Cause, Process, Size, Target, TermError};
+use remora_agent_term::{Cause, Process, Size, TermError};
 use remora_proto::{
-    agent::v1::{self as wire, SignalTarget, StreamRange, TerminalSize},
+    agent::v1::{self as wire, StreamRange, TerminalSize},
     fault::to_status,
-    model::{Fault, IdempotencyKey, Reason},
+    model::{Fault, Reason},
 };
 use tonic::Status;
 
@@ -39,23 +39,6 @@ pub(super) fn processes(processes: Vec<Process>) -> Vec<wire::Process> {
 
 pub(super) fn clamp(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
-}
-
-pub(super) fn target(target: i32) -> Result<Target, Status> {
-    match SignalTarget::try_from(target) {
-        Ok(SignalTarget::Leader) => Ok(Target::Leader),
-        Ok(SignalTarget::Group) => Ok(Target::Group),
-        Ok(SignalTarget::Tree) => Ok(Target::Tree),
-        _ => Err(to_status(&Fault::invalid("target", "is missing").hint("give LEADER, GROUP or TREE"))),
-    }
-}
-
-pub(super) fn key(text: &str) -> Result<Option<IdempotencyKey>, Status> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let wrong = |error| to_status(&Fault::invalid("idempotency_key", error));
-    text.parse().map(Some).map_err(wrong)
 }
 
 /// Refuses a call for another container: the agent sent it to the wrong shim.

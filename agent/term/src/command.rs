@@ -25,10 +25,11 @@ use tokio::{
 };
 
 use crate::{
-    Children, Environment, Spawned,
+    Children, Environment, Spawned, environment,
     error::{TermError, invalid},
     exit::{Ended, ExitStatus},
     limits::{COMMAND_DISK_BYTES, COMMAND_MEMORY_BYTES, FRAME_BYTES, KILL_GRACE, PIPE_DRAIN},
+    registry::check_labels,
     ring::{Held, Ring},
     sys::watched,
     terminal::{checked_signal, now_ms},
@@ -48,10 +49,23 @@ pub struct CommandSpec {
     pub cwd: String,
     /// Opens stdin.
     pub stdin: bool,
+    /// Digest of what its starter writes to stdin, where that is part of the request.
+    pub input: Option<[u8; 32]>,
     /// Time it has; zero is no bound.
     pub timeout: Duration,
     /// The caller's words.
     pub labels: BTreeMap<String, String>,
+}
+
+impl CommandSpec {
+    /// Checks what can be checked without starting anything.
+    pub fn check(&self) -> Result<(), TermError> {
+        check_labels(&self.labels)?;
+        if self.argv.is_empty() {
+            return Err(invalid("argv", "is empty; the first word names the program"));
+        }
+        environment::check(&self.argv, &self.env, &self.cwd)
+    }
 }
 
 /// One of the two.
@@ -177,7 +191,7 @@ impl Command {
         let shared = self.lock();
         CommandView {
             id: self.id,
-            argv: self.argv.clone(),
+            argv: environment::shown(&self.argv),
             cwd: self.cwd.clone(),
             labels: self.labels.clone(),
             stdout: shared.stdout.held(),

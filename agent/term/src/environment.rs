@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     error::{TermError, invalid},
-    limits::{ARGV_BYTES, ARGV_WORDS},
+    limits::{ARGV_BYTES, ARGV_SHOWN_BYTES, ARGV_WORDS, CWD_BYTES},
 };
 
 /// Names of ours start like this. None is inherited by a child: they configure
@@ -61,7 +61,10 @@ impl Environment {
         cwd: &str,
         mark: &str,
     ) -> Result<Prepared, TermError> {
-        check(argv, additions)?;
+        check(argv, additions, cwd)?;
+        if argv.is_empty() {
+            return Err(invalid("argv", "is empty; the first word names the program"));
+        }
         let folder = self.folder.join(cwd);
         enterable(&folder)?;
         let mut variables = self.variables.clone();
@@ -151,9 +154,26 @@ fn enterable(folder: &Path) -> Result<(), TermError> {
     Err(TermError::WorkingDirectory { path: folder.into(), problem })
 }
 
-fn check(argv: &[String], additions: &BTreeMap<String, String>) -> Result<(), TermError> {
-    if argv.first().is_none_or(String::is_empty) {
-        return Err(invalid("argv", "is empty; the first word names the program"));
+/// The argv as it is shown: a long one is cut, and says so with an ellipsis.
+pub(crate) fn shown(argv: &[String]) -> Vec<String> {
+    let mut room = ARGV_SHOWN_BYTES;
+    let mut words = Vec::new();
+    for word in argv {
+        // An empty word counts too, so that their number is bounded.
+        if word.len().max(1) > room {
+            words.push(format!("{}\u{2026}", &word[..word.floor_char_boundary(room)]));
+            break;
+        }
+        room -= word.len().max(1);
+        words.push(word.clone());
+    }
+    words
+}
+
+/// Checks what a caller gives a child; an empty argv stands for the login shell.
+pub(crate) fn check(argv: &[String], additions: &BTreeMap<String, String>, cwd: &str) -> Result<(), TermError> {
+    if argv.first().is_some_and(String::is_empty) {
+        return Err(invalid("argv", "has an empty first word; it names the program"));
     }
     if argv.len() > ARGV_WORDS {
         return Err(invalid("argv", format!("has {} words, at most {ARGV_WORDS} are taken", argv.len())));
@@ -166,12 +186,16 @@ fn check(argv: &[String], additions: &BTreeMap<String, String>) -> Result<(), Te
     if argv.iter().any(|word| word.contains('\0')) {
         return Err(invalid("argv", "has a NUL byte"));
     }
+    if cwd.len() > CWD_BYTES || cwd.contains('\0') {
+        return Err(invalid("cwd", format!("has a NUL byte or more than {CWD_BYTES} bytes")));
+    }
     for (name, value) in additions {
+        let shown: String = name.chars().take(40).collect();
         if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
-            return Err(invalid("env", format!("{name:?} is no name of a variable, or its value has a NUL byte")));
+            return Err(invalid("env", format!("{shown:?} is no name of a variable, or its value has a NUL byte")));
         }
         if name.starts_with(OWN_PREFIX) {
-            return Err(invalid("env", format!("{name:?}: names that start with {OWN_PREFIX} are Remora's own")));
+            return Err(invalid("env", format!("{shown:?}: names that start with {OWN_PREFIX} are Remora's own")));
         }
     }
     Ok(())

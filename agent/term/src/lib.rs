@@ -40,7 +40,7 @@ pub use limits::*;
 pub use pty::Size;
 pub use registry::{Counts, Registry};
 pub use ring::{Held, Ring};
-pub use screen::ScreenText;
+pub use screen::{ScreenText, visible};
 pub use session::Mode;
 pub use sys::{close_on_exec_from, signal_number};
 pub use terminal::{Terminal, TerminalSpec, TerminalView};

@@ -23,6 +23,11 @@ pub const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Largest width and height, cells: a screen of 1,000 by 1,000 is some 30 MiB in the emulator.
 pub const SIZE_MAX: u16 = 1_000;
 
+/// Characters of a title that are kept.
+pub const TITLE_CHARACTERS: usize = 256;
+/// Bytes of a painted screen: what fits into a message beside everything else.
+pub const SCREEN_PAINT_BYTES: usize = 3 << 20;
+
 /// Commands that run at once in a container.
 pub const COMMANDS_RUNNING: usize = 64;
 /// Commands that are remembered, running and ended.
@@ -62,6 +67,10 @@ pub const KILL_SETTLE: Duration = Duration::from_secs(1);
 pub const ARGV_WORDS: usize = 4_096;
 /// Bytes of argv and environment together: what Linux takes by default is 2 MiB.
 pub const ARGV_BYTES: usize = 1 << 20;
+/// Bytes of an argv where a session is shown: a list of all commands has to fit into one message.
+pub const ARGV_SHOWN_BYTES: usize = 2_048;
+/// Bytes of a working directory: what Linux takes (PATH_MAX).
+pub const CWD_BYTES: usize = 4_096;
 /// Labels of a session.
 pub const LABELS: usize = 16;
 /// Bytes of a label's key and of its value.

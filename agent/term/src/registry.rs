@@ -65,7 +65,7 @@ impl Registry {
 
     /// Opens a terminal, or returns the one that the key opened before.
     pub async fn open(&self, spec: TerminalSpec, key: Option<IdempotencyKey>) -> Result<Arc<Terminal>, TermError> {
-        check_labels(&spec.labels)?;
+        spec.check()?;
         let _starting = self.starting.lock().await;
         if let Some(first) = repeated(&lock(&self.terminals), key.as_ref(), &spec, |terminal| terminal.id)? {
             return Ok(first);
@@ -85,7 +85,7 @@ impl Registry {
 
     /// Starts a command, or returns the one that the key started before.
     pub async fn start(&self, spec: CommandSpec, key: Option<IdempotencyKey>) -> Result<Arc<Command>, TermError> {
-        check_labels(&spec.labels)?;
+        spec.check()?;
         let _starting = self.starting.lock().await;
         if let Some(first) = repeated(&lock(&self.commands), key.as_ref(), &spec, |command| command.id)? {
             return Ok(first);
@@ -196,7 +196,7 @@ fn forget_oldest<T, S>(entries: &mut Vec<Entry<T, S>>, limit: usize, ended: impl
     }
 }
 
-fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), TermError> {
+pub(crate) fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), TermError> {
     if labels.len() > LABELS {
         return Err(invalid("labels", format!("there are {}, at most {LABELS} are kept", labels.len())));
     }

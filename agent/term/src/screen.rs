@@ -9,14 +9,16 @@ use std::{
 
 use bytes::Bytes;
 
-use crate::{limits::FRAME_BYTES, pty::Size, ring::Ring};
+use crate::{
+    limits::{FRAME_BYTES, SCREEN_PAINT_BYTES, TITLE_CHARACTERS},
+    pty::Size,
+    ring::Ring,
+};
 
 /// Part of the wall time that the emulator may take: one in four.
 const SHARE: u32 = 4;
 /// Time that it may save up while there is no output.
 const SAVED: Duration = Duration::from_millis(50);
-/// Characters of a title that are kept.
-const TITLE_CHARACTERS: usize = 256;
 
 pub(crate) struct Screen {
     parser: vt100::Parser<Titles>,
@@ -110,7 +112,29 @@ impl Screen {
 
     /// Escape sequences that paint it on a terminal that was just reset, and the offset after which output goes on.
     pub(crate) fn paint(&self) -> (u64, Bytes) {
-        (self.fed, self.parser.screen().state_formatted().into())
+        let mut data = self.parser.screen().state_formatted();
+        if data.len() > SCREEN_PAINT_BYTES {
+            data = self.plain();
+        }
+        (self.fed, data.into())
+    }
+
+    /// The lowest rows that fit, without colours: a huge screen where every cell has its own.
+    fn plain(&self) -> String {
+        let screen = self.parser.screen();
+        let (row, column) = screen.cursor_position();
+        let cursor = format!("\x1b[{};{}H", row + 1, column + 1);
+        let mut rows: Vec<String> = Vec::new();
+        let mut room = SCREEN_PAINT_BYTES - cursor.len();
+        let all: Vec<String> = screen.rows(0, self.size.columns).collect();
+        for (at, text) in all.iter().enumerate().rev() {
+            let painted = format!("\x1b[{};1H{}", at + 1, text.trim_end());
+            let Some(rest) = room.checked_sub(painted.len()) else { break };
+            room = rest;
+            rows.push(painted);
+        }
+        rows.push(cursor);
+        rows.concat()
     }
 
     pub(crate) fn text(&self) -> ScreenText {
@@ -135,7 +159,7 @@ fn cells(size: Size) -> (NonZeroU16, NonZeroU16) {
 }
 
 /// Escapes control characters, so that the text does nothing to whatever shows it.
-pub(crate) fn visible(text: &str) -> String {
+pub fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
         if character.is_control() { shown.extend(character.escape_default()) } else { shown.push(character) }
@@ -170,6 +194,22 @@ mod tests {
         screen.catch_up(&ring);
         assert_eq!(screen.text().rows[0], "x".repeat(80));
         assert_eq!(screen.text().at_offset, 104);
+    }
+
+    #[test]
+    fn a_screen_too_large_for_a_message_is_painted_without_colours() {
+        let mut screen = Screen::new(Size { columns: 1_000, rows: 1_000 });
+        let mut ring = Ring::in_memory(16 << 20);
+        for cell in 0..300_000_u32 {
+            ring.push(format!("\x1b[38;2;{};{};{}mx", cell % 256, cell / 256 % 256, cell % 7).as_bytes());
+        }
+        screen.catch_up(&ring);
+        let (_, data) = screen.paint();
+        assert!(data.len() <= SCREEN_PAINT_BYTES, "{}", data.len());
+        let mut again = parser(screen.size);
+        again.process(&data);
+        assert!(again.screen().contents() == screen.parser.screen().contents(), "each character is in its place");
+        assert_eq!(again.screen().cursor_position(), screen.parser.screen().cursor_position());
     }
 
     proptest! {

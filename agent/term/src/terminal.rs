@@ -22,11 +22,12 @@ use tokio::{
 };
 
 use crate::{
-    Children, Environment, Spawned,
+    Children, Environment, Spawned, environment,
     error::TermError,
     exit::{Ended, ExitStatus},
     limits::{FRAME_BYTES, KILL_GRACE_MAX, PIPE_DRAIN, RING_BYTES, RING_BYTES_MAX, RING_BYTES_MIN},
     pty::{Pty, Size},
+    registry::check_labels,
     ring::{Held, Ring},
     screen::{Screen, ScreenText},
     session::{Session, Verdict, ViewerId},
@@ -54,6 +55,15 @@ pub struct TerminalSpec {
     pub idle: Duration,
     /// The caller's words.
     pub labels: BTreeMap<String, String>,
+}
+
+impl TerminalSpec {
+    /// Checks what can be checked without opening anything.
+    pub fn check(&self) -> Result<(), TermError> {
+        check_labels(&self.labels)?;
+        ring_bytes(self.ring_bytes)?;
+        environment::check(&self.argv, &self.env, &self.cwd)
+    }
 }
 
 /// A terminal as it is shown.
@@ -163,7 +173,7 @@ impl Terminal {
         let shared = self.lock();
         TerminalView {
             id: self.id,
-            argv: self.argv.clone(),
+            argv: environment::shown(&self.argv),
             cwd: self.cwd.clone(),
             size: shared.size,
             labels: self.labels.clone(),

@@ -1,0 +1,96 @@
+//! What the relayed services share: who calls, and frames on their way from a
+//! shim to a caller. A frame is asked for when the caller has room for it, so a
+//! slow caller fills the windows and then the shim's ring, and nothing else.
+
+use futures_util::{StreamExt as _, stream::BoxStream};
+use remora_proto::{
+    fault::to_status,
+    model::{Capability, Fault, Reason},
+};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use tonic::{Extensions, Status, Streaming};
+
+use crate::{
+    answers::Violation,
+    limits::SHIM_RETRY_AFTER,
+    shims::{Call, Route, Shim, Shims},
+};
+
+/// The container that a request names, where its bearer may reach it.
+pub(crate) fn container<'a>(shims: &'a Shims, extensions: &Extensions, name: &str) -> Result<&'a Shim, Status> {
+    shims.find(capability(extensions)?, name).map_err(|fault| to_status(&fault))
+}
+
+/// What the bearer of the call's token may do.
+pub(crate) fn capability(extensions: &Extensions) -> Result<&Capability, Status> {
+    let missing = || to_status(&Fault::new(Reason::CredentialsMissing, "the call carries no token"));
+    extensions.get::<Capability>().ok_or_else(missing)
+}
+
+/// The frames of one attachment as a caller may see them.
+pub(crate) trait Checked: Send + 'static {
+    type Frame: Send + 'static;
+    fn take(&mut self, frame: Self::Frame) -> Result<Self::Frame, Violation>;
+    fn is_over(&self) -> bool;
+}
+
+/// A stream from a shim until its last frame, the caller's `refusal` or the drain.
+pub(crate) fn frames<C: Checked>(
+    route: Route,
+    inner: Streaming<C::Frame>,
+    checked: C,
+    stop: CancellationToken,
+    refusal: Option<oneshot::Receiver<Fault>>,
+) -> BoxStream<'static, Result<C::Frame, Status>> {
+    let passing = Passing { route, inner, checked, stop, refusal, over: false };
+    let next = |mut passing: Passing<C>| async { passing.next().await.map(|frame| (frame, passing)) };
+    futures_util::stream::unfold(passing, next).boxed()
+}
+
+struct Passing<C: Checked> {
+    route: Route,
+    inner: Streaming<C::Frame>,
+    checked: C,
+    stop: CancellationToken,
+    /// Why the caller's own input ended the call.
+    refusal: Option<oneshot::Receiver<Fault>>,
+    over: bool,
+}
+
+impl<C: Checked> Passing<C> {
+    async fn next(&mut self) -> Option<Result<C::Frame, Status>> {
+        if self.over || self.checked.is_over() {
+            return None;
+        }
+        let passed = self.pass().await;
+        self.over = passed.is_err();
+        Some(passed.map_err(|fault| to_status(&fault)))
+    }
+
+    async fn pass(&mut self) -> Result<C::Frame, Fault> {
+        let refused = async {
+            if let Some(refusal) = self.refusal.as_mut() {
+                match refusal.await {
+                    Ok(fault) => return fault,
+                    // The input has ended well: nothing will be refused.
+                    Err(_) => self.refusal = None,
+                }
+            }
+            std::future::pending().await
+        };
+        let message = tokio::select! {
+            biased;
+            fault = refused => return Err(fault),
+            () = self.stop.cancelled() => {
+                let fault = Fault::new(Reason::Unavailable, "the agent is stopping");
+                return Err(fault.hint("attach again at the offset that was reached").retry_after(SHIM_RETRY_AFTER));
+            }
+            message = self.inner.message() => message,
+        };
+        let lost = || Status::unavailable("the shim ended the stream");
+        let frame = message.and_then(|frame| frame.ok_or_else(lost));
+        let frame = frame.map_err(|status| self.route.refusal(&status, Call::Reads))?;
+        self.checked.take(frame).map_err(|violation| violation.fault(self.route.container()))
+    }
+}

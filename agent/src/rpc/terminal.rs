@@ -1,0 +1,227 @@
+//! `TerminalService`: each call is authorised and checked, goes to the shim of
+//! its container, and the shim's answer is checked before it is passed on.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use futures_util::stream::{self, BoxStream, Stream, StreamExt as _};
+use remora_agent_term::Mode;
+use remora_proto::{
+    agent::v1::{
+        AttachStart, CloseTerminalRequest, CloseTerminalResponse, GetTerminalRequest, ListTerminalsRequest,
+        ListTerminalsResponse, OpenTerminalRequest, ResizeTerminalRequest, ResizeTerminalResponse, ScreenRequest,
+        ScreenResponse, SignalResponse, SignalTerminalRequest, Terminal, TerminalInput, TerminalOutput,
+        WriteTerminalRequest, WriteTerminalResponse, terminal_input::Frame, terminal_service_server::TerminalService,
+    },
+    fault::to_status,
+    model::{Fault, Verb},
+};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::relay::{self, Checked, capability, container};
+use crate::{
+    answers::{Violation, terminal as answers},
+    requests::{self, refused},
+    shims::{Call, Route, Shims},
+};
+
+/// The terminals of every container.
+pub(crate) struct Terminals {
+    shims: Arc<Shims>,
+    stop: CancellationToken,
+}
+
+impl Terminals {
+    /// Relays to `shims`; attachments end with `stop`.
+    pub(crate) fn new(shims: Arc<Shims>, stop: CancellationToken) -> Self {
+        Terminals { shims, stop }
+    }
+}
+
+fn checked<T>(route: &Route, answer: Result<T, Violation>) -> Result<Response<T>, Status> {
+    answer.map(Response::new).map_err(|violation| to_status(&violation.fault(route.container())))
+}
+
+fn failed(route: &Route, call: Call) -> impl Fn(Status) -> Status {
+    move |status| to_status(&route.refusal(&status, call))
+}
+
+#[tonic::async_trait]
+impl TerminalService for Terminals {
+    async fn open(&self, request: Request<OpenTerminalRequest>) -> Result<Response<Terminal>, Status> {
+        let shim = container(&self.shims, request.extensions(), &request.get_ref().container)?;
+        let mut request = request.into_inner();
+        requests::terminal::open(request.clone()).map_err(refused)?;
+        let route = shim.route().await.map_err(refused)?;
+        request.container = route.container().to_string();
+        let answer = route.terminal().open(request).await.map_err(failed(&route, Call::Changes))?;
+        checked(&route, answers::session(route.container(), answer.into_inner()))
+    }
+
+    type AttachStream = BoxStream<'static, Result<TerminalOutput, Status>>;
+
+    async fn attach(&self, request: Request<Streaming<TerminalInput>>) -> Result<Response<Self::AttachStream>, Status> {
+        let capability = capability(request.extensions())?.clone();
+        let mut input = request.into_inner();
+        let first = input.message().await?.and_then(|message| message.frame);
+        let Some(Frame::Start(mut start)) = first else {
+            return Err(refused(Fault::invalid("frame", "the first frame must be start")));
+        };
+        let shim = self.shims.find(&capability, &start.container).map_err(refused)?;
+        let asked = requests::terminal::attach(&start).map_err(refused)?;
+        if asked.mode != Mode::Viewer {
+            capability.allows(Verb::TerminalWrite).map_err(refused)?;
+        }
+        let route = shim.route().await.map_err(refused)?;
+        start.container = route.container().to_string();
+        start.client_id.clone_from(&asked.client);
+        let sent = Arc::new(AtomicU64::new(0));
+        let (refuse, refusal) = oneshot::channel();
+        let passed =
+            Passed { input, writes: asked.mode != Mode::Viewer, sent: Arc::clone(&sent), refuse: Some(refuse) };
+        let inner = route.terminal().attach(passed.after(start)).await.map_err(failed(&route, Call::Reads))?;
+        let following = answers::Following::new(asked.start, asked.mode, &asked.client, sent);
+        let frames = relay::frames(route, inner.into_inner(), following, self.stop.clone(), Some(refusal));
+        Ok(Response::new(frames))
+    }
+
+    async fn write(&self, request: Request<WriteTerminalRequest>) -> Result<Response<WriteTerminalResponse>, Status> {
+        let shim = container(&self.shims, request.extensions(), &request.get_ref().container)?;
+        let mut request = request.into_inner();
+        requests::terminal::write(&request).map_err(refused)?;
+        let route = shim.route().await.map_err(refused)?;
+        request.container = route.container().to_string();
+        let given = request.data.len();
+        let answer = route.terminal().write(request).await.map_err(failed(&route, Call::Changes))?;
+        checked(&route, answers::written(given, answer.into_inner()))
+    }
+
+    async fn resize(
+        &self,
+        request: Request<ResizeTerminalRequest>,
+    ) -> Result<Response<ResizeTerminalResponse>, Status> {
+        let shim = container(&self.shims, request.extensions(), &request.get_ref().container)?;
+        let mut request = request.into_inner();
+        requests::terminal::resize(&request).map_err(refused)?;
+        let route = shim.route().await.map_err(refused)?;
+        request.container = route.container().to_string();
+        let answer = route.terminal().resize(request).await.map_err(failed(&route, Call::Changes))?;
+        checked(&route, answers::resized(answer.into_inner()))
+    }
+
+    async fn signal(&self, request: Request<SignalTerminalRequest>) -> Result<Response<SignalResponse>, Status> {
+        let shim = container(&self.shims, request.extensions(), &request.get_ref().container)?;
+        let mut request = request.into_inner();
+        requests::id(&request.id).and_then(|_| requests::signal(request.signal, request.target)).map_err(refused)?;
+        let route = shim.route().await.map_err(refused)?;
+        request.container = route.container().to_string();
+        route.terminal().signal(request).await.map_err(failed(&route, Call::Changes))
+    }
+
+    async fn close(&self, request: Request<CloseTerminalRequest>) -> Result<Response<CloseTerminalResponse>, Status> {
+        let shim = container(&self.shims, request.extensions(), &request.get_ref().container)?;
+        let mut request = request.into_inner();
+        requests::terminal::close(&request).map_err(refused)?;
+        let route = shim.route().await.map_err(refused)?;
+        request.container = route.container().to_string();
+        let id = request.id.clone();
+        let answer = route.terminal().close(request).await.map_err(failed(&route, Call::Changes))?;
+        checked(&route, answers::closed(route.container(), &id, answer.into_inner()))
+    }
+
+    async fn get(&self, request: Request<GetTerminalRequest>) -> Result<Response<Terminal>, Status> {
+        let shim = container(&self.shims, request.extensions(), &request.get_ref().container)?;
+        let mut request = request.into_inner();
+        let id = requests::id(&request.id).map_err(refused)?.to_string();
+        let route = shim.route().await.map_err(refused)?;
+        request.container = route.container().to_string();
+        let answer = route.terminal().get(request).await.map_err(failed(&route, Call::Reads))?;
+        checked(&route, answers::this_session(route.container(), &id, answer.into_inner()))
+    }
+
+    async fn list(&self, request: Request<ListTerminalsRequest>) -> Result<Response<ListTerminalsResponse>, Status> {
+        let shim = container(&self.shims, request.extensions(), &request.get_ref().container)?;
+        let route = shim.route().await.map_err(refused)?;
+        let request = ListTerminalsRequest { container: route.container().to_string() };
+        let answer = route.terminal().list(request).await.map_err(failed(&route, Call::Reads))?;
+        checked(&route, answers::list(route.container(), answer.into_inner()))
+    }
+
+    async fn screen(&self, request: Request<ScreenRequest>) -> Result<Response<ScreenResponse>, Status> {
+        let shim = container(&self.shims, request.extensions(), &request.get_ref().container)?;
+        let mut request = request.into_inner();
+        requests::id(&request.id).map_err(refused)?;
+        let route = shim.route().await.map_err(refused)?;
+        request.container = route.container().to_string();
+        let answer = route.terminal().screen(request).await.map_err(failed(&route, Call::Reads))?;
+        checked(&route, answers::screen(answer.into_inner()))
+    }
+}
+
+/// The caller's frames on their way to the shim, each checked.
+struct Passed {
+    input: Streaming<TerminalInput>,
+    writes: bool,
+    /// The last input frame that was passed on.
+    sent: Arc<AtomicU64>,
+    /// Tells the caller why its input is not taken.
+    refuse: Option<oneshot::Sender<Fault>>,
+}
+
+impl Passed {
+    /// `start`, then what the caller sends until it ends or is refused.
+    fn after(self, start: AttachStart) -> impl Stream<Item = TerminalInput> + Send + 'static {
+        let start = TerminalInput { frame: Some(Frame::Start(start)) };
+        let rest = stream::unfold(self, |mut passed| async { passed.next().await.map(|frame| (frame, passed)) });
+        stream::iter([start]).chain(rest)
+    }
+
+    async fn next(&mut self) -> Option<TerminalInput> {
+        // A caller that left or sends no more is no refusal: it may read on.
+        let message = self.input.message().await.ok()??;
+        match self.check(&message) {
+            Ok(()) => Some(message),
+            Err(fault) => {
+                if let Some(refuse) = self.refuse.take() {
+                    _ = refuse.send(fault);
+                }
+                // The answer ends the call, and this stream with it.
+                std::future::pending().await
+            }
+        }
+    }
+
+    fn check(&self, message: &TerminalInput) -> Result<(), Fault> {
+        match &message.frame {
+            Some(Frame::Credit(_)) => Ok(()),
+            Some(Frame::Input(_) | Frame::Resize(_)) if !self.writes => {
+                Err(Fault::invalid("frame", "input and resize are a writer's").hint("attach as WRITER or TAKEOVER"))
+            }
+            Some(Frame::Input(input)) => {
+                requests::terminal::input(input)?;
+                self.sent.fetch_max(input.sequence, Ordering::AcqRel);
+                Ok(())
+            }
+            Some(Frame::Resize(_)) => Ok(()),
+            Some(Frame::Start(_)) | None => {
+                Err(Fault::invalid("frame", "start comes once; after it input, credit or resize"))
+            }
+        }
+    }
+}
+
+impl Checked for answers::Following {
+    type Frame = TerminalOutput;
+
+    fn take(&mut self, frame: TerminalOutput) -> Result<TerminalOutput, Violation> {
+        answers::Following::take(self, frame)
+    }
+
+    fn is_over(&self) -> bool {
+        answers::Following::is_over(self)
+    }
+}

@@ -1,0 +1,202 @@
+//! The connection to one shim: made, greeted, watched, and made again.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use hyper_util::rt::TokioIo;
+use remora_agent_term::visible;
+use remora_proto::{
+    agent::v1::ExitStatus,
+    model::ContainerName,
+    shim::v1::{HelloRequest, StatusRequest, StatusResponse, shim_service_client::ShimServiceClient},
+};
+use tokio::{
+    net::UnixStream,
+    sync::watch,
+    time::{sleep, timeout},
+};
+use tonic::{
+    Request, Status,
+    metadata::{Ascii, MetadataValue},
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::{Channel, Endpoint, Uri},
+};
+
+use crate::{
+    answers,
+    limits::{
+        MAX_HEADER_BYTES, SHIM_BACKOFF_MAX, SHIM_BACKOFF_MIN, SHIM_CONNECTION_WINDOW_BYTES, SHIM_HELLO_TIMEOUT,
+        SHIM_KEEPALIVE, SHIM_STATUS_INTERVAL, SHIM_STREAM_WINDOW_BYTES,
+    },
+    shim::{PROTOCOL, SECRET_METADATA},
+};
+
+/// A connection on which every call carries the secret.
+pub(crate) type Transport = InterceptedService<Channel, Secret>;
+
+/// What the agent presents to a shim.
+#[derive(Clone)]
+pub struct Secret(MetadataValue<Ascii>);
+
+impl Secret {
+    /// The secret in `bytes`, without white space around it; `None` where it cannot be sent.
+    pub(crate) fn new(bytes: &[u8]) -> Option<Secret> {
+        let mut value = MetadataValue::try_from(bytes.trim_ascii()).ok()?;
+        value.set_sensitive(true);
+        Some(Secret(value))
+    }
+}
+
+impl Interceptor for Secret {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        request.metadata_mut().insert(SECRET_METADATA, self.0.clone());
+        Ok(request)
+    }
+}
+
+/// How the connection to a shim is.
+#[derive(Clone)]
+pub(crate) enum State {
+    /// Not tried to the end yet.
+    Connecting,
+    Up(Up),
+    /// Why.
+    Down(String),
+}
+
+#[derive(Clone)]
+pub(crate) struct Up {
+    pub(crate) transport: Transport,
+    pub(crate) boot_id: String,
+    pub(crate) report: Report,
+}
+
+/// What a shim says of its container, checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Report {
+    pub(crate) main_running: bool,
+    pub(crate) main_exit: Option<ExitStatus>,
+    pub(crate) terminals: u32,
+    pub(crate) commands: u32,
+    pub(crate) last_activity_ms: u64,
+    pub(crate) frozen: bool,
+}
+
+/// Keeps `state` up to date for ever.
+pub(crate) async fn keep(name: ContainerName, socket: PathBuf, secret: Option<Secret>, state: watch::Sender<State>) {
+    let Some(secret) = secret else {
+        state.send_replace(State::Down("the agent has no secret for it (--shim-secret-file)".to_owned()));
+        return state.closed().await;
+    };
+    let mut pause = SHIM_BACKOFF_MIN;
+    let mut told = String::new();
+    loop {
+        let why = match connect(&name, &socket, &secret).await {
+            Ok((transport, boot_id)) => {
+                tracing::info!(container = %name, %boot_id, "connected to the shim");
+                pause = SHIM_BACKOFF_MIN;
+                told.clear();
+                follow(transport, boot_id, &state).await
+            }
+            Err(why) => why,
+        };
+        if why != told {
+            tracing::info!(container = %name, socket = %socket.display(), %why, "no connection to the shim");
+            told.clone_from(&why);
+        }
+        state.send_replace(State::Down(why));
+        sleep(pause).await;
+        pause = (pause * 2).min(SHIM_BACKOFF_MAX);
+    }
+}
+
+/// A connection whose shim has said who it is, and the id of its start.
+async fn connect(name: &ContainerName, socket: &Path, secret: &Secret) -> Result<(Transport, String), String> {
+    let stream = UnixStream::connect(socket).await.map_err(|error| format!("its shim does not listen: {error}"))?;
+    let greet = async {
+        let channel = over(stream).await.map_err(|error| format!("its shim speaks no HTTP/2: {error}"))?;
+        let transport = InterceptedService::new(channel, secret.clone());
+        let hello = ShimServiceClient::new(transport.clone()).hello(HelloRequest { protocol: PROTOCOL }).await;
+        let hello = hello.map_err(|status| refused(&status))?.into_inner();
+        if hello.protocol != PROTOCOL {
+            return Err(format!("its shim speaks protocol {}, this agent {PROTOCOL}", hello.protocol));
+        }
+        if hello.container != name.as_str() {
+            let other: String = visible(&hello.container).chars().take(ContainerName::MAX_BYTES).collect();
+            return Err(format!("the shim at its socket is of container {other:?}"));
+        }
+        match uuid::Uuid::try_parse(&hello.boot_id) {
+            Ok(boot_id) => Ok((transport, boot_id.to_string())),
+            Err(_) => Err("its shim gives no id of its start".to_owned()),
+        }
+    };
+    timeout(SHIM_HELLO_TIMEOUT, greet).await.unwrap_or_else(|_| Err("its shim does not answer".to_owned()))
+}
+
+/// HTTP/2 over this one stream. The channel makes no other: a shim that comes
+/// back is greeted anew before it is trusted with a call.
+async fn over(stream: UnixStream) -> Result<Channel, tonic::transport::Error> {
+    let slot = Arc::new(Mutex::new(Some(TokioIo::new(stream))));
+    let once = tower::service_fn(move |_: Uri| {
+        let stream = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+        std::future::ready(stream.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected)))
+    });
+    Endpoint::from_static("http://shim")
+        .initial_connection_window_size(SHIM_CONNECTION_WINDOW_BYTES)
+        .initial_stream_window_size(SHIM_STREAM_WINDOW_BYTES)
+        .http2_max_header_list_size(MAX_HEADER_BYTES)
+        .http2_keep_alive_interval(SHIM_KEEPALIVE)
+        .keep_alive_timeout(SHIM_KEEPALIVE)
+        .keep_alive_while_idle(true)
+        .connect_with_connector(once)
+        .await
+}
+
+/// Passes on what the shim says of itself until it says no more; returns why.
+async fn follow(transport: Transport, boot_id: String, state: &watch::Sender<State>) -> String {
+    let mut client = ShimServiceClient::new(transport.clone());
+    let interval_ms = u32::try_from(SHIM_STATUS_INTERVAL.as_millis()).unwrap_or(u32::MAX);
+    let mut reports = match client.status(StatusRequest { interval_ms }).await {
+        Ok(reports) => reports.into_inner(),
+        Err(status) => return refused(&status),
+    };
+    loop {
+        match timeout(SHIM_STATUS_INTERVAL * 3, reports.message()).await {
+            Ok(Ok(Some(report))) => {
+                let (transport, boot_id) = (transport.clone(), boot_id.clone());
+                state.send_replace(State::Up(Up { transport, boot_id, report: understood(report) }));
+            }
+            Ok(Ok(None)) => return "its shim has ended".to_owned(),
+            Ok(Err(status)) => return refused(&status),
+            Err(_) => return "its shim fell silent".to_owned(),
+        }
+    }
+}
+
+fn understood(report: StatusResponse) -> Report {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    Report {
+        main_running: report.main_running,
+        // An end that cannot be is one that nobody observed.
+        main_exit: report.main_exit.map(|exit| answers::exit(exit).unwrap_or_else(|_| answers::unknown_exit())),
+        terminals: report.running_terminals,
+        commands: report.running_commands,
+        // Activity in the future would keep an idle project awake for ever.
+        last_activity_ms: report.last_activity_ms.min(u64::try_from(now.as_millis()).unwrap_or(u64::MAX)),
+        frozen: report.frozen,
+    }
+}
+
+/// Why the shim does not talk to us, in words of ours: its own are a stranger's.
+fn refused(status: &Status) -> String {
+    use remora_proto::{fault::from_status, model::Reason};
+    match from_status(status).reason {
+        Reason::CredentialsMissing | Reason::CredentialsInvalid => "its shim has another secret".to_owned(),
+        Reason::Unimplemented => "its shim speaks another protocol".to_owned(),
+        _ => "its shim broke the connection".to_owned(),
+    }
+}

@@ -92,7 +92,7 @@ pub async fn build(config: ServeConfig, stop: &CancellationToken) -> io::Result<
     let terminals = TerminalServiceServer::new(Terminals::new(Arc::clone(&shims), stop.clone()))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
-    let commands = ExecServiceServer::new(Commands::new(shims, stop.clone()))
+    let commands = ExecServiceServer::new(Commands::new(Arc::clone(&shims), stop.clone()))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let workspace =
@@ -104,7 +104,7 @@ pub async fn build(config: ServeConfig, stop: &CancellationToken) -> io::Result<
     if let Ok(snapshots) = &snapshots {
         tokio::spawn(snapshots.clone().measure(stop.clone()));
     }
-    let snapshots = SnapshotServiceServer::new(SnapshotRpc::new(snapshots))
+    let snapshots = SnapshotServiceServer::new(SnapshotRpc::new(snapshots, Arc::clone(&shims)))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let (health, health_service) = tonic_health::server::health_reporter();

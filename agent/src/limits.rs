@@ -151,3 +151,10 @@ pub const MAX_DIFF_BATCH: usize = 200;
 /// Time that `hydrate` and `dehydrate` take to end their step after SIGTERM: the
 /// smaller part of the 30 s that Kubernetes grants.
 pub const STOP_BUDGET: Duration = Duration::from_secs(8);
+/// Lease of containers that are stopped for a snapshot: what they stand still at
+/// most where the agent dies meanwhile.
+pub const QUIET_LEASE: Duration = Duration::from_secs(60);
+/// Pause between two renewals of that lease: two of them may be lost.
+pub const QUIET_RENEWAL: Duration = Duration::from_secs(15);
+/// Shortest time that containers stay stopped after a commit, the shortest lease.
+pub const MIN_HOLD: Duration = Duration::from_secs(1);

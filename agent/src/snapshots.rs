@@ -162,15 +162,6 @@ impl Snapshots {
         Ok(())
     }
 
-    /// Refuses to stop processes that this agent has no way to.
-    pub(crate) fn check_stoppable(&self, quiesced: bool) -> Result<(), Fault> {
-        if quiesced {
-            return Err(Fault::new(Reason::FailedPrecondition, "this agent reaches no containers that it could stop")
-                .hint("ask for ONLINE, or start the agent with the sockets of its containers"));
-        }
-        Ok(())
-    }
-
     /// Measures from time to time how far the workspace is from the newest
     /// snapshot, until `stop`. While an operation runs, it waits.
     pub(crate) async fn measure(self, stop: CancellationToken) {

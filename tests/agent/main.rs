@@ -11,6 +11,7 @@ mod snapshot_hostile;
 mod snapshot_hydrate;
 mod snapshot_kill;
 mod snapshot_project;
+mod snapshot_quiet;
 mod snapshot_races;
 mod snapshot_round_trip;
 mod snapshot_service;

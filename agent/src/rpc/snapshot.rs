@@ -3,9 +3,10 @@
 
 mod diff;
 mod progress;
+mod quiet;
 mod wire;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use remora_agent_snapshot::{Damage, Retention, VerifyObserver, prune, verify};
 use remora_proto::{
@@ -26,21 +27,25 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     limits::MAX_DIFFS,
+    shims::Shims,
     snapshots::{Snapshots, Watcher, missing},
 };
 use progress::{Events, Reporter};
+use quiet::Quiet;
 
 /// The snapshots as their callers see them.
 pub(crate) struct SnapshotRpc {
     snapshots: Result<Snapshots, Fault>,
+    shims: Arc<Shims>,
     diffs: Arc<Semaphore>,
 }
 
 impl SnapshotRpc {
     /// Serves `snapshots`; without them every call names the settings that are missing.
-    pub(crate) fn new(snapshots: Result<Snapshots, Vec<&'static str>>) -> Self {
+    pub(crate) fn new(snapshots: Result<Snapshots, Vec<&'static str>>, shims: Arc<Shims>) -> Self {
         SnapshotRpc {
             snapshots: snapshots.map_err(|flags| missing(&flags)),
+            shims,
             diffs: Arc::new(Semaphore::new(MAX_DIFFS)),
         }
     }
@@ -62,12 +67,21 @@ impl SnapshotService for SnapshotRpc {
         let wanted = CreateSnapshot::try_from(request.into_inner()).map_err(refuse)?;
         let snapshots = self.snapshots().map_err(refuse)?;
         let operation = snapshots.begin("create").map_err(refuse)?;
-        let cancel = operation.cancel.clone();
-        let (events, stream) = Events::open(cancel, |progress| CreateSnapshotEvent {
+        let shims = Arc::clone(&self.shims);
+        let (events, stream) = Events::open(operation.cancel.clone(), |progress| CreateSnapshotEvent {
             event: Some(create_snapshot_event::Event::Progress(progress)),
         });
         events.run(async move |reporter| {
+            let quiet = match wanted.quiesced {
+                true => Some(Quiet::begin(&shims).await?),
+                false => None,
+            };
             let committed = snapshots.create(&operation, &wanted, reporter).await?;
+            if let Some(quiet) = quiet
+                && let Err(fault) = quiet.end(wanted.hold).await
+            {
+                tracing::warn!(reason = %fault.reason, "after the commit: {fault}");
+            }
             Ok(CreateSnapshotEvent { event: Some(create_snapshot_event::Event::Committed(wire::info(&committed))) })
         });
         Ok(Response::new(stream))
@@ -78,7 +92,7 @@ impl SnapshotService for SnapshotRpc {
     async fn restore(&self, request: Request<RestoreSnapshotRequest>) -> Result<Response<Self::RestoreStream>, Status> {
         let wanted = RestoreSnapshot::try_from(request.into_inner()).map_err(refuse)?;
         let snapshots = self.snapshots().map_err(refuse)?;
-        snapshots.check_stoppable(wanted.quiesced).map_err(refuse)?;
+        let shims = Arc::clone(&self.shims);
         let operation = snapshots.begin("restore").map_err(refuse)?;
         let (events, stream) = Events::open(operation.cancel.clone(), |progress| RestoreSnapshotEvent {
             event: Some(restore_snapshot_event::Event::Progress(progress)),
@@ -86,7 +100,16 @@ impl SnapshotService for SnapshotRpc {
         events.run(async move |reporter| {
             let id = wanted.snapshot.as_ref().map(ToString::to_string);
             let snapshot = snapshots.find(id.as_deref()).await?;
+            let quiet = match wanted.quiesced {
+                true => Some(Quiet::begin(&shims).await?),
+                false => None,
+            };
             let restored = snapshots.restore(&operation, &snapshot, reporter).await?;
+            if let Some(quiet) = quiet
+                && let Err(fault) = quiet.end(Duration::ZERO).await
+            {
+                tracing::warn!(reason = %fault.reason, "after the restore: {fault}");
+            }
             let done = RestoreDone {
                 snapshot: Some(wire::info(&snapshot.info())),
                 files_written: restored.files_written,

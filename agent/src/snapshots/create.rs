@@ -19,7 +19,6 @@ impl Snapshots {
         progress: Arc<dyn Progress>,
     ) -> Result<SnapshotInfo, Fault> {
         self.check_whole()?;
-        self.check_stoppable(wanted.quiesced)?;
         let lineage = self.lineage().await?;
         let origin = self.state("read what the workspace comes from", self.0.state.origin())?;
         if origin.is_none() && lineage.newest_snapshot().await?.is_some() {

@@ -3,6 +3,7 @@
 mod auth;
 mod bounds;
 mod bucket;
+mod cli;
 mod input;
 mod keys;
 mod projects;

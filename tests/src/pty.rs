@@ -26,6 +26,7 @@ pub struct AtTerminal {
     master: File,
     child: Child,
     printed: Arc<Mutex<Vec<u8>>>,
+    reader: thread::JoinHandle<()>,
 }
 
 impl AtTerminal {
@@ -45,16 +46,16 @@ impl AtTerminal {
         // The command keeps its copies of the other end for a further start.
         drop((command, slave));
         let printed = Arc::new(Mutex::new(Vec::new()));
-        let (mut reader, kept) =
+        let (mut output, kept) =
             (File::from(master.as_fd().try_clone_to_owned().expect("a copy")), Arc::clone(&printed));
-        thread::spawn(move || {
+        let reader = thread::spawn(move || {
             let mut buffer = [0; 65_536];
             // EIO is how a PTY says that nobody holds the other end.
-            while let Ok(count @ 1..) = reader.read(&mut buffer) {
+            while let Ok(count @ 1..) = output.read(&mut buffer) {
                 kept.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&buffer[..count]);
             }
         });
-        AtTerminal { master: File::from(master), child, printed }
+        AtTerminal { master: File::from(master), child, printed, reader }
     }
 
     /// Types `keys`.
@@ -83,13 +84,8 @@ impl AtTerminal {
         let status =
             status.unwrap_or_else(|_| panic!("it does not end: {:?}", String::from_utf8_lossy(&self.printed())));
         let code = status.expect("it is our child").code().expect("it ends by itself");
-        // The reader ends when the last copy of the other end is closed, which it is now.
-        let mut before = usize::MAX;
-        eventually(|| {
-            let now = self.printed().len();
-            (std::mem::replace(&mut before, now) == now).then_some(())
-        })
-        .await;
+        // The reader ends with the last copy of the other end, after the last byte.
+        eventually(|| self.reader.is_finished().then_some(())).await;
         (code, String::from_utf8_lossy(&self.printed()).into_owned())
     }
 }

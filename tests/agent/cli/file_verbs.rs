@@ -2,8 +2,12 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _, process::Stdio};
 
+use remora_tests::agent::PATIENCE;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    time::timeout,
+};
 
 use super::Served;
 
@@ -223,4 +227,23 @@ async fn folders_are_listed_and_searched() {
     grep(&["x", "no/such"]).await.refused(66, "no/such");
     cli.run(&["fs", "glob", "web", "{a"]).await.refused(64, "{a");
     cli.run(&["fs", "ls", "web", "notes.md"]).await.refused(65, "notes.md");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_are_printed_as_they_happen() {
+    let served = Served::start().await;
+    fs::create_dir(served.inside("src")).unwrap();
+    let args = ["fs", "watch", "web", "src", "-g", "*.rs", "--once", "-o", "json"];
+    let mut child = served.cli.command(&args).spawn().unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    // What happens from here on is seen.
+    let standing = timeout(PATIENCE, said.next_line()).await.expect("the watch stands").unwrap().unwrap();
+    assert!(standing.starts_with("remora: watching"), "{standing}");
+    fs::write(served.inside("src/other.txt"), "x").unwrap();
+    fs::write(served.inside("src/a.rs"), "x").unwrap();
+    let output = timeout(PATIENCE, child.wait_with_output()).await.expect("one batch ends it").unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let line = String::from_utf8(output.stdout).unwrap();
+    let first: Value = serde_json::from_str(line.lines().next().unwrap()).unwrap();
+    assert_eq!((first["kind"].as_str(), first["path"].as_str()), (Some("created"), Some("src/a.rs")), "{line}");
 }

@@ -7,4 +7,7 @@ mod cli;
 mod input;
 mod keys;
 mod projects;
+mod proxy;
+mod restart;
+mod running;
 mod start;

@@ -63,6 +63,13 @@ pub const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Silence after which a connection to an agent is asked whether it lives, and time for its answer.
 pub const KEEPALIVE: Duration = Duration::from_secs(20);
 
+/// Bytes of one stream from an agent that nobody has read yet.
+pub const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+
+/// The same for the connection to an agent: the window of each of the 256 streams
+/// that it takes, so that a client that does not read stalls no other.
+pub const CONNECTION_WINDOW_BYTES: u32 = STREAM_WINDOW_BYTES * 256;
+
 /// Time between two prunes of a lineage that gets snapshots all the time.
 pub const PRUNE_INTERVAL: Duration = Duration::from_secs(600);
 

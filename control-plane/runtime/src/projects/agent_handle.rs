@@ -12,7 +12,7 @@ use tonic::transport::{Channel, Endpoint};
 use uuid::Uuid;
 
 use super::{Inner, now_ms};
-use crate::limits::{ASK_TIMEOUT, KEEPALIVE};
+use crate::limits::{ASK_TIMEOUT, CONNECTION_WINDOW_BYTES, KEEPALIVE, STREAM_WINDOW_BYTES};
 
 /// The way to the agent of a project that is ready.
 #[derive(Clone)]
@@ -56,6 +56,8 @@ impl AgentHandle {
             .keep_alive_timeout(KEEPALIVE)
             .keep_alive_while_idle(true)
             .tcp_nodelay(true)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .connect_lazy();
         Ok(AgentHandle { project, generation, channel, containers, inner: Arc::downgrade(inner) })
     }

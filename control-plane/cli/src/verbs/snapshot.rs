@@ -11,9 +11,12 @@ use clap::Subcommand;
 use remora_proto::{
     agent::v1::{SnapshotProgress, snapshot_progress::Stage},
     convert::snapshot::SnapshotId,
+    fault::from_status,
 };
+use remora_proto_model::Reason;
+use tonic::{Response, Status};
 
-use crate::{Context, Failure, output::bytes, progress::Progress};
+use crate::{Context, Failure, output::bytes, patience::Patience, progress::Progress};
 
 /// The verbs on snapshots.
 #[derive(Subcommand, Clone, Debug)]
@@ -50,6 +53,22 @@ fn snapshot_id(text: &str) -> Result<String, String> {
     match text.parse::<SnapshotId>() {
         Ok(id) => Ok(id.to_string()),
         Err(fault) => Err(format!("{}; `remora snapshot ls` shows them", fault.message)),
+    }
+}
+
+/// Begins an operation. While the agent is at another one, such as a snapshot that
+/// the project's policy makes, waits for its turn.
+async fn in_turn<T>(mut begin: impl AsyncFnMut() -> Result<Response<T>, Status>) -> Result<T, Failure> {
+    let mut patience = Patience::default();
+    loop {
+        let fault = match begin().await {
+            Ok(response) => return Ok(response.into_inner()),
+            Err(status) => from_status(&status),
+        };
+        if fault.reason != Reason::OperationInProgress {
+            return Err(fault.into());
+        }
+        patience.wait_or_give_up(fault).await?;
     }
 }
 

@@ -9,7 +9,7 @@ use remora_proto::{
 };
 use remora_proto_model::{Effect, Fault, ProjectName, Reason};
 
-use super::show;
+use super::{in_turn, show};
 use crate::{
     Context, Failure,
     args::parse_label,
@@ -52,7 +52,7 @@ pub(crate) async fn run(context: &Context, args: CreateArgs) -> Result<(), Failu
     let mut client = clients::snapshots(context, &args.name).await?;
     let progress = Progress::spinner("making a snapshot");
     let line = ClearOnDrop(progress.clone());
-    let mut events = client.create(request).await?.into_inner();
+    let mut events = in_turn(async || client.create(request.clone()).await).await?;
     let committed = loop {
         match events.message().await?.map(|message| message.event) {
             Some(Some(Event::Progress(state))) => show(&progress, &state),

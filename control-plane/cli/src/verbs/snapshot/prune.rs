@@ -10,6 +10,7 @@ use remora_proto::{
 use remora_proto_model::ProjectName;
 use serde::Serialize;
 
+use super::in_turn;
 use crate::{
     Context, Failure, clients,
     output::{OutputArgs, bytes, escape, print_one},
@@ -65,7 +66,7 @@ pub(crate) async fn run(context: &Context, args: PruneArgs) -> Result<(), Failur
     let mut client = clients::snapshots(context, &args.name).await?;
     let line = ClearOnDrop(Progress::spinner("looking for what nothing needs"));
     let PruneSnapshotsResponse { removed, kept, objects_removed, bytes_removed } =
-        client.prune(request).await?.into_inner();
+        in_turn(async || client.prune(request.clone()).await).await?;
     drop(line);
     let pruned = Pruned { dry_run: args.dry_run, removed, kept, objects_removed, bytes_removed };
     let names = pruned.removed.join("\n");

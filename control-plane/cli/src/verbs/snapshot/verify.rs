@@ -4,7 +4,7 @@ use clap::Args;
 use remora_proto::agent::v1::{SnapshotDamage, VerifySnapshotRequest, verify_snapshot_event::Event};
 use remora_proto_model::{Fault, ProjectName, Reason};
 
-use super::{show, snapshot_id};
+use super::{in_turn, show, snapshot_id};
 use crate::{
     Context, Failure, clients,
     output::{Format, Listing, OutputArgs, bytes, escape, print},
@@ -36,7 +36,7 @@ pub(crate) async fn run(context: &Context, args: VerifyArgs) -> Result<(), Failu
     let line = ClearOnDrop(progress.clone());
     let request =
         VerifySnapshotRequest { snapshot: args.snapshot.unwrap_or_default(), read_contents: args.read_contents };
-    let mut events = client.verify(request).await?.into_inner();
+    let mut events = in_turn(async || client.verify(request.clone()).await).await?;
     let mut listing = Listing::new(args.output.format);
     let summary = loop {
         match events.message().await?.map(|message| message.event) {

@@ -56,7 +56,7 @@ async fn a_quiesced_snapshot_stops_the_containers_and_lets_them_go_on() {
     assert_ne!(state(pid), 'T');
 
     // A failure lets them go on.
-    std::fs::write(project.workspace().join(".remoraignore"), "[\n").unwrap();
+    std::fs::write(project.workspace().join(".remoraignore"), "[z-a]\n").unwrap();
     let fault = all(client.create(quiesced(60_000)).await.unwrap().into_inner()).await.unwrap_err();
     assert_eq!(fault.reason, Reason::PatternInvalid, "{fault}");
     eventually(|| (state(pid) != 'T').then_some(())).await;

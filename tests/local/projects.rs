@@ -30,8 +30,15 @@ async fn both_surfaces_tell_the_same() {
     let made: project::Project = serde_json::from_slice(&made.body).unwrap();
     let mut projects = server.projects().await;
     for named in ["a", &made.id.to_string()] {
-        let grpc = projects.get(GetProjectRequest { name: named.to_owned() }).await.unwrap().into_inner();
-        let rest = server.rest("GET", &format!("/api/v1/projects/{named}"), None).await;
+        // A status that changes between the two reads makes them differ; it settles at Pending.
+        let (grpc, rest) = loop {
+            let before = projects.get(GetProjectRequest { name: named.to_owned() }).await.unwrap().into_inner();
+            let rest = server.rest("GET", &format!("/api/v1/projects/{named}"), None).await;
+            let after = projects.get(GetProjectRequest { name: named.to_owned() }).await.unwrap().into_inner();
+            if before.resource_version == after.resource_version {
+                break (after, rest);
+            }
+        };
         assert_eq!(rest.headers["etag"], format!("\"{}\"", grpc.resource_version));
         let rest: project::Project = serde_json::from_slice(&rest.body).unwrap();
         assert_eq!(project::Project::try_from(grpc).unwrap(), rest);

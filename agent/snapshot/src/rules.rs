@@ -180,8 +180,8 @@ mod tests {
 
     #[test]
     fn a_rule_that_is_none_is_named() {
-        let error = rules("fine\n[\n", &[]).unwrap_err();
+        let error = rules("fine\n[z-a]\n", &[]).unwrap_err();
         assert!(error.to_string().starts_with(".remoraignore:2"), "{error}");
-        assert!(rules("", &["{"]).is_err() || rules("", &["["]).is_err());
+        assert!(rules("", &["[z-a]"]).is_err());
     }
 }

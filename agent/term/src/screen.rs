@@ -208,7 +208,9 @@ mod tests {
         assert!(data.len() <= SCREEN_PAINT_BYTES, "{}", data.len());
         let mut again = parser(screen.size);
         again.process(&data);
-        assert!(again.screen().contents() == screen.parser.screen().contents(), "each character is in its place");
+        // By rows: which of them go on in the next one is not painted.
+        let rows = |screen: &vt100::Screen| screen.rows(0, 1_000).collect::<Vec<_>>();
+        assert!(rows(again.screen()) == rows(screen.parser.screen()), "each character is in its place");
         assert_eq!(again.screen().cursor_position(), screen.parser.screen().cursor_position());
     }
 

@@ -200,7 +200,8 @@ mod tests {
     fn a_screen_too_large_for_a_message_is_painted_without_colours() {
         let mut screen = Screen::new(Size { columns: 1_000, rows: 1_000 });
         let mut ring = Ring::in_memory(16 << 20);
-        for cell in 0..300_000_u32 {
+        // The last row is not full: a wrap that is pending has no escape sequence of its own.
+        for cell in 0..299_990_u32 {
             ring.push(format!("\x1b[38;2;{};{};{}mx", cell % 256, cell / 256 % 256, cell % 7).as_bytes());
         }
         screen.catch_up(&ring);

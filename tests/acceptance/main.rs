@@ -84,8 +84,8 @@ async fn a_vite_project_lives_sleeps_and_wakes_identical() {
     assert_same(&without_caches(before), &without_caches(after));
     steps.done("every file, mode, time and link is the same");
 
-    let verified: Value = serde_json::from_str(&remora.run(&["snapshot", "verify", "vite", "-o", "json"])).unwrap();
-    assert_eq!(verified["damages"], 0, "{verified}");
+    let damages: Value = serde_json::from_str(&remora.run(&["snapshot", "verify", "vite", "-o", "json"])).unwrap();
+    assert_eq!(damages.as_array().map(Vec::len), Some(0), "{damages}");
     steps.done("the newest snapshot verifies");
     remora.run(&["rm", "vite", "--yes"]);
     remora.end().await;

@@ -1,5 +1,7 @@
 //! Calls to agents as the control plane itself makes them.
 
+pub(crate) mod status;
+
 use std::{collections::HashMap, time::Duration};
 
 use remora_proto::{

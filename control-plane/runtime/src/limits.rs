@@ -78,3 +78,9 @@ pub const MAX_SOCKET_PATH: usize = 107;
 
 /// Time for drivers to end between two steps when the server ends.
 pub const LEAVE_WITHIN: Duration = Duration::from_secs(2);
+
+/// Longest silence that is asked of an agent's status.
+pub const STATUS_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Rest before a status stream that broke off is opened again.
+pub const STATUS_REST: Duration = Duration::from_millis(250);

@@ -10,7 +10,10 @@ mod tend;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use remora_control_plane_project::{Failure, Memory, Observed, Recorded, Seen, Step, Tree, Wish, observe, plan};
+use remora_control_plane_project::{
+    Failure, Memory, Observed, Pod as PodState, Recorded, Seen, Step, Tree, Wish, observe, plan,
+};
+use remora_proto::agent::v1::AgentStatus;
 use remora_proto_model::{Fault, Generation, project::Source};
 use tokio::{
     sync::{mpsc, watch},
@@ -20,6 +23,7 @@ use tracing::{info, warn};
 
 use super::{AgentHandle, Inner, entry::Entry, now_ms, wish};
 use crate::{
+    agents::status::Follower,
     limits::{LOOK_INTERVAL, NOT_READY_RETRY},
     local::{
         layout::ProjectDir,
@@ -60,6 +64,8 @@ pub(crate) struct Driver {
     made: Option<Made>,
     /// The agent that answers, and the process that it is.
     agent: Option<(process::Identity, AgentHandle)>,
+    /// What that agent says.
+    follower: Option<Follower>,
     /// How often each part was started in this generation.
     starts: Vec<(String, u32)>,
     ended: (mpsc::Sender<()>, mpsc::Receiver<()>),
@@ -84,6 +90,7 @@ impl Driver {
             found,
             made: None,
             agent: None,
+            follower: None,
             starts: Vec::new(),
             ended: mpsc::channel(1),
             tending: tend::Tending::default(),
@@ -100,6 +107,9 @@ impl Driver {
             let wish = self.wish(&record, mode);
             self.look(&record).await;
             let observed = self.observe(&record);
+            if matches!(observed.pod, PodState::Ready) && !self.entry.has_agent() {
+                self.entry.set_agent(self.agent.as_ref().map(|(_, handle)| handle.clone()));
+            }
             let step = plan(wish, &observed, now_ms()).first().copied();
             if let Err(fault) = self.report(wish, &observed, step).await {
                 warn!(project = %record.project.id, %fault, "the status cannot be recorded");
@@ -169,10 +179,21 @@ impl Driver {
                     Ok(handle) if crate::agents::answers(&handle).await => Some((process.identity, handle)),
                     _ => None,
                 };
+                self.follower = self.agent.as_ref().map(|(_, handle)| Follower::start(handle.clone()));
             }
-            _ => self.agent = None,
+            _ => self.lose_agent(),
         }
-        self.entry.set_agent(self.agent.as_ref().map(|(_, handle)| handle.clone()));
+    }
+
+    fn lose_agent(&mut self) {
+        self.agent = None;
+        self.follower = None;
+        self.entry.set_agent(None);
+    }
+
+    /// What the agent said last.
+    fn said(&self) -> Option<AgentStatus> {
+        self.follower.as_ref().and_then(Follower::status)
     }
 
     fn observe(&self, record: &Record) -> Observed {
@@ -189,7 +210,8 @@ impl Driver {
             strays: self.found.iter().any(stray),
             running,
             missing: if running == 0 { 0 } else { parts.len() - running },
-            ready: self.agent.is_some(),
+            // A container that does not answer later on is told of, and the pod is none the less there.
+            ready: self.agent.is_some() && (self.entry.has_agent() || self.said().is_some_and(|said| said.ready)),
         };
         let recorded = Recorded {
             generation: status.generation,
@@ -222,7 +244,14 @@ impl Driver {
     /// Waits for a change of the record, of the mode or of a process, at most `time`.
     async fn wait(&mut self, changed: &mut watch::Receiver<u64>, time: Duration) {
         let time = if self.runs() { time.min(LOOK_INTERVAL) } else { time };
+        let told = async {
+            match &mut self.follower {
+                Some(follower) => follower.changed().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
+            () = told => {}
             _ = changed.changed() => {}
             _ = self.mode.changed() => {}
             _ = self.ended.1.recv() => {}

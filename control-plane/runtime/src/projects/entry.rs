@@ -63,6 +63,10 @@ impl Entry {
         self.agent.send_replace(agent);
     }
 
+    pub(super) fn has_agent(&self) -> bool {
+        self.agent.borrow().is_some()
+    }
+
     /// The way to the agent, or why there is none.
     pub(super) fn agent(&self) -> Result<AgentHandle, Fault> {
         if let Some(agent) = self.agent.borrow().as_ref() {

@@ -7,7 +7,7 @@ use remora_proto_model::{
 };
 
 use super::Driver;
-use crate::{local::environment::endpoints, projects::now_ms};
+use crate::{agents::status, local::environment::endpoints, projects::now_ms};
 
 /// The word of a condition that is as it should be.
 const FINE: &str = "OK";
@@ -16,6 +16,14 @@ impl Driver {
     pub(super) async fn report(&mut self, wish: Wish, observed: &Observed, step: Option<Step>) -> Result<(), Fault> {
         let serves = matches!(observed.pod, Pod::Ready | Pod::Saved | Pod::SavedForSure);
         let phase = phase(wish, observed, step);
+        let said = self.said().filter(|_| serves);
+        let failed: Vec<String> = said
+            .iter()
+            .flat_map(|said| &said.containers)
+            .filter(|container| !container.reachable || status::ended_badly(container))
+            .map(|container| container.name.clone())
+            .collect();
+        let phase = if phase == Phase::Ready && !failed.is_empty() { Phase::Degraded } else { phase };
         let mut verdicts = vec![
             (ConditionType::Ready, serves, self.ready_words(phase, serves)),
             (
@@ -40,22 +48,39 @@ impl Driver {
         let broken = self.fault.as_ref().filter(|_| wish == Wish::Run);
         verdicts.push((
             ConditionType::Degraded,
-            broken.is_some() || observed.pod == Pod::Broken,
-            broken.map_or((FINE, String::new()), |fault| (fault.reason.as_str(), fault.to_string())),
+            broken.is_some() || observed.pod == Pod::Broken || !failed.is_empty(),
+            match broken {
+                Some(fault) => (fault.reason.as_str(), fault.to_string()),
+                None if failed.is_empty() => (FINE, String::new()),
+                None => (
+                    Reason::ContainerUnavailable.as_str(),
+                    format!("the command of {} has ended or does not answer; its log says why", failed.join(", ")),
+                ),
+            },
         ));
-        let containers = self.container_states(observed);
+        let mut containers = self.container_states(observed);
+        for state in &mut containers {
+            let told = said.iter().flat_map(|said| &said.containers);
+            if let Some(container) = told.filter(|container| container.name == state.name.as_str()).next_back() {
+                status::container(state, container);
+            }
+        }
         let ends = if serves { self.made.as_ref().map(|made| endpoints(&made.containers)) } else { None };
         let elapsed = u64::try_from(self.wished_at.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
         self.inner
-            .touch(&self.entry, |status| {
-                status.phase = phase;
-                if serves && status.timings.hydrated_ms != 0 && status.timings.ready_ms == 0 {
-                    status.timings.ready_ms = elapsed;
+            .touch(&self.entry, |now| {
+                now.phase = phase;
+                if serves && now.timings.hydrated_ms != 0 && now.timings.ready_ms == 0 {
+                    now.timings.ready_ms = elapsed;
                 }
-                status.endpoints = ends.unwrap_or_default();
-                status.containers = containers;
+                if let Some(said) = &said {
+                    now.last_activity_ms = now.last_activity_ms.max(said.last_activity_ms);
+                    now.durability = status::durability(said).unwrap_or(now.durability);
+                }
+                now.endpoints = ends.unwrap_or_default();
+                now.containers = containers;
                 for (kind, holds, (reason, message)) in verdicts {
-                    set(status, kind, holds, reason, message);
+                    set(now, kind, holds, reason, message);
                 }
             })
             .await

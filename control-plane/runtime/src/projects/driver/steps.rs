@@ -273,8 +273,7 @@ impl Driver {
 
     async fn end(&mut self, record: &Record, gently: bool) -> Result<(), Fault> {
         self.memory.proof = None;
-        self.agent = None;
-        self.entry.set_agent(None);
+        self.lose_agent();
         let generation = record.project.status.generation;
         let ended = self.pod(generation).stop(gently).await;
         self.found = process::of_project(self.dir.path());

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use remora_agent_root::{EntryKind, Root};
+use remora_agent_root::{EntryKind, Root, limits::MAX_PATH_BYTES};
 use rustix::{
     fs::{Mode, OFlags, Stat, fstat, openat, readlinkat},
     io::Errno,
@@ -29,11 +29,15 @@ use crate::{
         Class, ClockReading, Content, Entry, Node, Observed, Root as RootObject, SnapshotId, Statistics, Timestamp,
         path_order,
     },
-    limits::{COMMIT_WITHIN, MAX_FUZZY_PATHS, RACY_WINDOW},
+    limits::{
+        COMMIT_WITHIN, MAX_FILE_BYTES, MAX_FUZZY_PATHS, MAX_TREE_BYTES, MAX_TREE_ENTRIES, MAX_XATTRS, MAX_XATTRS_BYTES,
+        RACY_WINDOW,
+    },
     lineage::now_ms,
     manifest::Manifest,
     restore::until,
     rules::{Rules, Tally},
+    shown,
     tree::{Cursor, Found, Step, Walk, extended, extended_of_link},
 };
 use packs::Packs;
@@ -46,6 +50,24 @@ pub struct CreateOptions {
     pub full: bool,
     /// The caller's words.
     pub labels: BTreeMap<String, String>,
+    /// How large the workspace may be.
+    pub bounds: TreeBounds,
+}
+
+/// How large a workspace may be. One that is larger is refused by the scan, before
+/// anything is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TreeBounds {
+    /// Entries.
+    pub entries: u64,
+    /// Bytes of all files, holes not counted.
+    pub bytes: u64,
+}
+
+impl Default for TreeBounds {
+    fn default() -> Self {
+        TreeBounds { entries: MAX_TREE_ENTRIES, bytes: MAX_TREE_BYTES }
+    }
 }
 
 /// Makes a snapshot of what is below `workspace` and commits it. An error that does
@@ -80,6 +102,7 @@ pub async fn create(
         rules: rules.clone(),
         tally: Tally::default(),
         full: options.full,
+        bounds: options.bounds,
         firsts: HashMap::new(),
         statistics: Statistics::default(),
         fuzzy: Vec::new(),
@@ -116,6 +139,7 @@ struct Creator {
     rules: Rules,
     tally: Tally,
     full: bool,
+    bounds: TreeBounds,
     /// Inodes with several names, with the first of them.
     firsts: HashMap<(u64, u64), Entry>,
     statistics: Statistics,
@@ -126,11 +150,16 @@ struct Creator {
 impl Creator {
     fn run(mut self, head: Option<&StoredRoot>) -> Result<Made, SnapshotError> {
         let created_ms = now_ms();
-        let clock = clock_now();
+        let mut clock = clock_now();
         self.count()?;
         let mut packs = Packs::new(&self.runtime, &self.lineage, &self.cancel);
         let mut pages = Pages::new(&self.runtime, &self.lineage, &self.cancel);
         let mut parent = Parent::open(&self, head, &clock, &mut packs, &mut pages)?;
+        if parent.clock_was_set {
+            // What was written just before the clock was set may look old by now, so
+            // the next scan can tell nothing by these times either.
+            clock.racy_since = Timestamp { seconds: i64::MIN, nanos: 0 };
+        }
 
         let (rules, tally) = (self.rules.clone(), std::mem::take(&mut self.tally));
         let ignored = |path: &[u8], kind: EntryKind| {
@@ -189,8 +218,9 @@ impl Creator {
         })
     }
 
-    /// How much there is, for whoever waits.
+    /// How much there is, for whoever waits; refuses what goes beyond a bound.
     fn count(&mut self) -> Result<(), SnapshotError> {
+        let (mut entries, mut bytes) = (0, 0);
         let rules = self.rules.clone();
         let ignored = move |path: &[u8], kind: EntryKind| rules.dropped(path, kind).is_some();
         let mut walk = Walk::new(self.root.clone(), &ignored)?;
@@ -198,7 +228,19 @@ impl Creator {
             if self.cancel.is_cancelled() {
                 return Err(SnapshotError::Cancelled);
             }
+            let within = |what, found: u64, limit, path: &[u8]| match found <= limit {
+                true => Ok(()),
+                false => Err(SnapshotError::TooLarge { what, found, limit, path: shown(path) }),
+            };
+            entries += 1;
+            within("the number of entries", entries, self.bounds.entries, &found.path)?;
+            within("the length of a path", found.path.len() as u64, MAX_PATH_BYTES as u64, &found.path)?;
             if found.kind() == EntryKind::File {
+                // Blocks are of 512 bytes, whatever the file system's are.
+                let content = (found.stat.st_size as u64).min((found.stat.st_blocks as u64).saturating_mul(512));
+                bytes += content;
+                within("the content of a file in bytes", content, MAX_FILE_BYTES, &found.path)?;
+                within("the content of all files in bytes", bytes, self.bounds.bytes, &found.path)?;
                 self.counts.files_total += 1;
                 self.counts.bytes_total += found.stat.st_size as u64;
                 self.progress.report(Counts {
@@ -241,7 +283,7 @@ impl Creator {
         let part = match unchanged {
             Some(before) => before,
             None => match self.look(found, class, packs, pages)? {
-                Some(part) => part,
+                Some(part) => fits(part)?,
                 // It went meanwhile.
                 None => return Ok(()),
             },
@@ -346,6 +388,21 @@ impl Creator {
     }
 }
 
+/// Refuses an entry with more attributes than a manifest holds.
+fn fits(part: Part) -> Result<Part, SnapshotError> {
+    let Entry { path, xattrs, .. } = &part.entry;
+    let bytes: usize = xattrs.iter().map(|xattr| xattr.name.len() + xattr.value.len()).sum();
+    for (what, found, limit) in [
+        ("the number of extended attributes", xattrs.len(), MAX_XATTRS),
+        ("the length of all extended attributes", bytes, MAX_XATTRS_BYTES),
+    ] {
+        if found > limit {
+            return Err(SnapshotError::TooLarge { what, found: found as u64, limit: limit as u64, path: shown(path) });
+        }
+    }
+    Ok(part)
+}
+
 fn observed(stat: &Stat) -> Observed {
     Observed { ctime: Timestamp { seconds: stat.st_ctime, nanos: stat.st_ctime_nsec as u32 }, inode: stat.st_ino }
 }
@@ -380,6 +437,8 @@ struct Parent {
     clock: ClockReading,
     /// Whether times prove anything.
     trusted: bool,
+    /// Whether the clock was set since the head's scan.
+    clock_was_set: bool,
     at: usize,
     ahead: std::vec::IntoIter<Part>,
     next: Option<Part>,
@@ -397,15 +456,16 @@ impl Parent {
             manifest: None,
             clock: ClockReading::default(),
             trusted: false,
+            clock_was_set: false,
             at: 0,
             ahead: Vec::new().into_iter(),
             next: None,
         };
         let Some(head) = head else { return Ok(parent) };
         parent.clock = head.root.clock;
-        let set = parent.clock.boot_id == now.boot_id
+        parent.clock_was_set = parent.clock.boot_id == now.boot_id
             && parent.clock.offset_ns.abs_diff(now.offset_ns) > CLOCK_SLACK.as_nanos() as u64;
-        parent.trusted = !creator.full && !set;
+        parent.trusted = !creator.full && !parent.clock_was_set;
         let manifest = until(&creator.runtime, &creator.cancel, Manifest::open(&creator.lineage, head, true))?;
         // Contents that are stored already are not stored again, whatever they are called now.
         for at in 0..manifest.len() {

@@ -20,7 +20,7 @@ pub mod store;
 mod tree;
 mod verify;
 
-pub use create::{CreateOptions, create};
+pub use create::{CreateOptions, TreeBounds, create};
 pub use diff::{Change, Difference, DifferenceSink, diff_living, diff_snapshots};
 pub use error::{SnapshotError, shown};
 pub use info::{SnapshotInfo, StoredRoot};

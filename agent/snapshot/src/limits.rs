@@ -117,6 +117,15 @@ pub const FRAME_CACHE_BYTES: usize = 16 * 1024 * 1024;
 /// Paths of files that need a damaged object, in a report: enough to see what is hit.
 pub const MAX_DAMAGE_PATHS: usize = 100;
 
+/// Entries of one workspace. Their scan takes some 50 bytes of memory for each name
+/// of the directories on the way, and nobody waits for a tree that is larger.
+pub const MAX_TREE_ENTRIES: u64 = 5_000_000;
+/// Bytes of one workspace, holes not counted.
+pub const MAX_TREE_BYTES: u64 = 1024 * 1024 * 1024 * 1024;
+/// Bytes of one file, holes not counted: while it is read, each 64 KiB of it take
+/// about 120 bytes of memory.
+pub const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024 * 1024;
+
 /// Tries to write a root before other writers of the same generation win for good.
 pub const MAX_COMMIT_TRIES: u32 = 8;
 /// Times a file is read that changes while it is read.

@@ -162,6 +162,8 @@ impl Pages {
             return Ok(());
         }
         let encoded = draft.encode(self.lineage.crypt())?;
+        // What could not be read again must not be committed.
+        Page::decode(self.lineage.crypt(), &encoded.reference, &encoded.bytes)?;
         let key = encoded.reference.id.page_key();
         self.done.stored += encoded.bytes.len() as u64;
         let store = self.lineage.store();

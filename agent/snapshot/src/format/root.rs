@@ -237,13 +237,14 @@ impl Root {
     /// The stored object.
     pub fn encode(&self, crypt: &Crypt) -> Result<Vec<u8>, SnapshotError> {
         let raw = wire_of(self).encode_to_vec();
-        if raw.len() > MAX_ROOT_RAW {
-            return Err(SnapshotError::TooLarge {
-                what: "the list of manifest pages",
-                found: raw.len() as u64,
-                limit: MAX_ROOT_RAW as u64,
-                path: String::new(),
-            });
+        for (what, found, limit) in [
+            ("the number of manifest pages", self.pages.len(), MAX_ROOT_PAGES),
+            ("the length of the list of manifest pages", raw.len(), MAX_ROOT_RAW),
+        ] {
+            if found > limit {
+                let (found, limit) = (found as u64, limit as u64);
+                return Err(SnapshotError::TooLarge { what, found, limit, path: String::new() });
+            }
         }
         write_checked(MAGIC, crypt, Sealed::Root, self.key().as_bytes(), &raw)
     }

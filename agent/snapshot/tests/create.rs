@@ -1,0 +1,216 @@
+//! What a snapshot costs, what it refuses, and what it does about files and clocks
+//! that do not hold still.
+
+use std::{
+    fs,
+    os::unix::fs::FileExt as _,
+    path::Path,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use remora_agent_root::Root;
+use remora_agent_snapshot::{
+    CreateOptions, Lineage, Rules, Silent, SnapshotError, StoredRoot, TreeBounds, create, restore,
+    store::{DirStore, FaultPlan, FaultyStore, Store},
+};
+use remora_proto_model::Reason;
+use tokio_util::sync::CancellationToken;
+
+/// A lineage in a folder, and how many requests it made.
+struct Place {
+    _temp: tempfile::TempDir,
+    tree: std::path::PathBuf,
+    store: FaultyStore,
+    lineage: Lineage,
+}
+
+impl Place {
+    async fn new(key: Option<&[u8; 32]>) -> Self {
+        let temp = tempfile::tempdir().unwrap();
+        let (tree, folder) = (temp.path().join("tree"), temp.path().join("store"));
+        fs::create_dir(&tree).unwrap();
+        fs::create_dir(&folder).unwrap();
+        let store = FaultyStore::new(Arc::new(DirStore::open(folder).unwrap()), FaultPlan::none());
+        let lineage = Lineage::open(Arc::new(store.clone()), key, 1).await.unwrap();
+        Place { _temp: temp, tree, store, lineage }
+    }
+
+    async fn make(&self, options: CreateOptions) -> Result<StoredRoot, SnapshotError> {
+        let root = Root::open(&self.tree).unwrap();
+        let rules = Rules::load(&root, &[]).unwrap();
+        create(&self.lineage, &root, &rules, options, Arc::new(Silent), &CancellationToken::new()).await
+    }
+
+    async fn bring_back(&self, snapshot: &StoredRoot, folder: &Path) -> Result<(), SnapshotError> {
+        let root = Root::open(folder).unwrap();
+        let keep_out = Rules::load(&root, &[]).unwrap().keep_out();
+        let cancel = CancellationToken::new();
+        restore(&self.lineage, snapshot, &root, keep_out, Arc::new(Silent), &cancel).await.map(drop)
+    }
+
+    /// How many objects there are, and their bytes.
+    async fn stored(&self) -> (usize, u64) {
+        let objects = self.store.list("", None).await.unwrap().objects;
+        (objects.len(), objects.iter().map(|object| object.size).sum())
+    }
+}
+
+fn plant(tree: &Path, files: usize) {
+    for number in 0..files {
+        let folder = tree.join(format!("d{}", number / 50));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(format!("f{number}")), format!("{number} ").repeat(number % 200)).unwrap();
+    }
+}
+
+/// So long ago that times prove something.
+fn age(path: &Path) {
+    let old = SystemTime::now() - Duration::from_secs(1_000);
+    fs::File::open(path).unwrap().set_modified(old).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_unchanged_is_not_stored_again() {
+    for key in [None, Some(&[7; 32])] {
+        let place = Place::new(key).await;
+        plant(&place.tree, 3_000);
+        let first = place.make(CreateOptions::default()).await.unwrap();
+        let (objects, bytes) = place.stored().await;
+        // Everything is so young that all of it has to be read again.
+        for options in [CreateOptions::default(), CreateOptions { full: true, ..CreateOptions::default() }] {
+            let again = place.make(options).await.unwrap();
+            assert_eq!(again.root.pages, first.root.pages);
+            assert_eq!(again.root.statistics.stored_bytes, 0);
+        }
+        let (after, more) = place.stored().await;
+        assert_eq!(after, objects + 2, "a root each");
+        assert!(more - bytes < 100_000, "{}", more - bytes);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_changed_file_is_one_pack_one_page_one_root() {
+    let place = Place::new(Some(&[7; 32])).await;
+    plant(&place.tree, 9_000);
+    place.make(CreateOptions::default()).await.unwrap();
+    let (objects, bytes) = place.stored().await;
+    fs::write(place.tree.join("d3/f160"), "changed").unwrap();
+    let second = place.make(CreateOptions::default()).await.unwrap();
+    let (after, more) = place.stored().await;
+    assert_eq!(after - objects, 3);
+    assert!(more - bytes < 250_000, "{}", more - bytes);
+    assert!(second.root.pages.len() > 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tree_beyond_its_bounds_is_refused_before_anything_is_sent() {
+    let place = Place::new(None).await;
+    plant(&place.tree, 100);
+    let (objects, _) = place.stored().await;
+    let bounded = async |bounds| place.make(CreateOptions { bounds, ..CreateOptions::default() }).await;
+    let few = TreeBounds { entries: 50, ..TreeBounds::default() };
+    let small = TreeBounds { bytes: 10_000, ..TreeBounds::default() };
+    for bounds in [few, small] {
+        let error = bounded(bounds).await.unwrap_err();
+        assert_eq!(error.reason(), Reason::TooLarge);
+        assert!(error.to_string().contains("\"d"), "it names a path: {error}");
+    }
+    assert_eq!(place.stored().await.0, objects);
+    // a019: a hole weighs nothing.
+    fs::File::create(place.tree.join("sparse")).unwrap().set_len(5 << 40).unwrap();
+    let made = bounded(TreeBounds { entries: 1_000, bytes: 1 << 20 }).await.unwrap();
+    assert!(made.root.statistics.content_bytes < 1 << 20);
+    assert!(place.stored().await.1 < 1 << 20);
+}
+
+/// a013: as deep as a path may be comes back; deeper is a clear refusal.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a013_depth_ends_in_a_snapshot_or_a_clear_refusal() {
+    use rustix::fs::{Mode, OFlags, mkdirat, open, openat};
+    let place = Place::new(None).await;
+    let deepen = |levels: usize| {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let mut here = open(&place.tree, flags, Mode::empty()).unwrap();
+        for _ in 0..levels {
+            let _ = mkdirat(&here, "d", Mode::RWXU);
+            here = openat(&here, "d", flags, Mode::empty()).unwrap();
+        }
+        fs::File::from(openat(&here, "f", OFlags::CREATE | OFlags::WRONLY, Mode::RWXU).unwrap())
+            .write_all_at(b"deep", 0)
+            .unwrap();
+    };
+    deepen(1_900);
+    let made = place.make(CreateOptions::default()).await.unwrap();
+    assert_eq!(made.root.statistics.directories, 1_901);
+    let back = tempfile::tempdir().unwrap();
+    place.bring_back(&made, back.path()).await.unwrap();
+    let found = Command::new("find").arg(back.path()).args(["-name", "f", "-size", "4c"]).output().unwrap();
+    assert!(String::from_utf8(found.stdout).unwrap().ends_with("/d/d/f\n"));
+
+    deepen(4_096);
+    let error = place.make(CreateOptions::default()).await.unwrap_err();
+    assert_eq!(error.reason(), Reason::TooLarge);
+    assert!(error.to_string().contains("the length of a path"), "{error}");
+    for deep in [&place.tree, back.path()] {
+        assert!(Command::new("rm").arg("-rf").arg(deep).status().unwrap().success());
+    }
+}
+
+/// A file that never holds still is kept as it was read last, and said to be so;
+/// once it rests it is read again, whatever its times say.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_changes_while_it_is_read_is_fuzzy() {
+    let place = Place::new(None).await;
+    let path = place.tree.join("busy");
+    fs::write(&path, vec![1; 24 << 20]).unwrap();
+    fs::write(place.tree.join("still"), "still").unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let writer = std::thread::spawn({
+        let (stop, file) = (Arc::clone(&stop), fs::File::options().write(true).open(&path).unwrap());
+        move || {
+            for number in 0_u64.. {
+                if stop.load(Ordering::Relaxed) {
+                    return;
+                }
+                file.write_all_at(&number.to_le_bytes(), number % 1_000 * 8).unwrap();
+            }
+        }
+    });
+    let made = place.make(CreateOptions::default()).await;
+    stop.store(true, Ordering::Relaxed);
+    writer.join().unwrap();
+    let made = made.unwrap();
+    assert_eq!((made.root.statistics.fuzzy_files, made.root.fuzzy), (1, vec![b"busy".to_vec()]));
+
+    age(&path);
+    let again = place.make(CreateOptions::default()).await.unwrap();
+    assert_eq!(again.root.statistics.fuzzy_files, 0);
+    let back = tempfile::tempdir().unwrap();
+    place.bring_back(&again, back.path()).await.unwrap();
+    assert!(fs::read(back.path().join("busy")).unwrap() == fs::read(&path).unwrap());
+}
+
+/// a071: where the clock was set since the head, no time proves anything, neither to
+/// this scan nor to the next.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a071_a_clock_that_was_set_proves_nothing() {
+    let place = Place::new(None).await;
+    plant(&place.tree, 20);
+    let first = place.make(CreateOptions::default()).await.unwrap();
+    assert!(first.root.clock.racy_since.seconds > 0);
+    for set in [10 * 365 * 86_400, -3_600_i64] {
+        let mut head = place.lineage.head().await.unwrap().unwrap().root;
+        head.clock.offset_ns += set * 1_000_000_000;
+        place.lineage.commit(head).await.unwrap();
+        let after = place.make(CreateOptions::default()).await.unwrap();
+        assert_eq!(after.root.clock.racy_since.seconds, i64::MIN);
+        assert_eq!(after.root.statistics.stored_bytes, 0, "read again, and not stored again");
+        let later = place.make(CreateOptions::default()).await.unwrap();
+        assert!(later.root.clock.racy_since.seconds > 0);
+    }
+}

@@ -109,7 +109,11 @@ fn head(path: &[u8]) -> WriteHead {
 
 fn upload(head: WriteHead, data: &[u8]) -> Vec<WriteRequest> {
     let data = data.chunks(100_000).map(|chunk| Part::Data(chunk.to_vec().into()));
-    std::iter::once(Part::Head(head)).chain(data).map(|part| WriteRequest { part: Some(part) }).collect()
+    std::iter::once(Part::Head(head))
+        .chain(data)
+        .chain([Part::End(true)])
+        .map(|part| WriteRequest { part: Some(part) })
+        .collect()
 }
 
 /// The names in a directory, in order.

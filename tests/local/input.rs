@@ -146,6 +146,10 @@ async fn each_bad_field_over_grpc_is_named_and_changes_nothing() {
     refused("head", put(Vec::new()).await);
     refused("head", put(vec![head("good"), data(1), head("good")]).await);
     refused("part", put(vec![part(None)]).await);
+    refused("end", put(vec![head("good"), data(1), part(Some(Part::End(false)))]).await);
+    refused("end", put(vec![head("good"), part(Some(Part::End(true))), data(1)]).await);
+    let cut = from_status(&put(vec![head("good"), data(1)]).await.unwrap_err());
+    assert_eq!((cut.reason, cut.effect), (Reason::Cancelled, Effect::NotApplied), "{cut}");
     refused("data", put(vec![head("good"), data(1024 * 1024 + 1)]).await);
     refused("name", put(vec![head("")]).await);
     missing(put(vec![head("../x")]).await);

@@ -123,6 +123,7 @@ async fn bytes_pass_both_ways_unchanged() {
                 .chunks(1 << 20)
                 .map(|chunk| WriteRequest { part: Some(write_request::Part::Data(chunk.to_vec().into())) }),
         );
+        messages.push(WriteRequest { part: Some(write_request::Part::End(true)) });
         tokio_stream::iter(messages)
     };
     let mut admin = files(&server, &server.key, "a").await;

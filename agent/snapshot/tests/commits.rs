@@ -237,9 +237,9 @@ async fn run(steps: &[Step]) {
         }
     }
     assert!(writers.iter().all(|writer| writer.running.is_none()), "a writer does not end");
-    let history = history.lock().unwrap();
     let mut ancestors = Vec::new();
     let mut next = watcher.head().await.unwrap().map(|head| head.root.id);
+    let history = history.lock().unwrap();
     while let Some(id) = next {
         ancestors.push(id);
         next = history[&id];

@@ -164,7 +164,15 @@ fn chunks(messages: Streaming<PutSourceRequest>) -> impl Stream<Item = Result<By
         let mut messages = messages?;
         let bad = |fault| Some((Err(fault), None));
         match next(&mut messages).await {
-            Ok(None) => None,
+            // A client that went away may end its stream as one that has finished.
+            Ok(None) => bad(Fault::new(Reason::Cancelled, "the archive ended without its `end`, so it may be a part")
+                .hint("send it again, with `end` as the last message")),
+            Ok(Some(Part::End(true))) => match next(&mut messages).await {
+                Ok(None) => None,
+                Ok(Some(_)) => bad(Fault::invalid("end", "is not the last message").hint("close the stream after it")),
+                Err(fault) => bad(fault),
+            },
+            Ok(Some(Part::End(false))) => bad(Fault::invalid("end", "is false").hint("send it as true, last")),
             Ok(Some(Part::Data(data))) if data.len() <= MAX_SOURCE_MESSAGE_BYTES => Some((Ok(data), Some(messages))),
             Ok(Some(Part::Data(data))) => bad(Fault::invalid(
                 "data",

@@ -39,7 +39,8 @@ async fn a_token_with_a_prefix_sees_nothing_above_it() {
         Looked::Info(info) => assert_eq!(info.path, "own"),
         Looked::Error(error) => panic!("{error:?}"),
     }
-    let upload = [Part::Head(head(b"new")), Part::Data("new".into())].map(|part| WriteRequest { part: Some(part) });
+    let upload = [Part::Head(head(b"new")), Part::Data("new".into()), Part::End(true)]
+        .map(|part| WriteRequest { part: Some(part) });
     limited.write(tokio_stream::iter(upload)).await.unwrap();
     assert_eq!(fs::read(base.join("apps/web/new")).unwrap(), b"new");
 

@@ -14,7 +14,7 @@ use remora_proto::{
         ArchiveChunk, ArchiveGetRequest, ArchivePutRequest, ArchivePutResponse, ArchiveSummary, archive_chunk,
         archive_put_request::Part,
     },
-    convert::files::{ArchiveGet, ArchivePut, Packing, check_chunk},
+    convert::files::{ArchiveGet, ArchivePut, Packing},
     fault::to_status,
     model::{Fault, Reason},
 };
@@ -25,7 +25,10 @@ use tokio::{
 };
 use tonic::{Status, Streaming};
 
-use super::{View, panicked, write::next};
+use super::{
+    View, panicked,
+    write::{After, data, next},
+};
 use crate::limits::{ARCHIVE_CHUNK_BYTES, ARCHIVE_CHUNKS_AHEAD, DOWNLOAD_STALL, MAX_ARCHIVE_CALLS};
 
 /// What goes out, with the error that may end it.
@@ -83,24 +86,25 @@ pub(super) async fn put(
     }
 }
 
+impl From<Part> for After {
+    fn from(part: Part) -> Self {
+        match part {
+            Part::Head(_) => Self::Head,
+            Part::Data(data) => Self::Data(data),
+            Part::End(end) => Self::End(end),
+        }
+    }
+}
+
 /// Hands the upload to the engine, until either ends.
 async fn feed(upload: &mut Streaming<ArchivePutRequest>, sender: &mpsc::Sender<Fed>) -> Result<(), Fault> {
     loop {
-        let message = tokio::select! {
-            message = next(upload) => message?,
+        let data = tokio::select! {
+            data = data(upload, |message| message.part.map(Into::into)) => data?,
             // The engine has failed; its result says why.
             () = sender.closed() => return Ok(()),
         };
-        let fed = match message {
-            None => Fed::End,
-            Some(ArchivePutRequest { part: Some(Part::Data(data)) }) => {
-                check_chunk(&data)?;
-                Fed::Data(data)
-            }
-            Some(_) => {
-                return Err(Fault::invalid("part", "is a second head or empty").hint("send one head, then only data"));
-            }
-        };
+        let fed = data.map_or(Fed::End, Fed::Data);
         let end = matches!(fed, Fed::End);
         if sender.send(fed).await.is_err() || end {
             return Ok(());

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use remora_agent_files::{Condition, WriteOptions, Writer};
 use remora_agent_root::RelPath;
 use remora_proto::{
@@ -40,11 +41,7 @@ pub(super) async fn write(
         Ok(Writer::begin(&view.root()?, &RelPath::new(&start.path)?, options)?)
     })
     .await?;
-    while let Some(message) = next(&mut upload).await? {
-        let Some(Part::Data(data)) = message.part else {
-            return Err(Fault::invalid("part", "is a second head or empty").hint("send one head, then only data"));
-        };
-        check_chunk(&data)?;
+    while let Some(data) = data(&mut upload, |message| message.part.map(Into::into)).await? {
         writer = blocking(calls, move || {
             writer.write(&data)?;
             Ok(writer)
@@ -53,6 +50,53 @@ pub(super) async fn write(
     }
     let written = blocking(calls, move || Ok(writer.commit()?)).await?;
     Ok(WriteResponse { etag: written.etag, size: written.size, created: written.created })
+}
+
+/// What a message of an upload may hold after the head.
+pub(super) enum After {
+    Head,
+    Data(Bytes),
+    End(bool),
+}
+
+impl From<Part> for After {
+    fn from(part: Part) -> Self {
+        match part {
+            Part::Head(_) => Self::Head,
+            Part::Data(data) => Self::Data(data),
+            Part::End(end) => Self::End(end),
+        }
+    }
+}
+
+/// The next bytes of an upload; `None` once its client has said that it is whole.
+/// A stream that just ends is no such word: HTTP/2 clients may close the body of
+/// a call that was cancelled before they reset it.
+pub(super) async fn data<M>(
+    upload: &mut Streaming<M>,
+    part: impl FnOnce(M) -> Option<After>,
+) -> Result<Option<Bytes>, Fault> {
+    let Some(message) = next(upload).await? else {
+        return Err(Fault::new(
+            Reason::Cancelled,
+            "the upload ended without its `end`, so it may be a part of the file",
+        )
+        .hint("send it again from its start, with `end` as the last message"));
+    };
+    match part(message) {
+        Some(After::Data(data)) => {
+            check_chunk(&data)?;
+            Ok(Some(data))
+        }
+        Some(After::End(true)) => match next(upload).await? {
+            None => Ok(None),
+            Some(_) => Err(Fault::invalid("end", "is not the last message").hint("close the stream after it")),
+        },
+        Some(After::End(false)) => Err(Fault::invalid("end", "is false").hint("send it as true, last")),
+        Some(After::Head) | None => {
+            Err(Fault::invalid("part", "is a second head or empty").hint("send one head, then data, then `end`"))
+        }
+    }
 }
 
 /// The next message; an upload that was cut is an error and never an end.

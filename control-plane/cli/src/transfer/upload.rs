@@ -32,10 +32,11 @@ impl<M> Sink<M> {
     }
 }
 
-/// Runs a call whose messages `fill` makes. Where `fill` fails, the call is cut
-/// off and not ended: the server never takes a part for the whole.
+/// Runs a call whose messages `fill` makes, with `end` as the last one. Where
+/// `fill` fails there is no `end`, and the server never takes a part for the whole.
 pub(crate) async fn upload<M, R, F, C>(
     fill: impl FnOnce(Sink<M>) -> F,
+    end: M,
     call: impl FnOnce(ReceiverStream<M>) -> C,
 ) -> Result<R, Failure>
 where
@@ -43,28 +44,28 @@ where
     C: Future<Output = Result<tonic::Response<R>, tonic::Status>>,
 {
     let (messages, receiver) = mpsc::channel(CHUNKS_IN_FLIGHT);
-    // As long as this one lives the stream has no end.
-    let open = messages.clone();
-    let filling = fill(Sink { messages });
-    // Dropped before `open`, as the later one of the two.
+    let filling = async {
+        fill(Sink { messages: messages.clone() }).await?;
+        Sink { messages }.send(end).await;
+        Ok::<_, Failure>(())
+    };
     let calling = call(ReceiverStream::new(receiver));
     tokio::pin!(filling, calling);
     tokio::select! {
         answer = &mut calling => return Ok(answer?.into_inner()),
         filled = &mut filling => filled?,
     }
-    drop(open);
     Ok(calling.await?.into_inner())
 }
 
-/// Sends everything that `reader` has, in messages that `wrap` makes; `true` where all was taken.
+/// Sends everything that `reader` has, in messages that `wrap` makes, as long as the call wants them.
 pub(crate) async fn send_all<M>(
     sink: &Sink<M>,
     mut reader: impl AsyncRead + Unpin,
     what: &str,
     progress: &Progress,
     wrap: impl Fn(Bytes) -> M,
-) -> Result<bool, Failure> {
+) -> Result<(), Failure> {
     loop {
         let mut chunk = BytesMut::with_capacity(CHUNK_BYTES);
         while chunk.len() < CHUNK_BYTES {
@@ -73,11 +74,11 @@ pub(crate) async fn send_all<M>(
             }
         }
         if chunk.is_empty() {
-            return Ok(true);
+            return Ok(());
         }
         progress.add(chunk.len() as u64);
         if !sink.send(wrap(chunk.freeze())).await {
-            return Ok(false);
+            return Ok(());
         }
     }
 }
@@ -140,63 +141,58 @@ impl Write for ChunkWriter {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    };
+    use std::sync::{Arc, Mutex};
 
     use tokio_stream::StreamExt as _;
 
     use super::*;
 
-    /// Reads the stream to its end, as a server that takes an end for the whole.
-    async fn whole(
+    const END: Bytes = Bytes::from_static(b"END");
+
+    /// Keeps what arrives, and answers at the end of the stream.
+    async fn keep(
         mut stream: ReceiverStream<Bytes>,
-        ended: Arc<AtomicBool>,
-    ) -> Result<tonic::Response<u64>, tonic::Status> {
-        let mut bytes = 0;
+        kept: Arc<Mutex<Vec<u8>>>,
+    ) -> Result<tonic::Response<()>, tonic::Status> {
         while let Some(chunk) = stream.next().await {
-            bytes += chunk.len() as u64;
+            kept.lock().unwrap().extend_from_slice(&chunk);
         }
-        ended.store(true, Ordering::SeqCst);
-        Ok(tonic::Response::new(bytes))
+        Ok(tonic::Response::new(()))
     }
 
     #[tokio::test]
-    async fn everything_arrives() {
-        let ended = Arc::new(AtomicBool::new(false));
-        let content = vec![7; 3 * CHUNK_BYTES + 1];
+    async fn everything_arrives_and_the_end_is_last() {
+        let kept = Arc::new(Mutex::new(Vec::new()));
+        let mut content = vec![7; 3 * CHUNK_BYTES + 1];
         let progress = Progress::hidden();
-        let fill = async |sink: Sink<Bytes>| {
-            send_all(&sink, &content[..], "content", &progress, |chunk| chunk).await.map(drop)
-        };
-        let bytes = upload(fill, |stream| whole(stream, Arc::clone(&ended))).await.unwrap();
-        assert_eq!(bytes, content.len() as u64);
+        let fill = async |sink: Sink<Bytes>| send_all(&sink, &content[..], "content", &progress, |chunk| chunk).await;
+        upload(fill, END, |stream| keep(stream, Arc::clone(&kept))).await.unwrap();
+        content.extend_from_slice(&END);
+        assert!(*kept.lock().unwrap() == content);
     }
 
     #[tokio::test]
     async fn a_source_that_fails_is_never_taken_for_whole() {
-        let ended = Arc::new(AtomicBool::new(false));
+        let kept = Arc::new(Mutex::new(Vec::new()));
         let fill = async |sink: Sink<Bytes>| {
             sink.send(Bytes::from_static(b"half")).await;
             Err(Failure::Local { what: "disk".to_owned(), error: io::ErrorKind::UnexpectedEof.into() })
         };
-        let failure = upload(fill, |stream| whole(stream, Arc::clone(&ended))).await.unwrap_err();
+        let failure = upload(fill, END, |stream| keep(stream, Arc::clone(&kept))).await.unwrap_err();
         assert!(failure.to_string().starts_with("disk"), "{failure}");
-        assert!(!ended.load(Ordering::SeqCst), "the server saw the end of a stream that has none");
+        assert!(!kept.lock().unwrap().ends_with(&END), "the server was told of an end");
     }
 
     #[tokio::test]
     async fn an_answer_that_comes_early_is_the_answer() {
         let progress = Progress::hidden();
-        let fill = async |sink: Sink<Bytes>| {
-            send_all(&sink, tokio::io::repeat(1), "endless", &progress, |chunk| chunk).await.map(drop)
-        };
+        let fill =
+            async |sink: Sink<Bytes>| send_all(&sink, tokio::io::repeat(1), "endless", &progress, |chunk| chunk).await;
         let refuse = |stream| async move {
             drop::<ReceiverStream<Bytes>>(stream);
             Err::<tonic::Response<()>, _>(tonic::Status::permission_denied("no"))
         };
-        assert!(matches!(upload(fill, refuse).await, Err(Failure::Fault(_))));
+        assert!(matches!(upload(fill, END, refuse).await, Err(Failure::Fault(_))));
     }
 
     #[tokio::test]
@@ -208,7 +204,7 @@ mod tests {
         let fill = async |sink: Sink<Bytes>| {
             send_folder(&sink, root, Rules::default(), 1_000, Progress::hidden(), |chunk| chunk).await.map(drop)
         };
-        let failure = upload(fill, |stream| whole(stream, Arc::default())).await.unwrap_err();
+        let failure = upload(fill, END, |stream| keep(stream, Arc::default())).await.unwrap_err();
         assert!(failure.to_string().contains(".remoraignore"), "{failure}");
     }
 }

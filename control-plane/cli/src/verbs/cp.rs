@@ -182,9 +182,10 @@ async fn write(
     let fill = async |sink: Sink<WriteRequest>| {
         sink.send(WriteRequest { part: Some(write_request::Part::Head(head)) }).await;
         let wrap = |data| WriteRequest { part: Some(write_request::Part::Data(data)) };
-        send_all(&sink, content, what, &progress, wrap).await.map(drop)
+        send_all(&sink, content, what, &progress, wrap).await
     };
-    upload(fill, |messages| files.write(messages)).await?;
+    let end = WriteRequest { part: Some(write_request::Part::End(true)) };
+    upload(fill, end, |messages| files.write(messages)).await?;
     if modified.is_some() {
         files.set_attr(SetAttrRequest { path, mode: None, modified }).await?;
     }
@@ -204,7 +205,8 @@ async fn put_folder(files: &mut Files, from: &Path, target: Vec<u8>) -> Result<(
         *counts = packed.skipped;
         Ok(())
     };
-    upload(fill, |messages| files.archive_put(messages)).await?;
+    let end = ArchivePutRequest { part: Some(archive_put_request::Part::End(true)) };
+    upload(fill, end, |messages| files.archive_put(messages)).await?;
     say_skipped(skipped);
     Ok(())
 }

@@ -188,7 +188,8 @@ async fn put_source(
         *counts = send_folder(&sink, folder, rules, MAX_SOURCE_BYTES, progress, wrap).await?;
         Ok(())
     };
-    let sent = upload(fill, |messages| client.put_source(messages)).await;
+    let end = PutSourceRequest { part: Some(Part::End(true)) };
+    let sent = upload(fill, end, |messages| client.put_source(messages)).await;
     match sent {
         Ok(_) => Ok(packed),
         Err(Failure::Fault(fault)) => {

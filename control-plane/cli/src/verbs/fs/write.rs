@@ -72,9 +72,10 @@ pub(crate) async fn run(context: &Context, args: WriteArgs) -> Result<(), Failur
     let fill = async |sink: Sink<WriteRequest>| {
         sink.send(WriteRequest { part: Some(Part::Head(head)) }).await;
         let wrap = |data| WriteRequest { part: Some(Part::Data(data)) };
-        send_all(&sink, tokio::io::stdin(), "standard input", &Progress::hidden(), wrap).await.map(drop)
+        send_all(&sink, tokio::io::stdin(), "standard input", &Progress::hidden(), wrap).await
     };
-    let WriteResponse { etag, size, created } = upload(fill, |messages| files.write(messages)).await?;
+    let end = WriteRequest { part: Some(Part::End(true)) };
+    let WriteResponse { etag, size, created } = upload(fill, end, |messages| files.write(messages)).await?;
     let written = Written { etag, size, created };
     print_one(args.output.format, &written, written.etag.as_bytes(), |text| {
         let verb = if created { "made" } else { "replaced" };

@@ -60,8 +60,8 @@ impl Driver {
         ));
         let mut containers = self.container_states(observed);
         for state in &mut containers {
-            let told = said.iter().flat_map(|said| &said.containers);
-            if let Some(container) = told.filter(|container| container.name == state.name.as_str()).next_back() {
+            let mut told = said.iter().flat_map(|said| &said.containers);
+            if let Some(container) = told.rfind(|container| container.name == state.name.as_str()) {
                 status::container(state, container);
             }
         }

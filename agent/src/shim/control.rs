@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures_util::stream::BoxStream;
-use remora_agent_term::{Frozen, Registry, freeze, thaw};
+use remora_agent_term::{Death, Frozen, Registry, freeze, thaw};
 use remora_proto::{
     agent::v1::{ExitStatus, exit_status::Cause},
     fault::to_status,
@@ -135,11 +135,13 @@ fn status(registry: &Registry, freezer: &Mutex<Freezer>, main: &MainStatus) -> S
     }
 }
 
-fn exit(status: Option<WaitStatus>) -> ExitStatus {
+fn exit(death: Option<Death>) -> ExitStatus {
+    let status = death.map(|death| death.status);
     let code = status.and_then(WaitStatus::exit_status);
     let signal = status.and_then(WaitStatus::terminating_signal);
     let cause = match (code, signal) {
         (Some(_), _) => Cause::Exited,
+        (_, Some(_)) if death.is_some_and(|death| death.out_of_memory) => Cause::OutOfMemory,
         (_, Some(_)) => Cause::Signaled,
         _ => Cause::Unknown,
     };

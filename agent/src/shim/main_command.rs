@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, future::Future, process::ExitCode, sync::Arc, time::Duration};
 
-use remora_agent_term::{Children, Environment, signal_number};
+use remora_agent_term::{Children, Death, Environment, signal_number};
 use rustix::process::{Signal, WaitStatus};
 use tokio::{
     signal::unix::{self, SignalKind},
@@ -17,7 +17,7 @@ const MARK: &str = "main";
 const REPORT: Duration = Duration::from_millis(200);
 
 /// How the command is: running while `None`; the inner `None` is an end that nobody could observe.
-pub(super) type MainStatus = watch::Receiver<Option<Option<WaitStatus>>>;
+pub(super) type MainStatus = watch::Receiver<Option<Option<Death>>>;
 
 pub(super) struct Main {
     pid: i32,
@@ -79,7 +79,7 @@ impl Main {
 
     /// The code a shell would give for it.
     pub(super) fn exit_code(&self) -> ExitCode {
-        let status = self.status.borrow().flatten();
+        let status = self.status.borrow().flatten().map(|death| death.status);
         let code = match (status.and_then(WaitStatus::exit_status), status.and_then(WaitStatus::terminating_signal)) {
             (Some(code), _) => u8::try_from(code).unwrap_or(255),
             (_, Some(signal)) => u8::try_from(128 + signal).unwrap_or(255),

@@ -17,6 +17,7 @@ pub(super) fn exit(status: remora_agent_term::ExitStatus) -> wire::ExitStatus {
         Cause::Exited => wire::exit_status::Cause::Exited,
         Cause::Signaled => wire::exit_status::Cause::Signaled,
         Cause::TimedOut => wire::exit_status::Cause::TimedOut,
+        Cause::OutOfMemory => wire::exit_status::Cause::OutOfMemory,
         Cause::KilledByRequest => wire::exit_status::Cause::KilledByRequest,
         Cause::Unknown => wire::exit_status::Cause::Unknown,
     };

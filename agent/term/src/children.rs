@@ -10,6 +10,7 @@ use std::{
     io,
     process::{Child, Command},
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, kill_process_group, wait, waitpid};
@@ -20,7 +21,7 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
-use crate::{environment::Prepared, error::TermError};
+use crate::{environment::Prepared, error::TermError, exit::Death, oom::OutOfMemory};
 
 /// Whose exits are collected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +36,10 @@ pub enum Adopt {
 /// Starts that may wait for the forking thread: the registry makes one at a time.
 const QUEUE: usize = 64;
 
-type Exits = HashMap<i32, oneshot::Sender<Option<WaitStatus>>>;
+/// How often kills for want of memory are counted beside the deaths that are collected here.
+const MEMORY_LOOK: Duration = Duration::from_secs(1);
+
+type Exits = HashMap<i32, oneshot::Sender<Option<Death>>>;
 
 /// Spawns processes and learns how they end.
 #[derive(Debug)]
@@ -59,7 +63,7 @@ pub struct Spawned {
     /// Its process id, which is also that of its session.
     pub pid: i32,
     /// How it ended, once it has; `None` where that was lost.
-    pub exit: oneshot::Receiver<Option<WaitStatus>>,
+    pub exit: oneshot::Receiver<Option<Death>>,
 }
 
 impl Children {
@@ -79,8 +83,20 @@ impl Children {
         let mut died = signal(SignalKind::child())?;
         let table = Arc::clone(&exits);
         let reaper = tokio::spawn(async move {
-            while died.recv().await.is_some() {
-                reap(&table, adopt);
+            let mut memory = OutOfMemory::find();
+            let mut look = tokio::time::interval(MEMORY_LOOK);
+            loop {
+                tokio::select! {
+                    // Kills of what is not ours to collect grow old, so that they explain no later death.
+                    _ = look.tick() => memory.look(),
+                    signal = died.recv() => match signal {
+                        Some(()) => {
+                            memory.look();
+                            reap(&table, adopt, &mut memory);
+                        }
+                        None => return,
+                    },
+                }
             }
         });
         Ok(Arc::new(Children { exits, jobs, _reaper: AbortOnDropHandle::new(reaper) }))
@@ -123,14 +139,19 @@ fn fork(mut command: Command, table: &Mutex<Exits>) -> io::Result<Spawned> {
     Ok(Spawned { child, pid, exit })
 }
 
-fn reap(table: &Mutex<Exits>, adopt: Adopt) {
+fn reap(table: &Mutex<Exits>, adopt: Adopt, memory: &mut OutOfMemory) {
+    let mut death = |status: WaitStatus| {
+        let killed = status.terminating_signal() == Some(Signal::KILL.as_raw());
+        Death { status, out_of_memory: killed && memory.explains() }
+    };
     let mut exits = lock(table);
     match adopt {
         Adopt::Orphans => {
             while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
                 // No entry: an orphan that came to us. Nobody asks how it ended.
+                let death = death(status);
                 if let Some(sender) = exits.remove(&pid.as_raw_nonzero().get()) {
-                    let _ = sender.send(Some(status));
+                    let _ = sender.send(Some(death));
                 }
             }
         }
@@ -139,7 +160,7 @@ fn reap(table: &Mutex<Exits>, adopt: Adopt) {
             for pid in pids {
                 let status = match waitpid(Pid::from_raw(pid), WaitOptions::NOHANG) {
                     Ok(None) => continue,
-                    Ok(Some((_, status))) => Some(status),
+                    Ok(Some((_, status))) => Some(death(status)),
                     Err(error) => {
                         warn!(pid, %error, "somebody else collected this exit status");
                         None

@@ -27,7 +27,7 @@ use tokio::{
 use crate::{
     Children, Environment, Spawned, environment,
     error::{TermError, invalid},
-    exit::{Ended, ExitStatus},
+    exit::{Deeds, ExitStatus},
     limits::{COMMAND_DISK_BYTES, COMMAND_MEMORY_BYTES, FRAME_BYTES, KILL_GRACE, PIPE_DRAIN},
     registry::check_labels,
     ring::{Held, Ring},
@@ -116,7 +116,7 @@ struct Shared {
     stderr: Ring,
     stdin_offset: u64,
     exit: Option<ExitStatus>,
-    ended: Ended,
+    deeds: Deeds,
     ended_ms: u64,
     last_activity_ms: u64,
     pipe_holders: Vec<Process>,
@@ -166,7 +166,7 @@ impl Command {
                 stderr: ring(),
                 stdin_offset: 0,
                 exit: None,
-                ended: Ended::Itself,
+                deeds: Deeds::default(),
                 ended_ms: 0,
                 last_activity_ms: now,
                 pipe_holders: Vec::new(),
@@ -235,7 +235,7 @@ impl Command {
                 return exit;
             }
             if changes.changed().await.is_err() {
-                return ExitStatus::observed(None, Ended::Itself);
+                return ExitStatus::observed(None, Deeds::default());
             }
         }
     }
@@ -289,17 +289,20 @@ impl Command {
     /// Sends a signal; returns how many got it. Blocks while it looks for a tree.
     pub fn signal(&self, number: i32, target: Target) -> Result<usize, TermError> {
         let signal = checked_signal(number)?;
+        let tree = if target == Target::Tree { tree::members(self.pid, &self.id.to_string()) } else { Vec::new() };
         {
             let mut shared = self.lock();
             if let Some(exit) = shared.exit {
                 return Err(TermError::Ended { what: "command", how: exit.to_string() });
             }
-            shared.ended = Ended::Request;
+            if target != Target::Tree || tree.iter().any(|member| member.pid == self.pid) {
+                shared.deeds.sending(signal);
+            }
         }
         Ok(match target {
             Target::Leader => usize::from(self.children.signal(self.pid, signal, false)),
             Target::Group => usize::from(self.children.signal(self.pid, signal, true)),
-            Target::Tree => tree::send(&tree::members(self.pid, &self.id.to_string()), signal),
+            Target::Tree => tree::send(&tree, signal),
         })
     }
 
@@ -333,9 +336,16 @@ impl Command {
         self.bump();
     }
 
-    /// Ends the tree for `why`.
-    async fn end_tree(self: &Arc<Self>, why: Ended) {
-        self.lock().ended = why;
+    /// Ends the tree, because its time is over or a caller wants it.
+    async fn end_tree(self: &Arc<Self>, time_over: bool) {
+        {
+            let deeds = &mut self.lock().deeds;
+            if time_over {
+                deeds.time_over();
+            }
+            deeds.sending(Signal::TERM);
+            deeds.sending(Signal::KILL);
+        }
         let (pid, mark) = (self.pid, self.id.to_string());
         let ending =
             tokio::task::spawn_blocking(move || tree::end(|| tree::members(pid, &mark), Signal::TERM, KILL_GRACE));
@@ -356,12 +366,12 @@ impl Driver {
             let leader = async { spawned.exit.await.ok().flatten() };
             tokio::pin!(leader);
             let deadline = if time.is_zero() { Instant::now() } else { Instant::now() + time };
-            let why = tokio::select! {
+            let time_over = tokio::select! {
                 status = &mut leader => return status,
-                () = sleep_until(deadline), if !time.is_zero() => Ended::Timeout,
-                () = command.kill.notified() => Ended::Request,
+                () = sleep_until(deadline), if !time.is_zero() => true,
+                () = command.kill.notified() => false,
             };
-            command.end_tree(why).await;
+            command.end_tree(time_over).await;
             leader.await
         };
         tokio::pin!(reading, dying);
@@ -378,7 +388,7 @@ impl Driver {
         }
         {
             let mut shared = command.lock();
-            shared.exit = Some(ExitStatus::observed(status, shared.ended));
+            shared.exit = Some(ExitStatus::observed(status, shared.deeds));
             shared.ended_ms = now_ms();
         }
         command.bump();

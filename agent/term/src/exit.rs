@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use rustix::process::WaitStatus;
+use rustix::process::{Signal, WaitStatus};
 
 /// Why a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub enum Cause {
     Signaled,
     /// Its time ran out and we ended it.
     TimedOut,
+    /// The kernel ended it for want of memory.
+    OutOfMemory,
     /// A caller ended it.
     KilledByRequest,
     /// Nobody could observe how.
@@ -30,30 +32,54 @@ pub struct ExitStatus {
     pub signal: Option<i32>,
 }
 
+/// How a process was collected.
+#[derive(Clone, Copy, Debug)]
+pub struct Death {
+    /// What the kernel reported.
+    pub status: WaitStatus,
+    /// Whether it was killed while the container's memory group counted another kill for want of memory.
+    pub out_of_memory: bool,
+}
+
 /// What we did to a process, which explains a death by signal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ended {
-    /// Nothing.
-    Itself,
-    /// Its time ran out.
-    Timeout,
-    /// A caller sent it this signal, or closed it.
-    Request,
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Deeds {
+    timeout: bool,
+    /// Bit n-1 is signal n, where a caller had it sent to the process itself.
+    sent: u64,
+}
+
+impl Deeds {
+    /// Its time is over and it is being ended.
+    pub(crate) fn time_over(&mut self) {
+        self.timeout = true;
+    }
+
+    /// A caller has this signal sent to it.
+    pub(crate) fn sending(&mut self, signal: Signal) {
+        self.sent |= 1 << (signal.as_raw() - 1);
+    }
+
+    fn sent(self, signal: i32) -> bool {
+        (1..=64).contains(&signal) && self.sent & (1 << (signal - 1)) != 0
+    }
 }
 
 impl ExitStatus {
     /// What the kernel reported, `None` where nobody could ask it, in the light of what we did.
-    pub(crate) fn observed(status: Option<WaitStatus>, ended: Ended) -> Self {
-        let Some(status) = status else {
+    pub(crate) fn observed(death: Option<Death>, deeds: Deeds) -> Self {
+        let Some(Death { status, out_of_memory }) = death else {
             return ExitStatus { cause: Cause::Unknown, code: None, signal: None };
         };
         let (code, signal) = (status.exit_status(), status.terminating_signal());
-        let cause = match (ended, code, signal) {
+        let cause = match (code, signal) {
             // A program that handles SIGTERM and exits was ended by us all the same.
-            (Ended::Timeout, ..) => Cause::TimedOut,
-            (Ended::Request, _, Some(_)) => Cause::KilledByRequest,
-            (_, Some(_), _) => Cause::Exited,
-            (_, _, Some(_)) => Cause::Signaled,
+            _ if deeds.timeout => Cause::TimedOut,
+            (Some(_), _) => Cause::Exited,
+            // The signal that it died of, not just any that it was ever sent.
+            (_, Some(signal)) if deeds.sent(signal) => Cause::KilledByRequest,
+            (_, Some(_)) if out_of_memory => Cause::OutOfMemory,
+            (_, Some(_)) => Cause::Signaled,
             _ => Cause::Unknown,
         };
         ExitStatus { cause, code, signal }
@@ -65,6 +91,7 @@ impl fmt::Display for ExitStatus {
         let by = match self.cause {
             Cause::TimedOut => "its time ran out, ",
             Cause::KilledByRequest => "ended by request, ",
+            Cause::OutOfMemory => "out of memory, ",
             _ => "",
         };
         match (self.code, self.signal) {

@@ -24,7 +24,7 @@ use tokio::{
 use crate::{
     Children, Environment, Spawned, environment,
     error::TermError,
-    exit::{Ended, ExitStatus},
+    exit::{Deeds, ExitStatus},
     limits::{FRAME_BYTES, KILL_GRACE_MAX, PIPE_DRAIN, RING_BYTES, RING_BYTES_MAX, RING_BYTES_MIN},
     pty::{Pty, Size},
     registry::check_labels,
@@ -109,7 +109,7 @@ pub(crate) struct Shared {
     pub(crate) session: Session,
     pub(crate) size: Size,
     pub(crate) exit: Option<ExitStatus>,
-    ended: Ended,
+    deeds: Deeds,
     last_activity_ms: u64,
 }
 
@@ -159,7 +159,7 @@ impl Terminal {
                 session: Session::default(),
                 size,
                 exit: None,
-                ended: Ended::Itself,
+                deeds: Deeds::default(),
                 last_activity_ms: now,
             }),
             changed: watch::Sender::new(0),
@@ -271,26 +271,38 @@ impl Terminal {
     /// Sends a signal; returns how many got it. Blocks while it looks for a tree.
     pub fn signal(&self, number: i32, target: Target) -> Result<usize, TermError> {
         let signal = checked_signal(number)?;
+        let tree = if target == Target::Tree { tree::members(self.pid, &self.id.to_string()) } else { Vec::new() };
+        // Looked up once, so that what is noted is what is done.
+        let foreground = if target == Target::Group { self.pty.foreground() } else { None };
+        let hits_leader = match target {
+            Target::Leader => true,
+            Target::Group => foreground.is_none_or(|group| group.as_raw_nonzero().get() == self.pid),
+            Target::Tree => tree.iter().any(|member| member.pid == self.pid),
+        };
         {
             let mut shared = self.lock();
             if let Some(exit) = shared.exit {
                 return Err(TermError::Ended { what: "terminal", how: exit.to_string() });
             }
-            shared.ended = Ended::Request;
+            if hits_leader {
+                shared.deeds.sending(signal);
+            }
         }
-        Ok(match target {
-            Target::Leader => usize::from(self.children.signal(self.pid, signal, false)),
-            Target::Group => match self.pty.foreground() {
-                Some(group) => usize::from(rustix::process::kill_process_group(group, signal).is_ok()),
-                None => usize::from(self.children.signal(self.pid, signal, true)),
-            },
-            Target::Tree => tree::send(&tree::members(self.pid, &self.id.to_string()), signal),
+        Ok(match (target, foreground) {
+            (Target::Leader, _) => usize::from(self.children.signal(self.pid, signal, false)),
+            (Target::Group, Some(group)) => usize::from(rustix::process::kill_process_group(group, signal).is_ok()),
+            (Target::Group, None) => usize::from(self.children.signal(self.pid, signal, true)),
+            (Target::Tree, _) => tree::send(&tree, signal),
         })
     }
 
     /// Ends the tree; returns what lives on nevertheless. Blocks.
     pub(crate) fn end(&self, grace: Duration) -> Vec<Process> {
-        self.lock().ended = Ended::Request;
+        {
+            let deeds = &mut self.lock().deeds;
+            deeds.sending(Signal::HUP);
+            deeds.sending(Signal::KILL);
+        }
         let mark = self.id.to_string();
         tree::end(|| tree::members(self.pid, &mark), Signal::HUP, grace.min(KILL_GRACE_MAX))
     }
@@ -323,7 +335,7 @@ async fn ended(changes: &mut watch::Receiver<u64>, terminal: &Terminal) -> ExitS
             return exit;
         }
         if changes.changed().await.is_err() {
-            return ExitStatus::observed(None, Ended::Itself);
+            return ExitStatus::observed(None, Deeds::default());
         }
     }
 }
@@ -365,8 +377,8 @@ impl Driver {
         };
         {
             let mut shared = terminal.lock();
-            let ended = shared.ended;
-            shared.exit = Some(ExitStatus::observed(status, ended));
+            let deeds = shared.deeds;
+            shared.exit = Some(ExitStatus::observed(status, deeds));
         }
         terminal.bump();
     }

@@ -286,6 +286,65 @@ async fn a052_odd_sizes_are_clamped_and_odd_signals_refused() {
     assert_eq!(terminal.signal(9, Target::Leader).unwrap_err().reason(), Reason::SessionEnded);
 }
 
+/// Only the signal that it died of makes a death one by request.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signal_that_was_survived_is_no_cause_of_death() {
+    let bench = bench();
+    for (target, cause) in [(None, Cause::Signaled), (Some(Target::Leader), Cause::KilledByRequest)] {
+        let command = bench.registry.start(shell("trap : USR1; echo ready; while :; do sleep 0.02; done"), None).await;
+        let command = command.unwrap();
+        let mut changes = command.changes();
+        while command.view().stdout.head == 0 {
+            timeout(SOON, changes.changed()).await.unwrap().unwrap();
+        }
+        assert_eq!(command.signal(10, Target::Leader).unwrap(), 1);
+        match target {
+            Some(target) => assert_eq!(command.signal(9, target).unwrap(), 1),
+            // Somebody else's signal.
+            None => {
+                let pid = command.view().pid.to_string();
+                assert!(std::process::Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+            }
+        }
+        let exit = timeout(SOON, command.ended()).await.unwrap();
+        assert_eq!((exit.cause, exit.signal), (cause, Some(9)));
+    }
+}
+
+/// The kernel ends a child when the thread that forked it ends: that must not be one of the runtime's.
+#[test]
+fn a_child_outlives_the_thread_that_asked_for_it() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_keep_alive(Duration::from_millis(1))
+        .enable_all()
+        .build()
+        .unwrap();
+    let bench = Arc::new(runtime.block_on(async { bench() }));
+    let (asking, handle) = (Arc::clone(&bench), runtime.handle().clone());
+    let thread = std::thread::spawn(move || handle.block_on(asking.registry.start(shell("sleep 0.3; echo lived"), None)));
+    let command = thread.join().unwrap().unwrap();
+    runtime.block_on(async {
+        // It ends by itself, and not by a signal.
+        let exit = timeout(SOON, command.ended()).await.unwrap();
+        assert_eq!((exit.cause, exit.code), (Cause::Exited, Some(0)));
+        assert_eq!(command.read(Stream::Stdout, 0, 100).unwrap().1, "lived\n");
+    });
+}
+
+#[tokio::test]
+async fn the_input_of_a_run_is_part_of_what_its_key_stands_for() {
+    let bench = bench();
+    let spec = |byte| CommandSpec { stdin: true, input: Some([byte; 32]), ..shell("cat") };
+    let key = || Some("once".parse().unwrap());
+    let first = bench.registry.start(spec(1), key()).await.unwrap();
+    assert_eq!(bench.registry.start(spec(1), key()).await.unwrap().view().id, first.view().id);
+    let other = bench.registry.start(spec(2), key()).await.err().unwrap();
+    assert!(matches!(other, TermError::KeyReused { .. }), "{other}");
+    first.write_stdin(0, b"", true).await.unwrap();
+    timeout(SOON, first.ended()).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a054_input_cut_within_a_character_and_control_output_cross_untouched() {
     let bench = bench();

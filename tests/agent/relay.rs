@@ -1,6 +1,9 @@
 //! From a client through `serve` to a program in a container, and back.
 
 mod containers;
+mod memory;
+mod output;
+mod replay;
 mod restart;
 
 use remora_proto::{

@@ -153,18 +153,28 @@ impl Pod {
     /// A pod with these containers; the first is the default one.
     pub async fn with_containers(names: &[&str]) -> Pod {
         let folder = tempfile::tempdir().expect("the system has a place for temporary files");
-        let pki = Pki::new(folder.path());
         let mut shims = Vec::new();
         for name in names {
             shims.push(ShimProcess::start(folder.path(), name, &["sleep", "infinity"]).await);
         }
+        Pod::around(folder, shims, &[]).await
+    }
+
+    /// An agent over the shims that run in `folder`, and over `others`: the
+    /// names and sockets of what only claims to be a shim.
+    pub async fn around(folder: tempfile::TempDir, shims: Vec<ShimProcess>, others: &[(String, PathBuf)]) -> Pod {
+        let pki = Pki::new(folder.path());
         let workspace = folder.path().join("workspace");
+        std::fs::create_dir_all(&workspace).expect("the test's folder takes folders");
+        let secret = folder.path().join("shim.secret");
+        std::fs::write(&secret, SECRET).expect("the test's folder takes files");
         let mut flags = serve_flags(&pki);
         let mut flag = |name: &str, value: String| flags.push((name.to_owned(), value));
         flag("--workspace", workspace.display().to_string());
-        flag("--shim-secret-file", folder.path().join("shim.secret").display().to_string());
-        for shim in &shims {
-            flag("--shim", format!("{}={}", shim.name, shim.socket.display()));
+        flag("--shim-secret-file", secret.display().to_string());
+        let real = shims.iter().map(|shim| (&shim.name, &shim.socket));
+        for (name, socket) in real.chain(others.iter().map(|(name, socket)| (name, socket))) {
+            flag("--shim", format!("{name}={}", socket.display()));
         }
         let agent = AgentProcess::with_flags(&flags).await;
         Pod { agent, shims, pki, workspace, flags, folder }

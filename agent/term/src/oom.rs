@@ -131,11 +131,14 @@ mod tests {
         assert_eq!(parse("oom_kill_disable 0\nunder_oom 0\n"), None, "before Linux 4.13");
         let files = candidates("4:cpu,memory:/a/b\n1:name=systemd:/x\n0::/c\n");
         let shown: Vec<_> = files.iter().map(|file| file.to_str().unwrap()).collect();
-        assert_eq!(shown, [
-            "/sys/fs/cgroup/memory/a/b/memory.oom_control",
-            "/sys/fs/cgroup/memory/memory.oom_control",
-            "/sys/fs/cgroup/c/memory.events",
-            "/sys/fs/cgroup/memory.events",
-        ]);
+        assert_eq!(
+            shown,
+            [
+                "/sys/fs/cgroup/memory/a/b/memory.oom_control",
+                "/sys/fs/cgroup/memory/memory.oom_control",
+                "/sys/fs/cgroup/c/memory.events",
+                "/sys/fs/cgroup/memory.events",
+            ]
+        );
     }
 }

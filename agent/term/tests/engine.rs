@@ -322,7 +322,8 @@ fn a_child_outlives_the_thread_that_asked_for_it() {
         .unwrap();
     let bench = Arc::new(runtime.block_on(async { bench() }));
     let (asking, handle) = (Arc::clone(&bench), runtime.handle().clone());
-    let thread = std::thread::spawn(move || handle.block_on(asking.registry.start(shell("sleep 0.3; echo lived"), None)));
+    let thread =
+        std::thread::spawn(move || handle.block_on(asking.registry.start(shell("sleep 0.3; echo lived"), None)));
     let command = thread.join().unwrap().unwrap();
     runtime.block_on(async {
         // It ends by itself, and not by a signal.

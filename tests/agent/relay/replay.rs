@@ -197,8 +197,7 @@ async fn a042_viewers_that_stop_reading_take_no_byte_from_another() {
     let mut stalled = Vec::new();
     for lag_policy in [attach_start::LagPolicy::Backpressure, attach_start::LagPolicy::Drop] {
         for credit_bytes in [u64::MAX / 2, 1] {
-            let start =
-                AttachStart { lag_policy: lag_policy.into(), credit_bytes, ..viewer(&id, From::FromOffset(0)) };
+            let start = AttachStart { lag_policy: lag_policy.into(), credit_bytes, ..viewer(&id, From::FromOffset(0)) };
             stalled.push((attach(&mut client, start.clone()).await.unwrap().0, credit_bytes));
             stalled.push((attach(&mut pod.terminals().await, start).await.unwrap().0, credit_bytes));
         }

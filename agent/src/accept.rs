@@ -7,18 +7,18 @@
 //!              └─ certificate without our caller's name: closed
 //! ```
 
-use std::{collections::VecDeque, fs::File, io, net::SocketAddr, pin::pin, sync::Arc};
+use std::{net::SocketAddr, pin::pin, sync::Arc};
 
-use hyper::server::conn::http2;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    service::TowerToHyperService,
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+use remora_serving::{
+    calls::Calls,
+    connections::{Handshakes, Reserve, http2},
 };
 use rustls::pki_types::CertificateDer;
 use tokio::{
     net::{TcpListener, TcpStream},
-    task::{AbortHandle, JoinSet},
-    time::{sleep, timeout},
+    task::JoinSet,
+    time::timeout,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
@@ -27,12 +27,7 @@ use x509_parser::{extensions::GeneralName, prelude::FromDer as _};
 
 use crate::{
     auth::Guarded,
-    calls::Calls,
-    limits::{
-        ACCEPT_BACKOFF, CONNECTION_WINDOW_BYTES, DRAIN_TIMEOUT, HANDSHAKE_TIMEOUT, KEEPALIVE, MAX_CONNECTIONS,
-        MAX_ERROR_RESETS, MAX_HANDSHAKES, MAX_HEADER_BYTES, MAX_PENDING_RESETS, MAX_SEND_BUFFER_BYTES,
-        MAX_STREAMS_PER_CONNECTION, STREAM_WINDOW_BYTES,
-    },
+    limits::{DRAIN_TIMEOUT, HANDSHAKE_TIMEOUT, MAX_CONNECTIONS},
     metrics::{ConnectionCount, Metrics},
 };
 
@@ -53,20 +48,17 @@ impl Acceptor {
     /// Serves until `stop`, then lets running calls end for the drain budget.
     pub(crate) async fn run(self, stop: CancellationToken) {
         let mut handshakes: JoinSet<Authenticated> = JoinSet::new();
-        let mut waiting: VecDeque<AbortHandle> = VecDeque::new();
+        let mut waiting = Handshakes::default();
         let mut connections = JoinSet::new();
-        // Given up when descriptors run out, so that the connection that cannot
-        // be served can at least be taken off the queue and closed.
-        let mut reserve = File::open("/dev/null").ok();
+        let mut reserve = Reserve::new();
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, peer)) => {
-                        make_room(&mut waiting);
-                        waiting.push_back(handshakes.spawn(self.handshake(stream, peer)));
+                        waiting.add(handshakes.spawn(self.handshake(stream, peer)));
                     }
-                    Err(error) => self.back_off(error, &mut reserve).await,
+                    Err(error) => reserve.back_off(&self.listener, error).await,
                 },
                 Some(done) = handshakes.join_next() => match done {
                     Ok(Some((stream, peer))) if connections.len() < MAX_CONNECTIONS => {
@@ -118,23 +110,11 @@ impl Acceptor {
         peer: SocketAddr,
         stop: CancellationToken,
     ) -> impl Future<Output = ()> + Send + use<> {
-        let mut http2 = http2::Builder::new(TokioExecutor::new());
-        http2
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .max_header_list_size(MAX_HEADER_BYTES)
-            .max_send_buf_size(MAX_SEND_BUFFER_BYTES)
-            .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
-            .max_local_error_reset_streams(MAX_ERROR_RESETS)
-            .keep_alive_interval(KEEPALIVE)
-            .keep_alive_timeout(KEEPALIVE);
         let service = TowerToHyperService::new(self.service.clone());
         let count: ConnectionCount = self.metrics.connection();
         async move {
             let _count = count;
-            let mut connection = pin!(http2.serve_connection(TokioIo::new(stream), service));
+            let mut connection = pin!(http2().serve_connection(TokioIo::new(stream), service));
             let ended = tokio::select! {
                 ended = connection.as_mut() => ended,
                 () = stop.cancelled() => {
@@ -145,30 +125,6 @@ impl Acceptor {
             if let Err(error) = ended {
                 tracing::debug!(%peer, %error, "connection ended");
             }
-        }
-    }
-
-    async fn back_off(&self, error: io::Error, reserve: &mut Option<File>) {
-        tracing::warn!(%error, "accept failed");
-        *reserve = None;
-        if let Ok(Ok((stream, _))) = timeout(ACCEPT_BACKOFF, self.listener.accept()).await {
-            drop(stream);
-        }
-        *reserve = File::open("/dev/null").ok();
-        sleep(ACCEPT_BACKOFF).await;
-    }
-}
-
-/// Drops the oldest handshake where too many wait: it had the most time, and the
-/// newest may be a real client behind a flood of silent ones.
-fn make_room(waiting: &mut VecDeque<AbortHandle>) {
-    if waiting.len() < MAX_HANDSHAKES {
-        return;
-    }
-    waiting.retain(|handshake| !handshake.is_finished());
-    while waiting.len() >= MAX_HANDSHAKES {
-        if let Some(oldest) = waiting.pop_front() {
-            oldest.abort();
         }
     }
 }

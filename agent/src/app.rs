@@ -13,6 +13,7 @@ use remora_proto::{
         terminal_service_server::TerminalServiceServer,
     },
 };
+use remora_serving::calls::Calls;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -22,9 +23,8 @@ use tonic::service::Routes;
 use crate::{
     accept::Acceptor,
     auth::{Gate, Guarded},
-    calls::Calls,
     config::ServeConfig,
-    limits::MAX_MESSAGE_BYTES,
+    limits::{MAX_CALLS, MAX_MESSAGE_BYTES},
     metrics::Metrics,
     probes::{self, Readiness},
     rpc::{agent::Agent, exec::Commands, files::Files, snapshot::SnapshotRpc, terminal::Terminals},
@@ -82,7 +82,7 @@ pub async fn build(config: ServeConfig, stop: &CancellationToken) -> io::Result<
     let probes = TcpListener::bind(metrics_listen).await?;
     let addresses = Addresses { grpc: listener.local_addr()?, metrics: probes.local_addr()?, pid: std::process::id() };
     let (metrics, registry) = Metrics::registered();
-    let calls = Calls::default();
+    let calls = Calls::new("calls", MAX_CALLS);
     let shims = Arc::new(Shims::start(shims, shim_secret));
     let durability = snapshots.as_ref().ok().map(Snapshots::durability);
     let agent = Agent::new(project, generation, Arc::clone(&shims), calls.clone(), durability, stop.clone());

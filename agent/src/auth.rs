@@ -16,10 +16,11 @@ use remora_proto::{
     fault::to_status,
     model::{Capability, Fault, Generation, ProjectId, Reason, verb_of},
 };
+use remora_serving::{calls::Calls, linger::Lingering};
 use tonic::body::Body;
 use tower::Service;
 
-use crate::{calls::Calls, linger::Lingering, metrics::Metrics};
+use crate::metrics::Metrics;
 
 /// What a token must be for.
 #[derive(Debug)]

@@ -6,8 +6,9 @@ use clap::{Parser, Subcommand};
 use remora_agent::{
     config::ServeArgs,
     hydrate::{self, DehydrateArgs, HydrateArgs},
-    logging, serve, shim,
+    serve, shim,
 };
+use remora_serving::logging::{self, Style};
 
 #[derive(Parser)]
 #[command(name = "remora-agent", version, about = "The agent that rides along in every dev-server pod")]
@@ -31,7 +32,7 @@ enum Role {
 #[tokio::main]
 async fn main() -> std::io::Result<ExitCode> {
     let role = Cli::parse().role;
-    let _logging = logging::start()?;
+    let _logging = logging::start(Style::Json)?;
     Ok(match role {
         Role::Serve(args) => serve::run(*args).await,
         Role::Hydrate(args) => hydrate::hydrate(*args).await,

@@ -7,36 +7,31 @@
 //! ```
 
 use std::{
-    collections::VecDeque,
-    fs::File,
     io::{self, Cursor},
     net::SocketAddr,
     pin::pin,
     sync::Arc,
 };
 
-use hyper::{
-    body::Incoming,
-    server::conn::{http1, http2},
+use hyper::{body::Incoming, server::conn::http1};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use remora_serving::{
+    calls::Calls,
+    connections::{Handshakes, Reserve, http2},
+    limits::{MAX_HEADER_BYTES, MAX_SEND_BUFFER_BYTES},
 };
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite},
     net::{TcpListener, TcpStream},
-    task::{AbortHandle, JoinSet},
-    time::{sleep, timeout},
+    task::JoinSet,
+    time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    calls::Calls,
     front::Front,
-    limits::{
-        ACCEPT_BACKOFF, CONNECTION_WINDOW_BYTES, DRAIN_TIMEOUT, HANDSHAKE_TIMEOUT, HEADER_TIMEOUT, KEEPALIVE,
-        MAX_CONNECTIONS, MAX_ERROR_RESETS, MAX_HANDSHAKES, MAX_HEADER_BYTES, MAX_HEADERS, MAX_PENDING_RESETS,
-        MAX_SEND_BUFFER_BYTES, MAX_STREAMS_PER_CONNECTION, STREAM_WINDOW_BYTES,
-    },
+    limits::{DRAIN_TIMEOUT, HANDSHAKE_TIMEOUT, HEADER_TIMEOUT, MAX_CONNECTIONS, MAX_HEADERS},
     metrics::Metrics,
 };
 
@@ -67,20 +62,17 @@ impl Acceptor {
     /// which `hurry` cuts short.
     pub(crate) async fn run(self, stop: CancellationToken, hurry: CancellationToken) {
         let mut handshakes: JoinSet<Option<Greeted>> = JoinSet::new();
-        let mut waiting: VecDeque<AbortHandle> = VecDeque::new();
+        let mut waiting = Handshakes::default();
         let mut connections = JoinSet::new();
-        // Given up when descriptors run out, so that the connection that cannot
-        // be served can at least be taken off the queue and closed.
-        let mut reserve = File::open("/dev/null").ok();
+        let mut reserve = Reserve::new();
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, peer)) => {
-                        make_room(&mut waiting);
-                        waiting.push_back(handshakes.spawn(handshake(self.tls.clone(), stream, peer)));
+                        waiting.add(handshakes.spawn(handshake(self.tls.clone(), stream, peer)));
                     }
-                    Err(error) => self.back_off(error, &mut reserve).await,
+                    Err(error) => reserve.back_off(&self.listener, error).await,
                 },
                 Some(done) = handshakes.join_next() => match done {
                     Ok(Some(greeted)) if connections.len() < MAX_CONNECTIONS => {
@@ -111,13 +103,13 @@ impl Acceptor {
         let (front, count) = (Arc::clone(&self.front), self.metrics.connection());
         async move {
             let _count = count;
-            let Greeted { stream, http2, peer } = greeted;
+            let Greeted { stream, http2: is_http2, peer } = greeted;
             let service = hyper::service::service_fn(move |request: http::Request<Incoming>| {
                 let front = Arc::clone(&front);
                 async move { Ok::<_, std::convert::Infallible>(front.answer(request).await) }
             });
-            let ended = if http2 {
-                let mut connection = pin!(http2_builder().serve_connection(TokioIo::new(stream), service));
+            let ended = if is_http2 {
+                let mut connection = pin!(http2().serve_connection(TokioIo::new(stream), service));
                 tokio::select! {
                     ended = connection.as_mut() => ended,
                     () = stop.cancelled() => {
@@ -140,32 +132,6 @@ impl Acceptor {
             }
         }
     }
-
-    async fn back_off(&self, error: io::Error, reserve: &mut Option<File>) {
-        tracing::warn!(%error, "accept failed");
-        *reserve = None;
-        if let Ok(Ok((stream, _))) = timeout(ACCEPT_BACKOFF, self.listener.accept()).await {
-            drop(stream);
-        }
-        *reserve = File::open("/dev/null").ok();
-        sleep(ACCEPT_BACKOFF).await;
-    }
-}
-
-fn http2_builder() -> http2::Builder<TokioExecutor> {
-    let mut http2 = http2::Builder::new(TokioExecutor::new());
-    http2
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_header_list_size(MAX_HEADER_BYTES)
-        .max_send_buf_size(MAX_SEND_BUFFER_BYTES)
-        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
-        .max_local_error_reset_streams(MAX_ERROR_RESETS)
-        .keep_alive_interval(KEEPALIVE)
-        .keep_alive_timeout(KEEPALIVE);
-    http2
 }
 
 fn http1_builder() -> http1::Builder {
@@ -221,18 +187,4 @@ async fn plain(mut stream: TcpStream, peer: SocketAddr) -> io::Result<Greeted> {
     let (read, write) = stream.into_split();
     let stream = tokio::io::join(Cursor::new(first).chain(read), write);
     Ok(Greeted { stream: Box::new(stream), http2, peer })
-}
-
-/// Drops the oldest handshake where too many wait: it had the most time, and the
-/// newest may be a real client behind a flood of silent ones.
-fn make_room(waiting: &mut VecDeque<AbortHandle>) {
-    if waiting.len() < MAX_HANDSHAKES {
-        return;
-    }
-    waiting.retain(|handshake| !handshake.is_finished());
-    while waiting.len() >= MAX_HANDSHAKES {
-        if let Some(oldest) = waiting.pop_front() {
-            oldest.abort();
-        }
-    }
 }

@@ -25,6 +25,7 @@ use std::{
 
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use remora_serving::limits::ACCEPT_BACKOFF;
 use s3s::{
     auth::SimpleAuth,
     service::{S3Service, S3ServiceBuilder},
@@ -33,7 +34,7 @@ use tokio::{net::TcpListener, task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    limits::{ACCEPT_BACKOFF, HEADER_TIMEOUT, MAX_BUCKET_CONNECTIONS},
+    limits::{HEADER_TIMEOUT, MAX_BUCKET_CONNECTIONS},
     private_file,
 };
 

@@ -8,12 +8,11 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use remora_proto::fault::to_status;
 use remora_proto_model::{Fault, Reason};
+use remora_serving::{calls::Calls, linger::Lingering};
 use tonic::{body::Body, service::Routes};
 use tower::Service as _;
 
-use crate::{
-    auth, calls::Calls, control::Control, linger::Lingering, metrics::Metrics, proxy::Proxy, rest::problem::problem,
-};
+use crate::{auth, control::Control, metrics::Metrics, proxy::Proxy, rest::problem::problem};
 
 pub(crate) use self::host::Hosts;
 

@@ -4,14 +4,11 @@
 mod accept;
 mod auth;
 mod bucket;
-mod calls;
 mod config;
 mod control;
 mod front;
 mod grpc;
 pub mod limits;
-mod linger;
-mod logging;
 mod metrics;
 mod private_file;
 mod proxy;

@@ -21,6 +21,7 @@ use remora_proto::{
     capability::{CapabilityVerifier, MAX_TOKEN_BYTES},
     model::{Capability, Fault, Reason, Verb, verb_of},
 };
+use remora_serving::{calls::Calls, linger::Lingering};
 use tokio::time::{Instant, timeout_at};
 use tonic::body::Body;
 use tower::{Service as _, ServiceExt as _};
@@ -28,10 +29,8 @@ use tower::{Service as _, ServiceExt as _};
 use self::{call_tokens::CallTokens, relayed::Relayed};
 use crate::{
     auth::{Credentials, credentials, roles::role_allows, roles::role_of},
-    calls::Calls,
     control::Control,
     limits::MAX_CALLS_PER_PROJECT,
-    linger::Lingering,
 };
 
 /// The metadata that names the project.

@@ -8,13 +8,13 @@ use std::{
 
 use remora_control_plane_cli::Context;
 use remora_control_plane_runtime::Shutdown;
+use remora_serving::logging::{self, Style};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{ServeArgs, ServerArgs},
     limits::STOP_TIMEOUT,
-    logging::{self, Style},
     server::{self, Bound},
 };
 

@@ -11,6 +11,7 @@ use std::{
 use remora_control_plane_runtime::{Projects, RuntimeConfig, Shutdown, StoreEndpoint};
 use remora_proto::capability::CapabilityVerifier;
 use remora_proto_model::{Fault, project::Role};
+use remora_serving::calls::Calls;
 use serde::Serialize;
 use tokio::{net::TcpListener, task::JoinHandle, time::interval};
 use tokio_rustls::TlsAcceptor;
@@ -21,7 +22,6 @@ use crate::{
     accept::Acceptor,
     auth::keys::Keys,
     bucket::{BUCKET, Bucket, BucketError},
-    calls::Calls,
     config::Config,
     control::{About, Control},
     front::{Front, Hosts},

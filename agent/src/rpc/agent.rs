@@ -14,6 +14,7 @@ use remora_proto::{
     },
     model::{Fault, Generation, ProjectId},
 };
+use remora_serving::calls::Calls;
 use tokio::{
     sync::watch,
     time::{Instant, timeout},
@@ -24,7 +25,6 @@ use uuid::Uuid;
 
 use super::relay::capability;
 use crate::{
-    calls::Calls,
     limits::{self, STATUS_LOOK},
     requests::refused,
     shims::Shims,

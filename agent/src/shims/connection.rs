@@ -14,6 +14,7 @@ use remora_proto::{
     model::ContainerName,
     shim::v1::{HelloRequest, StatusRequest, StatusResponse, shim_service_client::ShimServiceClient},
 };
+use remora_serving::limits::MAX_HEADER_BYTES;
 use tokio::{
     net::UnixStream,
     sync::watch,
@@ -29,8 +30,8 @@ use tonic::{
 use crate::{
     answers,
     limits::{
-        MAX_HEADER_BYTES, SHIM_BACKOFF_MAX, SHIM_BACKOFF_MIN, SHIM_CONNECTION_WINDOW_BYTES, SHIM_HELLO_TIMEOUT,
-        SHIM_KEEPALIVE, SHIM_STATUS_INTERVAL, SHIM_STREAM_WINDOW_BYTES,
+        SHIM_BACKOFF_MAX, SHIM_BACKOFF_MIN, SHIM_CONNECTION_WINDOW_BYTES, SHIM_HELLO_TIMEOUT, SHIM_KEEPALIVE,
+        SHIM_STATUS_INTERVAL, SHIM_STREAM_WINDOW_BYTES,
     },
     shim::{PROTOCOL, SECRET_METADATA},
 };

@@ -20,7 +20,7 @@ use tokio::{runtime::Handle, time::timeout};
 use crate::limits::{LINGER_BYTES, LINGER_TIME};
 
 /// A request body whose rest is read after its service has let go of it.
-pub(crate) struct Lingering<B>(Option<B>)
+pub struct Lingering<B>(Option<B>)
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static;
 
@@ -28,7 +28,8 @@ impl<B> Lingering<B>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
-    pub(crate) fn new(body: B) -> Self {
+    /// `body`, to be read to its end.
+    pub fn new(body: B) -> Self {
         Lingering(Some(body))
     }
 }

@@ -1,5 +1,5 @@
-//! The calls in flight: bounded in all and for each project, counted, and named
-//! when the server stops.
+//! The calls in flight: bounded in all and for each name, counted, and named when
+//! the process stops.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ use tonic::{Status, body::Body};
 
 /// The calls in flight, by what they are counted under.
 #[derive(Clone, Debug)]
-pub(crate) struct Calls {
+pub struct Calls {
     what: &'static str,
     limit: usize,
     by_name: Arc<Mutex<BTreeMap<String, usize>>>,
@@ -24,17 +24,17 @@ pub(crate) struct Calls {
 
 impl Calls {
     /// At most `limit` of `what`.
-    pub(crate) fn new(what: &'static str, limit: usize) -> Self {
+    pub fn new(what: &'static str, limit: usize) -> Self {
         Calls { what, limit, by_name: Arc::default() }
     }
 
     /// Counts one under `name`, until the permit is dropped; refused where all names together have enough.
-    pub(crate) fn enter(&self, name: &str) -> Result<Permit, Fault> {
+    pub fn enter(&self, name: &str) -> Result<Permit, Fault> {
         self.admit(name, |names| names.values().sum())
     }
 
     /// As [`Calls::enter`], where each name has the bound for itself.
-    pub(crate) fn enter_each(&self, name: &str) -> Result<Permit, Fault> {
+    pub fn enter_each(&self, name: &str) -> Result<Permit, Fault> {
         self.admit(name, |names| names.get(name).copied().unwrap_or_default())
     }
 
@@ -49,8 +49,13 @@ impl Calls {
         Ok(Permit { calls: self.clone(), name: name.to_owned() })
     }
 
+    /// How many are in flight.
+    pub fn count(&self) -> usize {
+        self.by_name.lock().unwrap_or_else(PoisonError::into_inner).values().sum()
+    }
+
     /// What is in flight, in words: `name (n)`.
-    pub(crate) fn names(&self) -> Vec<String> {
+    pub fn names(&self) -> Vec<String> {
         let names = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
         names.iter().map(|(name, count)| format!("{name} ({count})")).collect()
     }
@@ -58,14 +63,14 @@ impl Calls {
 
 /// One call in flight.
 #[derive(Debug)]
-pub(crate) struct Permit {
+pub struct Permit {
     calls: Calls,
     name: String,
 }
 
 impl Permit {
     /// A call ends with the last byte of its response, not with its headers.
-    pub(crate) fn hold(self, body: Body) -> Body {
+    pub fn hold(self, body: Body) -> Body {
         Body::new(HeldBody { body, _permit: self })
     }
 }

@@ -24,13 +24,13 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Writes the lines that still wait when it is dropped.
 #[must_use = "the last lines are written when this is dropped"]
-pub(crate) struct Logging {
+pub struct Logging {
     sender: SyncSender<Entry>,
 }
 
 /// For whom the log is.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Style {
+pub enum Style {
     /// Programs: one JSON object a line.
     Json,
     /// Whoever sits before the terminal: only what asks for attention.
@@ -50,7 +50,7 @@ struct Queue {
 }
 
 /// Starts logging. Done once, before anything else, by the role.
-pub(crate) fn start(style: Style) -> io::Result<Logging> {
+pub fn start(style: Style) -> io::Result<Logging> {
     let default = match style {
         Style::Json => "info",
         Style::Person => "warn",

@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::Command};
 
-fn tracked() -> Vec<String> {
+pub(crate) fn tracked() -> Vec<String> {
     let output = Command::new("git")
         .args(["ls-files", "-z"])
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))

@@ -10,7 +10,7 @@
 use std::{net::SocketAddr, pin::pin, sync::Arc};
 
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
-use remora_serving::{
+use remora_proto_serving::{
     calls::Calls,
     connections::{Handshakes, Reserve, http2},
 };

@@ -13,7 +13,7 @@ use remora_proto::{
         terminal_service_server::TerminalServiceServer,
     },
 };
-use remora_serving::calls::Calls;
+use remora_proto_serving::calls::Calls;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;

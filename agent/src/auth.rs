@@ -16,7 +16,7 @@ use remora_proto::{
     fault::to_status,
     model::{Capability, Fault, Generation, ProjectId, Reason, verb_of},
 };
-use remora_serving::{calls::Calls, linger::Lingering};
+use remora_proto_serving::{calls::Calls, linger::Lingering};
 use tonic::body::Body;
 use tower::Service;
 

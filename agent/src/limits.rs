@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use remora_agent_term as term;
-use remora_serving::limits::{MAX_HEADER_BYTES, MAX_STREAMS_PER_CONNECTION};
+use remora_proto_serving::limits::{MAX_HEADER_BYTES, MAX_STREAMS_PER_CONNECTION};
 
 /// Connections that stand at once. The callers are a few control-plane replicas.
 pub const MAX_CONNECTIONS: usize = 64;

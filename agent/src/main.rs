@@ -8,7 +8,7 @@ use remora_agent::{
     hydrate::{self, DehydrateArgs, HydrateArgs},
     serve, shim,
 };
-use remora_serving::logging::{self, Style};
+use remora_proto_serving::logging::{self, Style};
 
 #[derive(Parser)]
 #[command(name = "remora-agent", version, about = "The agent that rides along in every dev-server pod")]

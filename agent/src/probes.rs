@@ -48,7 +48,7 @@ pub(crate) async fn run(listener: TcpListener, registry: Arc<Registry>, readines
                 Ok((stream, _)) => stream,
                 Err(error) => {
                     tracing::warn!(%error, "accept failed on the probe port");
-                    tokio::time::sleep(remora_serving::limits::ACCEPT_BACKOFF).await;
+                    tokio::time::sleep(remora_proto_serving::limits::ACCEPT_BACKOFF).await;
                     continue;
                 }
             },

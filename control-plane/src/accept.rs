@@ -15,7 +15,7 @@ use std::{
 
 use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use remora_serving::{
+use remora_proto_serving::{
     calls::Calls,
     connections::{Handshakes, Reserve, http2},
     limits::{MAX_HEADER_BYTES, MAX_SEND_BUFFER_BYTES},

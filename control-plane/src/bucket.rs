@@ -25,7 +25,7 @@ use std::{
 
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use remora_serving::limits::ACCEPT_BACKOFF;
+use remora_proto_serving::limits::ACCEPT_BACKOFF;
 use s3s::{
     auth::SimpleAuth,
     service::{S3Service, S3ServiceBuilder},

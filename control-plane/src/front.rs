@@ -8,7 +8,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use remora_proto::fault::to_status;
 use remora_proto_model::{Fault, Reason};
-use remora_serving::{calls::Calls, linger::Lingering};
+use remora_proto_serving::{calls::Calls, linger::Lingering};
 use tonic::{body::Body, service::Routes};
 use tower::Service as _;
 

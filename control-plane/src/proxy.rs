@@ -21,7 +21,7 @@ use remora_proto::{
     capability::{CapabilityVerifier, MAX_TOKEN_BYTES},
     model::{Capability, Fault, Reason, Verb, verb_of},
 };
-use remora_serving::{calls::Calls, linger::Lingering};
+use remora_proto_serving::{calls::Calls, linger::Lingering};
 use tokio::time::{Instant, timeout_at};
 use tonic::body::Body;
 use tower::{Service as _, ServiceExt as _};

@@ -8,7 +8,7 @@ use std::{
 
 use remora_control_plane_cli::Context;
 use remora_control_plane_runtime::Shutdown;
-use remora_serving::logging::{self, Style};
+use remora_proto_serving::logging::{self, Style};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 

@@ -11,7 +11,7 @@ use std::{
 use remora_control_plane_runtime::{Projects, RuntimeConfig, Shutdown, StoreEndpoint};
 use remora_proto::capability::CapabilityVerifier;
 use remora_proto_model::{Fault, project::Role};
-use remora_serving::calls::Calls;
+use remora_proto_serving::calls::Calls;
 use serde::Serialize;
 use tokio::{net::TcpListener, task::JoinHandle, time::interval};
 use tokio_rustls::TlsAcceptor;

@@ -50,7 +50,7 @@ fn the_two_binaries_meet_only_in_the_contract() {
         let forbidden = match name.as_str() {
             n if n.starts_with("remora-control-plane") => "remora-agent",
             n if n.starts_with("remora-agent") => "remora-control-plane",
-            n if n.starts_with("remora-proto") || n == "remora-serving" => "remora-",
+            n if n.starts_with("remora-proto") => "remora-",
             _ => continue,
         };
         for dependency in dependencies {

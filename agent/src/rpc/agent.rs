@@ -14,7 +14,7 @@ use remora_proto::{
     },
     model::{Fault, Generation, ProjectId},
 };
-use remora_serving::calls::Calls;
+use remora_proto_serving::calls::Calls;
 use tokio::{
     sync::watch,
     time::{Instant, timeout},

@@ -14,7 +14,7 @@ use remora_proto::{
     model::ContainerName,
     shim::v1::{HelloRequest, StatusRequest, StatusResponse, shim_service_client::ShimServiceClient},
 };
-use remora_serving::limits::MAX_HEADER_BYTES;
+use remora_proto_serving::limits::MAX_HEADER_BYTES;
 use tokio::{
     net::UnixStream,
     sync::watch,

@@ -123,14 +123,14 @@ impl Control {
 
     pub(crate) async fn patch(&self, caller: &Caller, named: &str, patch: ProjectPatch) -> Result<Project, Fault> {
         let id = self.owned(caller, named)?;
-        let project = self.projects.patch(id, patch).await?;
+        let project = self.projects.patch(id, patch).await.map_err(|fault| discreet(caller, fault))?;
         tracing::info!(project = %id, caller = caller.name(), "patch");
         Ok(project)
     }
 
     pub(crate) async fn want(&self, caller: &Caller, named: &str, desired: Desired) -> Result<Project, Fault> {
         let id = self.owned(caller, named)?;
-        let project = self.projects.set_desired(id, desired).await?;
+        let project = self.projects.set_desired(id, desired).await.map_err(|fault| discreet(caller, fault))?;
         tracing::info!(project = %id, caller = caller.name(), ?desired, "want");
         Ok(project)
     }
@@ -162,6 +162,14 @@ impl Control {
     ) -> Result<Project, Fault> {
         let id = self.owned(caller, named)?;
         self.projects.put_source(id, zstd, chunks).await
+    }
+
+    /// The version of the agent's binary, or what is wrong with it.
+    pub(crate) async fn agent_version(&self) -> (String, String) {
+        match self.projects.agent_version().await {
+            Ok(version) => (version, String::new()),
+            Err(fault) => (String::new(), fault.message.into_owned()),
+        }
     }
 
     pub(crate) fn mint(&self, caller: &Caller, named: &str, asked: tokens::Asked) -> Result<Minted, Fault> {
@@ -212,6 +220,15 @@ impl Control {
         tracing::info!(key = id, caller = caller.name(), "revoke key");
         Ok(())
     }
+}
+
+/// `fault` without the name of a project that is not for this caller to know.
+fn discreet(caller: &Caller, fault: Fault) -> Fault {
+    if fault.reason != Reason::PortInUse || caller.sees_all() {
+        return fault;
+    }
+    Fault::new(Reason::PortInUse, "one of its ports is taken by another project of this server")
+        .hint("give it another port, or ask an admin which project has it")
 }
 
 /// The token is the last name of the page before, so that pages hold while projects come and go.

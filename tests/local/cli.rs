@@ -9,6 +9,7 @@ mod keys;
 mod look;
 mod refusals;
 mod remove;
+mod running;
 
 /// The command line of the server's first admin.
 fn admin(server: &ServerProcess) -> Cli {

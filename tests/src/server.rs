@@ -34,6 +34,9 @@ use tonic::{
 
 use crate::{agent::PATIENCE, binaries::binary, eventually::eventually};
 
+/// A free port on loopback.
+const ANY_PORT: &str = "127.0.0.1:0";
+
 /// A channel whose calls carry a key and, for agents, a project.
 pub type Authorised = InterceptedService<Channel, Credentials>;
 
@@ -101,7 +104,7 @@ impl ServerProcess {
     pub async fn start_as(role: &'static [&'static str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder for the test");
         let log = Arc::default();
-        let (child, url) = spawn(folder.path(), role, &log).await;
+        let (child, url) = spawn(folder.path(), role, ANY_PORT, &log).await;
         let key = fs::read_to_string(folder.path().join("data/admin-key")).expect("the first key is written");
         ServerProcess { folder, role, child, log, url, key: key.trim().to_owned() }
     }
@@ -190,7 +193,12 @@ impl ServerProcess {
 
     /// Starts it again with the same data; another port is its address then.
     pub async fn restart(&mut self) {
-        let (child, url) = spawn(self.folder.path(), self.role, &self.log).await;
+        self.restart_at(ANY_PORT).await;
+    }
+
+    /// Starts it again with the same data at `address`, where clients look for it.
+    pub async fn restart_at(&mut self, address: &str) {
+        let (child, url) = spawn(self.folder.path(), self.role, address, &self.log).await;
         (self.child, self.url) = (child, url);
     }
 
@@ -220,7 +228,7 @@ impl ServerProcess {
     }
 }
 
-async fn spawn(folder: &Path, role: &[&str], log: &Arc<Mutex<Vec<String>>>) -> (Child, String) {
+async fn spawn(folder: &Path, role: &[&str], address: &str, log: &Arc<Mutex<Vec<String>>>) -> (Child, String) {
     let ready = folder.join("ready.json");
     _ = fs::remove_file(&ready);
     let mut command = Command::new(binary("remora"));
@@ -228,7 +236,7 @@ async fn spawn(folder: &Path, role: &[&str], log: &Arc<Mutex<Vec<String>>>) -> (
         .args(role)
         .arg("--data-dir")
         .arg(folder.join("data"))
-        .args(["--listen", "127.0.0.1:0", "--ready-file"])
+        .args(["--listen", address, "--ready-file"])
         .arg(&ready)
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())

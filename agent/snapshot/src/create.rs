@@ -52,6 +52,8 @@ pub struct CreateOptions {
     pub labels: BTreeMap<String, String>,
     /// How large the workspace may be.
     pub bounds: TreeBounds,
+    /// Whether a workspace that the head holds as it is makes no other snapshot: the head is the answer.
+    pub only_changes: bool,
 }
 
 /// How large a workspace may be. One that is larger is refused by the scan, before
@@ -108,11 +110,17 @@ pub async fn create(
         fuzzy: Vec::new(),
         counts: Counts::default(),
     };
-    let made = tokio::task::spawn_blocking(move || creator.run(head.as_ref()))
+    let parent = head.clone();
+    let made = tokio::task::spawn_blocking(move || creator.run(parent.as_ref()))
         .await
         .unwrap_or(Err(SnapshotError::Defect { what: "the thread of a snapshot ended early" }))?;
     if began.elapsed() > COMMIT_WITHIN {
         return Err(SnapshotError::TooSlow { hours: COMMIT_WITHIN.as_secs() / 3_600 });
+    }
+    if options.only_changes
+        && let Some(head) = head.filter(|head| holds(head, &made.root))
+    {
+        return Ok(head);
     }
     progress.report(Counts { stage: Stage::Commit, ..made.counts });
     // Whether a commit that is under way took place is worth waiting for.
@@ -120,6 +128,11 @@ pub async fn create(
         return Err(SnapshotError::Cancelled);
     }
     lineage.commit(RootObject { labels: options.labels, ..made.root }).await
+}
+
+/// Whether `head` holds what `made` would. Equal pages are equal trees: they are named by their content.
+fn holds(head: &StoredRoot, made: &RootObject) -> bool {
+    !head.root.removed && head.root.pages == made.pages && head.root.fuzzy.is_empty() && made.fuzzy.is_empty()
 }
 
 /// A snapshot whose packs and pages are in the store.

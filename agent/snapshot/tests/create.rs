@@ -93,6 +93,37 @@ async fn what_is_unchanged_is_not_stored_again() {
     }
 }
 
+/// Whoever wants changes alone gets the newest snapshot where there are none, and
+/// only there: every file is read again while its times prove nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_nothing_changed_no_other_snapshot_is_made() {
+    let place = Place::new(Some(&[7; 32])).await;
+    plant(&place.tree, 300);
+    let only_changes = || CreateOptions { only_changes: true, ..CreateOptions::default() };
+    let first = place.make(only_changes()).await.unwrap();
+    let (objects, bytes) = place.stored().await;
+    assert_eq!(place.make(only_changes()).await.unwrap(), first);
+    assert_eq!(place.stored().await, (objects, bytes), "something was stored");
+    // What no count of files shows is a change all the same.
+    type Change = fn(&Path);
+    let changes: [Change; 4] = [
+        |tree| fs::create_dir(tree.join("empty")).unwrap(),
+        |tree| fs::remove_dir(tree.join("empty")).unwrap(),
+        |tree| fs::set_permissions(tree.join("d1"), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap(),
+        |tree| {
+            // Same size, same time.
+            let file = fs::OpenOptions::new().write(true).open(tree.join("d1/f60")).unwrap();
+            let time = file.metadata().unwrap().modified().unwrap();
+            file.write_all_at(b"!", 0).unwrap();
+            file.set_modified(time).unwrap();
+        },
+    ];
+    for (at, change) in (2..).zip(changes) {
+        change(&place.tree);
+        assert_eq!(place.make(only_changes()).await.unwrap().root.id.sequence, at);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_changed_file_is_one_pack_one_page_one_root() {
     let place = Place::new(Some(&[7; 32])).await;

@@ -42,7 +42,12 @@ impl Snapshots {
         progress: Arc<dyn Progress>,
     ) -> Result<StoredRoot, Fault> {
         let rules = Rules::load(&self.0.workspace, &self.0.args.exclude)?;
-        let options = CreateOptions { full: wanted.full, labels: wanted.labels.clone(), ..CreateOptions::default() };
+        let options = CreateOptions {
+            full: wanted.full,
+            labels: wanted.labels.clone(),
+            only_changes: wanted.only_changes,
+            ..CreateOptions::default()
+        };
         let lineage = self.lineage().await?;
         Ok(create(lineage, &self.0.workspace, &rules, options, progress, &operation.cancel).await?)
     }

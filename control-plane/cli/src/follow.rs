@@ -12,7 +12,7 @@ use remora_proto_model::{
 };
 use tokio::time::Instant;
 
-use crate::{Context, Failure, clients, patience::Patience, progress::Progress};
+use crate::{Context, Failure, clients, limits::MEND_PATIENCE, patience::Patience, progress::Progress};
 
 /// Where a project should come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub(crate) enum Verdict {
     Reached,
     /// It is on its way.
     Going,
+    /// Something that it needs does not run, and may within a while.
+    Mending(Fault),
     /// It will not come there by itself, or not soon.
     Blocked(Fault),
 }
@@ -73,9 +75,14 @@ pub(crate) fn verdict(goal: Goal, project: &Project) -> Verdict {
     };
     let blocked = status.conditions.iter().find(|condition| condition.status && blocking.contains(&condition.kind));
     match blocked {
-        Some(condition) => Verdict::Blocked(fault_of(project, condition)),
-        None if goal == Goal::Ready && status.phase == Phase::Degraded => Verdict::Blocked(
-            Fault::new(Reason::FailedPrecondition, format!("{} is degraded", project.name))
+        Some(condition) => {
+            let fault = fault_of(project, condition);
+            // A start that failed is tried again; a command that has ended stays so.
+            let mends = condition.kind == ConditionType::Degraded && fault.retryable();
+            if mends { Verdict::Mending(fault) } else { Verdict::Blocked(fault) }
+        }
+        None if goal == Goal::Ready && status.phase == Phase::Degraded => Verdict::Mending(
+            Fault::new(Reason::ContainerUnavailable, format!("{} is degraded", project.name))
                 .hint(format!("`remora status {}` says what does not run", project.name)),
         ),
         None => Verdict::Going,
@@ -139,6 +146,8 @@ async fn watch(context: &Context, last: &mut Project, goal: Goal, progress: &Pro
         return Ok(());
     }
     let mut patience = Patience::default();
+    // What does not run, and until when that may be.
+    let mut mending: Option<(Fault, Instant)> = None;
     let mut client = clients::projects(context).await?;
     loop {
         let request = WatchProjectsRequest { name: last.id.to_string() };
@@ -147,7 +156,14 @@ async fn watch(context: &Context, last: &mut Project, goal: Goal, progress: &Pro
             Ok(response) => {
                 let mut events = response.into_inner();
                 loop {
-                    let event = match events.message().await {
+                    let message = match &mending {
+                        None => events.message().await,
+                        Some((fault, until)) => tokio::select! {
+                            message = events.message() => message,
+                            () = tokio::time::sleep_until(*until) => return Err(Failure::Fault(fault.clone())),
+                        },
+                    };
+                    let event = match message {
                         Ok(Some(event)) => event,
                         Ok(None) => break tonic::Status::unavailable("the server ended the watch"),
                         Err(status) => break status,
@@ -165,7 +181,12 @@ async fn watch(context: &Context, last: &mut Project, goal: Goal, progress: &Pro
                             match verdict(goal, last) {
                                 Verdict::Reached => return Ok(()),
                                 Verdict::Blocked(fault) => return Err(Failure::Fault(fault)),
-                                Verdict::Going => {}
+                                Verdict::Going => mending = None,
+                                Verdict::Mending(fault) => {
+                                    let until =
+                                        mending.map_or_else(|| Instant::now() + MEND_PATIENCE, |(_, until)| until);
+                                    mending = Some((fault, until));
+                                }
                             }
                         }
                         _ => {}
@@ -245,6 +266,25 @@ mod tests {
         }
     }
 
+    fn mends(verdict: Verdict) -> Option<Reason> {
+        match verdict {
+            Verdict::Mending(fault) => Some(fault.reason),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_start_that_is_tried_again_is_waited_for_and_a_command_that_ended_is_not() {
+        let degraded = |reason| project(Desired::Running, Phase::Degraded, &[(ConditionType::Degraded, reason)]);
+        assert_eq!(mends(verdict(Goal::Ready, &degraded("CONTAINER_UNAVAILABLE"))), Some(Reason::ContainerUnavailable));
+        assert_eq!(mends(verdict(Goal::Ready, &degraded("STORE_UNAVAILABLE"))), Some(Reason::StoreUnavailable));
+        assert_eq!(reason(verdict(Goal::Ready, &degraded("COMMAND_ENDED"))), Some(Reason::CommandEnded));
+        assert_eq!(reason(verdict(Goal::Ready, &degraded("KEY_WRONG"))), Some(Reason::KeyWrong));
+        // Between two attempts it may be in any phase.
+        let starting = project(Desired::Running, Phase::Starting, &[(ConditionType::Degraded, "NO_SPACE")]);
+        assert_eq!(mends(verdict(Goal::Ready, &starting)), Some(Reason::NoSpace));
+    }
+
     #[test]
     fn each_goal_has_one_phase() {
         let reached = |goal, desired| {
@@ -288,8 +328,8 @@ mod tests {
         );
         assert_eq!(verdict(Goal::Deleted, &project(Desired::Running, Phase::Deleting, &[])), Verdict::Going);
         assert_eq!(
-            reason(verdict(Goal::Ready, &project(Desired::Running, Phase::Degraded, &[]))),
-            Some(Reason::FailedPrecondition)
+            mends(verdict(Goal::Ready, &project(Desired::Running, Phase::Degraded, &[]))),
+            Some(Reason::ContainerUnavailable)
         );
     }
 }

@@ -19,6 +19,9 @@ pub(crate) const FILES_PAGE: u32 = 1_000;
 pub(crate) const PAGE: u32 = 100;
 /// How long a verb waits for a project by itself. A final snapshot of a large tree takes minutes.
 pub(crate) const FOLLOW_SECONDS: u32 = 600;
+/// How long a project that is degraded may take to mend itself before a verb that
+/// waits for it says so: the server's first five attempts at a start.
+pub(crate) const MEND_PATIENCE: Duration = Duration::from_secs(20);
 /// Longest that may be asked for: a day.
 pub(crate) const MAX_FOLLOW_SECONDS: u32 = 86_400;
 /// How long a question of `doctor` may take: an answer that is slower is its own finding.

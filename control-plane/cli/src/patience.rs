@@ -30,17 +30,9 @@ impl Patience {
         *self = Patience::default();
     }
 
-    /// As [`Patience::wait_or_give_up`], for what has not begun: a project that
-    /// is stopped does not start by being asked again, unless the server says when.
-    pub(crate) async fn wait_to_begin(&mut self, fault: Fault) -> Result<(), Failure> {
-        if fault.reason == Reason::ProjectNotReady && fault.retry_after.is_none() {
-            return Err(Failure::Fault(fault));
-        }
-        self.wait_or_give_up(fault).await
-    }
-
     /// Waits before the next attempt, or returns the fault where another attempt
-    /// cannot help or the time is over.
+    /// cannot help or the time is over. A project that is stopped does not start by
+    /// being asked again: of one that starts the server says when to come back.
     pub(crate) async fn wait_or_give_up(&mut self, fault: Fault) -> Result<(), Failure> {
         let now = Instant::now();
         let since = *self.since.get_or_insert(now);
@@ -58,7 +50,8 @@ impl Patience {
 
 /// How long to wait after `attempts` waits and `gone` time without success; `None` is no longer.
 fn next_wait(fault: &Fault, gone: Duration, attempts: u32) -> Option<Duration> {
-    if !fault.retryable() || gone >= GIVE_UP_AFTER {
+    let stopped = fault.reason == Reason::ProjectNotReady && fault.retry_after.is_none();
+    if !fault.retryable() || stopped || gone >= GIVE_UP_AFTER {
         return None;
     }
     let wait = FIRST_WAIT.saturating_mul(2_u32.saturating_pow(attempts)).min(LONGEST_WAIT);
@@ -82,9 +75,9 @@ mod tests {
     #[tokio::test]
     async fn a_project_that_is_stopped_is_not_waited_for() {
         let stopped = Fault::new(Reason::ProjectNotReady, "it is stopped");
-        assert!(Patience::default().wait_to_begin(stopped.clone()).await.is_err());
+        assert!(Patience::default().wait_or_give_up(stopped.clone()).await.is_err());
         let starting = stopped.retry_after(Duration::from_millis(1));
-        assert!(Patience::default().wait_to_begin(starting).await.is_ok());
+        assert!(Patience::default().wait_or_give_up(starting).await.is_ok());
     }
 
     #[test]

@@ -14,10 +14,14 @@ use remora_proto::{
     fault::from_status,
 };
 use remora_proto_model::{Fault, Reason, Verb, project::SnapshotPolicy};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use tonic::{Request, metadata::MetadataValue};
 
-use crate::{limits::ASK_TIMEOUT, projects::AgentHandle, store::Committed};
+use crate::{
+    limits::{ASK_TIMEOUT, TURN_LOOK, TURN_WITHIN},
+    projects::AgentHandle,
+    store::Committed,
+};
 
 /// Who the control plane is in an agent's audit record.
 const SUBJECT: &str = "control-plane";
@@ -41,6 +45,8 @@ pub(crate) struct Making {
     pub(crate) held: Option<Duration>,
     /// Why it is made: the value of its label `reason`.
     pub(crate) why: &'static str,
+    /// Whether a tree that the newest snapshot holds makes no other one.
+    pub(crate) only_changes: bool,
 }
 
 /// Makes a snapshot; `progress` is told how far it is.
@@ -58,10 +64,15 @@ pub(crate) async fn create_snapshot(
         consistency: consistency.into(),
         hold_ms: making.held.map_or(0, |held| u32::try_from(held.as_millis()).unwrap_or(u32::MAX)),
         labels: HashMap::from([("reason".to_owned(), making.why.to_owned())]),
+        only_changes: making.only_changes,
     };
-    let request = authorised(agent, Verb::SnapshotCreate, request)?;
-    let mut client = SnapshotServiceClient::new(agent.channel.clone());
-    let mut events = client.create(request).await.map_err(|status| from_status(&status))?.into_inner();
+    let client = SnapshotServiceClient::new(agent.channel.clone());
+    let begin = || {
+        // Each try with a token of its own: the wait may be longer than the life of one.
+        let (request, mut client) = (authorised(agent, Verb::SnapshotCreate, request.clone()), client.clone());
+        async move { client.create(request?).await.map_err(|status| from_status(&status)) }
+    };
+    let mut events = in_turn(TURN_WITHIN, begin).await?.into_inner();
     let mut committed = None;
     while let Some(event) = events.message().await.map_err(|status| from_status(&status))? {
         match event.event {
@@ -77,9 +88,13 @@ pub(crate) async fn create_snapshot(
 pub(crate) async fn restore_snapshot(agent: &AgentHandle, snapshot: &str) -> Result<SnapshotInfo, Fault> {
     let request =
         RestoreSnapshotRequest { snapshot: snapshot.to_owned(), consistency: SnapshotConsistency::Quiesced.into() };
-    let request = authorised(agent, Verb::SnapshotAdmin, request)?;
-    let mut client = SnapshotServiceClient::new(agent.channel.clone());
-    let mut events = client.restore(request).await.map_err(|status| from_status(&status))?.into_inner();
+    let client = SnapshotServiceClient::new(agent.channel.clone());
+    let begin = || {
+        // Each try with a token of its own: the wait may be longer than the life of one.
+        let (request, mut client) = (authorised(agent, Verb::SnapshotAdmin, request.clone()), client.clone());
+        async move { client.restore(request?).await.map_err(|status| from_status(&status)) }
+    };
+    let mut events = in_turn(TURN_WITHIN, begin).await?.into_inner();
     let mut done = None;
     while let Some(event) = events.message().await.map_err(|status| from_status(&status))? {
         if let Some(Restored::Done(end)) = event.event {
@@ -87,6 +102,20 @@ pub(crate) async fn restore_snapshot(agent: &AgentHandle, snapshot: &str) -> Res
         }
     }
     done.ok_or_else(|| cut_short("the restore"))
+}
+
+/// Begins an operation. While the agent is at one that somebody else asked it
+/// for, waits for its turn, at most `within`.
+async fn in_turn<T, F: Future<Output = Result<T, Fault>>>(within: Duration, begin: impl Fn() -> F) -> Result<T, Fault> {
+    let deadline = Instant::now() + within;
+    loop {
+        match begin().await {
+            Err(fault) if fault.reason == Reason::OperationInProgress && Instant::now() < deadline => {
+                sleep(TURN_LOOK).await;
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 /// Whether the agent answers, and is the one that it should be.
@@ -126,4 +155,41 @@ pub(crate) fn committed(info: &SnapshotInfo) -> Result<Committed, Fault> {
 
 fn cut_short(what: &str) -> Fault {
     Fault::new(Reason::ProtocolViolation, format!("the agent ended {what} without saying how"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    fn busy() -> Fault {
+        Fault::new(Reason::OperationInProgress, "a snapshot is being made")
+    }
+
+    #[tokio::test]
+    async fn a_turn_is_waited_for_and_not_for_ever() {
+        let asked = AtomicU32::new(0);
+        let third = || async {
+            match asked.fetch_add(1, Ordering::Relaxed) {
+                0 | 1 => Err(busy()),
+                _ => Ok("begun"),
+            }
+        };
+        assert_eq!(in_turn(TURN_WITHIN, third).await.unwrap(), "begun");
+
+        let never = in_turn(TURN_LOOK * 2, || async { Err::<(), _>(busy()) }).await.unwrap_err();
+        assert_eq!(never.reason, Reason::OperationInProgress);
+    }
+
+    #[tokio::test]
+    async fn another_refusal_is_final() {
+        let asked = AtomicU32::new(0);
+        let full = || async {
+            asked.fetch_add(1, Ordering::Relaxed);
+            Err::<(), _>(Fault::new(Reason::NoSpace, "full"))
+        };
+        assert_eq!(in_turn(TURN_WITHIN, full).await.unwrap_err().reason, Reason::NoSpace);
+        assert_eq!(asked.into_inner(), 1);
+    }
 }

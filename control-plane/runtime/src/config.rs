@@ -18,12 +18,21 @@ pub struct RuntimeConfig {
     pub encryption_key_file: Option<PathBuf>,
     /// Most projects at a time.
     pub max_projects: usize,
+    /// Time between two prunes of a lineage that gets snapshots all the time.
+    pub prune_interval: Duration,
 }
 
 impl RuntimeConfig {
     /// The settings with every bound at its default.
     pub fn new(data_dir: PathBuf, agent_binary: PathBuf, store: StoreEndpoint) -> Self {
-        RuntimeConfig { data_dir, agent_binary, store, encryption_key_file: None, max_projects: limits::MAX_PROJECTS }
+        RuntimeConfig {
+            data_dir,
+            agent_binary,
+            store,
+            encryption_key_file: None,
+            max_projects: limits::MAX_PROJECTS,
+            prune_interval: limits::PRUNE_INTERVAL,
+        }
     }
 }
 

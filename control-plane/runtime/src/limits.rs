@@ -70,6 +70,13 @@ pub const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 /// that it takes, so that a client that does not read stalls no other.
 pub const CONNECTION_WINDOW_BYTES: u32 = STREAM_WINDOW_BYTES * 256;
 
+/// Time that a snapshot operation waits for its turn while the agent is at another
+/// one: as long as a snapshot of a large tree takes, and less than a caller's patience.
+pub const TURN_WITHIN: Duration = Duration::from_secs(120);
+
+/// Time between two looks whether the turn has come.
+pub const TURN_LOOK: Duration = Duration::from_millis(250);
+
 /// Time between two prunes of a lineage that gets snapshots all the time.
 pub const PRUNE_INTERVAL: Duration = Duration::from_secs(600);
 

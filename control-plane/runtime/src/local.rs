@@ -6,6 +6,7 @@
 //! are this user's, as is everything that a project runs: the local runtime
 //! keeps projects apart from each other's mistakes, not from each other's malice.
 
+pub(crate) mod agent;
 pub(crate) mod environment;
 pub(crate) mod layout;
 pub(crate) mod logs;

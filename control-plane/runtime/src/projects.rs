@@ -13,6 +13,7 @@ mod change;
 mod driver;
 mod entry;
 mod names;
+mod ports;
 mod restore;
 mod source;
 
@@ -50,6 +51,7 @@ use crate::{
     config::{RuntimeConfig, Shutdown},
     identity::Identity,
     limits::{CHANGES_BEHIND, LEAVE_WITHIN, NOT_READY_RETRY},
+    local::{self, layout::ProjectDir},
     state::{
         State,
         record::{self, Deletion, Record},
@@ -69,8 +71,8 @@ pub(crate) struct Inner {
     pub(crate) identity: Identity,
     table: RwLock<Table>,
     changes: broadcast::Sender<Change>,
-    /// One creation at a time, so that two of one name cannot both be the first.
-    creating: Mutex<()>,
+    /// Held by whoever claims a name or ports, so that two cannot both be the first.
+    claims: Mutex<()>,
     pub(crate) store: Store,
     mode: watch::Sender<Mode>,
     drivers: Mutex<JoinSet<()>>,
@@ -91,6 +93,10 @@ impl Projects {
         let records = state.read(record::all).await?;
         let mut table = Table::default();
         for record in records {
+            let kept = record.source.as_ref().map(|source| source.file.as_str());
+            if let Err(error) = source::sweep(&ProjectDir::of(&config.data_dir, record.project.id), kept) {
+                warn!(project = %record.project.id, %error, "archives that nothing needs stay");
+            }
             let version = state.next_version().await?;
             let entry = Arc::new(Entry::new(record, version));
             let project = entry.project();
@@ -106,7 +112,7 @@ impl Projects {
             identity,
             table: RwLock::new(table),
             changes,
-            creating: Mutex::new(()),
+            claims: Mutex::new(()),
             mode: watch::Sender::new(Mode::Drive),
             drivers: Mutex::new(JoinSet::new()),
         });
@@ -130,7 +136,7 @@ impl Projects {
     /// (whatever is wanted of it now), it returns that one.
     pub async fn create(&self, name: ProjectName, spec: ProjectSpec) -> Result<Project, Fault> {
         spec.validate()?;
-        let _one = self.inner.creating.lock().await;
+        let _claim = self.inner.claims.lock().await;
         if let Some(entry) = self.inner.by_name(&name) {
             let there = entry.record();
             let same = there.project.spec == ProjectSpec { desired: there.project.spec.desired, ..spec };
@@ -150,6 +156,9 @@ impl Projects {
                 format!("there are {max} projects; this server takes no more"),
             )
             .hint("delete one that is not needed"));
+        }
+        if spec.desired == Desired::Running {
+            ports::unclaimed(&self.inner, None, &spec.containers)?;
         }
         let version = self.inner.state.next_version().await?;
         let project = Project {
@@ -207,6 +216,7 @@ impl Projects {
     /// that somebody changed since is [`Reason::Conflict`]; that the status moved on is none.
     pub async fn patch(&self, id: ProjectId, patch: ProjectPatch) -> Result<Project, Fault> {
         let entry = self.inner.entry(id)?;
+        let _claim = self.inner.claims.lock().await;
         self.inner
             .change(&entry, |record| {
                 alive(record)?;
@@ -237,6 +247,12 @@ impl Projects {
                     spec.snapshots = snapshots;
                 }
                 spec.validate()?;
+                let before = &record.project.spec;
+                if spec.desired == Desired::Running
+                    && (before.desired != Desired::Running || before.containers != spec.containers)
+                {
+                    ports::unclaimed(&self.inner, Some(id), &spec.containers)?;
+                }
                 record.project.spec = spec;
                 Ok(())
             })
@@ -286,6 +302,11 @@ impl Projects {
     /// commits that, after a snapshot of what was there.
     pub async fn restore(&self, id: ProjectId, snapshot: &str) -> Result<Restored, Fault> {
         restore::restore(&self.inner, id, snapshot).await
+    }
+
+    /// The version of the agent that a start would use.
+    pub async fn agent_version(&self) -> Result<String, Fault> {
+        local::agent::version(&self.inner.config.agent_binary).await
     }
 
     /// A way to the project's agent, where it is ready for calls.

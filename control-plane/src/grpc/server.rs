@@ -13,6 +13,7 @@ impl ServerService for Server {
     async fn get_info(&self, request: Request<GetServerInfoRequest>) -> Result<Response<ServerInfo>, Status> {
         let caller = caller(&request)?;
         let about = &self.0.about;
+        let (agent_version, agent_problem) = self.0.agent_version().await;
         Ok(Response::new(ServerInfo {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             runtime: about.runtime.to_owned(),
@@ -20,6 +21,8 @@ impl ServerService for Server {
             store: about.store.clone(),
             caller: caller.name().to_owned(),
             role: Role::from(caller.role()).into(),
+            agent_version,
+            agent_problem,
         }))
     }
 }

@@ -27,6 +27,10 @@ pub(super) struct Info {
     caller: String,
     /// The caller's role.
     role: Role,
+    /// The version of the agent that the next start of a project uses; empty where it cannot be run.
+    agent_version: String,
+    /// Why it cannot be run; empty where it can.
+    agent_problem: String,
 }
 
 /// What this server is, and who the caller is to it.
@@ -43,6 +47,7 @@ pub(super) async fn info(
     Asked(Nothing {}): Asked<Nothing>,
 ) -> Result<Response, Refused> {
     let about = &shared.control.about;
+    let (agent_version, agent_problem) = shared.control.agent_version().await;
     Ok(json(
         StatusCode::OK,
         &Info {
@@ -52,6 +57,8 @@ pub(super) async fn info(
             store: about.store.clone(),
             caller: caller.name().to_owned(),
             role: caller.role(),
+            agent_version,
+            agent_problem,
         },
     ))
 }

@@ -96,6 +96,8 @@ pub struct CreateSnapshot {
     pub hold: Duration,
     /// The caller's words.
     pub labels: BTreeMap<String, String>,
+    /// Whether a tree that the newest snapshot holds makes no other one.
+    pub only_changes: bool,
 }
 
 impl TryFrom<CreateSnapshotRequest> for CreateSnapshot {
@@ -119,7 +121,13 @@ impl TryFrom<CreateSnapshotRequest> for CreateSnapshot {
         for (key, value) in &request.labels {
             label(key, value)?;
         }
-        Ok(CreateSnapshot { full: request.full, quiesced, hold, labels: request.labels.into_iter().collect() })
+        Ok(CreateSnapshot {
+            full: request.full,
+            quiesced,
+            hold,
+            labels: request.labels.into_iter().collect(),
+            only_changes: request.only_changes,
+        })
     }
 }
 

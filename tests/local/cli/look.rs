@@ -43,7 +43,7 @@ async fn the_doctor_says_what_is_wrong_from_the_near_to_the_far() {
     let mut server = ServerProcess::start().await;
     let cli = admin(&server);
     let well = cli.run(&["doctor"]).await.ok();
-    for what in ["context", "server", "clock", "key", "version", "store", "projects"] {
+    for what in ["context", "server", "clock", "key", "version", "agent", "store", "projects"] {
         assert!(well.lines().any(|line| line.starts_with("OK") && line.contains(what)), "{what}: {well}");
     }
     let json: Value = serde_json::from_str(&cli.run(&["doctor", "-o", "json"]).await.ok()).unwrap();
@@ -64,5 +64,5 @@ async fn versions_of_both_sides() {
     let server = ServerProcess::start().await;
     let json = admin(&server).run(&["version", "--with-server", "-o", "json"]).await.ok();
     let json: Value = serde_json::from_str(&json).unwrap();
-    assert_eq!(json["client"], json["server"]);
+    assert_eq!((&json["client"], &json["client"]), (&json["server"], &json["agent"]));
 }

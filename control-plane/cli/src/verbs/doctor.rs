@@ -117,6 +117,7 @@ async fn look(global: &GlobalArgs) -> Vec<Check> {
     };
     checks.push(key(&info));
     checks.push(version(&info.version));
+    checks.push(agent(&info));
     checks.push(store(&info.store));
     match projects(&context).await {
         Ok(projects) => checks.push(condition_of(&projects)),
@@ -214,6 +215,21 @@ fn version(server: &str) -> Check {
     Check::warn("version", format!("client {CLIENT}, server {server}"), "use a client of the server's version")
 }
 
+/// Server and agent are of one release: they are installed together, and tested together alone.
+fn agent(info: &ServerInfo) -> Check {
+    let advice = "install remora and remora-agent of one version, then start the server again";
+    match info.agent_version.as_str() {
+        "" if info.agent_problem.is_empty() => {
+            Check::warn("agent", "the server does not say which one it starts", "use a client of the server's version")
+        }
+        "" => Check::fail("agent", &*info.agent_problem, advice),
+        agent if agent != info.version => {
+            Check::warn("agent", format!("remora-agent {agent}, and the server is {}", info.version), advice)
+        }
+        agent => Check::ok("agent", format!("remora-agent {agent}")),
+    }
+}
+
 fn store(store: &str) -> Check {
     if store.is_empty() {
         return Check::fail("store", "the server has no store", "without one nothing is kept: give it --s3-endpoint");
@@ -263,6 +279,21 @@ mod tests {
     fn a_skew_of_versions_is_a_warning() {
         assert_eq!(version(CLIENT).level, Level::Ok);
         assert_eq!(version("99.0.1").level, Level::Warn);
+    }
+
+    #[test]
+    fn an_agent_that_is_missing_fails_and_another_version_warns() {
+        let info = |agent: &str, problem: &str| ServerInfo {
+            version: "1.2.3".to_owned(),
+            agent_version: agent.to_owned(),
+            agent_problem: problem.to_owned(),
+            ..ServerInfo::default()
+        };
+        assert_eq!(agent(&info("1.2.3", "")).level, Level::Ok);
+        assert_eq!(agent(&info("1.2.4", "")).level, Level::Warn);
+        assert_eq!(agent(&info("", "")).level, Level::Warn);
+        let missing = agent(&info("", "/x/remora-agent cannot be run: no such file"));
+        assert!(missing.level == Level::Fail && missing.found.contains("/x/remora-agent"), "{missing:?}");
     }
 
     #[test]

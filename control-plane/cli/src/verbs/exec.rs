@@ -122,7 +122,7 @@ async fn execute(context: &Context, args: ExecArgs) -> Result<u8, Failure> {
     let command = loop {
         match client.start(request.clone()).await {
             Ok(response) => break response.into_inner(),
-            Err(status) => patience.wait_to_begin(from_status(&status)).await?,
+            Err(status) => patience.wait_or_give_up(from_status(&status)).await?,
         }
     };
     let target = Target { container, id: command.id };

@@ -158,7 +158,7 @@ async fn open(client: &mut Client, container: &str, argv: Vec<String>) -> Result
     loop {
         match client.open(request.clone()).await {
             Ok(response) => return Ok(response.into_inner().id),
-            Err(status) => patience.wait_to_begin(from_status(&status)).await?,
+            Err(status) => patience.wait_or_give_up(from_status(&status)).await?,
         }
     }
 }

@@ -1,23 +1,26 @@
 //! `remora up [PATH]`: a folder becomes a project that runs.
 //!
 //! ```text
-//!   no such project ──► create ──► send the folder ──► follow until Ready
-//!   the same spec   ──► (send the folder, where it waits for it) ──► start ──► follow
-//!   another spec    ──► say how it differs; nothing is changed
+//!   no such project ──► create ──► send the folder ──► start, follow until Ready
+//!   it is there     ──► change what was given and differs ──► start, follow until Ready
+//!                        └─ it runs: it goes on as it was started; --restart starts it anew
 //! ```
+
+mod spec;
 
 use std::{env, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueHint};
 use remora_proto::control::v1::{
-    CreateProjectRequest, GetProjectRequest, PutSourceHead, PutSourceRequest, StartProjectRequest,
-    put_source_request::Part,
+    ContainerList, CreateProjectRequest, GetProjectRequest, PatchProjectRequest, PutSourceHead, PutSourceRequest,
+    StartProjectRequest, StopProjectRequest, put_source_request::Part,
 };
 use remora_proto_model::{
-    ContainerName, Fault, ProjectName, Reason,
-    project::{Container, Phase, Port, Project, ProjectSpec, SnapshotPolicy, Source},
+    ContainerName, ProjectName, Reason,
+    project::{Phase, Port, Project, Source},
 };
 
+use self::spec::{Changed, changed, parse_port, spec};
 use crate::{
     Context, Failure,
     args::{WaitArgs, parse_env},
@@ -33,7 +36,7 @@ use crate::{
     },
 };
 
-/// Flags of `remora up`.
+/// Flags of `remora up`. Of a project that is there they change what they name; the rest stays.
 #[derive(Args, Clone, Debug)]
 pub struct UpArgs {
     /// Folder whose content the project begins with; what .remoraignore names is left out.
@@ -48,21 +51,24 @@ pub struct UpArgs {
     /// Command line that the container runs, given to `sh -c`.
     #[arg(long, value_name = "STRING", conflicts_with = "argv")]
     cmd: Option<String>,
-    /// Port that the command listens on; repeat for more.
+    /// Port that the command listens on; repeat for more. In place of those of a project that is there.
     #[arg(long = "port", value_name = "[NAME:]PORT", value_parser = parse_port)]
     ports: Vec<Port>,
-    /// Environment of the container, NAME=VALUE; repeat for more.
+    /// Environment of the container, NAME=VALUE; repeat for more. In place of that of a project that is there.
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = parse_env)]
     env: Vec<(String, String)>,
-    /// Name of the container.
-    #[arg(long, default_value = "dev")]
-    container: ContainerName,
+    /// Name of the container [default: dev, or the first one of a project that is there].
+    #[arg(long)]
+    container: Option<ContainerName>,
     /// Folder that the command runs in, relative to the workspace.
-    #[arg(long, default_value = "", value_name = "PATH")]
-    workdir: String,
+    #[arg(long, value_name = "PATH")]
+    workdir: Option<String>,
     /// What is neither sent nor kept in snapshots, as a line of .remoraignore; repeat for more.
     #[arg(long, value_name = "PATTERN")]
     exclude: Vec<String>,
+    /// Stop a project that runs and start it anew, so that changes take effect.
+    #[arg(long)]
+    restart: bool,
     #[command(flatten)]
     wait: WaitArgs,
     #[command(flatten)]
@@ -82,26 +88,22 @@ pub(crate) async fn run(context: &Context, args: UpArgs) -> Result<(), Failure> 
             return Err(Failure::usage("a project without a folder needs a name", "give one: --name NAME"));
         }
     };
-    let spec = spec(&args);
-    spec.validate()?;
+    // What can be told from the flags alone is told before anything is asked.
+    let fresh = spec(&args);
+    fresh.validate()?;
+    let wait = Duration::from_secs(args.wait.timeout.into());
     let mut client = clients::projects(context).await?;
     let project = match get(&mut client, &name).await? {
         None => {
-            let request = CreateProjectRequest { name: name.to_string(), spec: Some(spec.into()) };
+            let request = CreateProjectRequest { name: name.to_string(), spec: Some(fresh.into()) };
             domain(client.create(request).await?.into_inner())?
         }
-        Some(project) => {
-            let differences = differences(&project.spec, &spec);
-            if !differences.is_empty() {
-                return Err(Failure::Fault(differs(&name, &differences)));
-            }
-            project
-        }
+        Some(project) => change(context, &mut client, project, &args, wait).await?,
     };
     let waits_for_source = project.spec.source == Source::Archive && project.status.phase == Phase::Pending;
     match folder {
         Some(folder) if waits_for_source => {
-            let rules = Rules { ignore_files: true, exclude: args.exclude.clone() };
+            let rules = Rules { ignore_files: true, exclude: project.spec.snapshots.exclude.clone() };
             let packed = put_source(&mut client, &name, folder, rules).await?;
             say_packed(&packed);
         }
@@ -110,7 +112,7 @@ pub(crate) async fn run(context: &Context, args: UpArgs) -> Result<(), Failure> 
     }
     let mut project = domain(client.start(StartProjectRequest { name: name.to_string() }).await?.into_inner())?;
     if !args.wait.no_wait {
-        project = follow(context, project, Goal::Ready, Duration::from_secs(args.wait.timeout.into())).await?;
+        project = follow(context, project, Goal::Ready, wait).await?;
     }
     match args.output.format {
         Format::Table | Format::Wide => {
@@ -144,23 +146,45 @@ fn absolute(args: &UpArgs) -> Result<PathBuf, Failure> {
     Ok(path)
 }
 
-fn spec(args: &UpArgs) -> ProjectSpec {
-    let command = match &args.cmd {
-        Some(line) => vec!["sh".to_owned(), "-c".to_owned(), line.clone()],
-        None => args.argv.clone(),
+/// Changes what the flags name of a project that is there, and stops it where it
+/// is to start anew.
+async fn change(
+    context: &Context,
+    client: &mut Projects,
+    project: Project,
+    args: &UpArgs,
+    wait: Duration,
+) -> Result<Project, Failure> {
+    let runs = !matches!(project.status.phase, Phase::Pending | Phase::Stopped | Phase::Hibernated);
+    let Changed { spec, what } = changed(&project, args)?;
+    let name = project.name.clone();
+    let project = if what.is_empty() {
+        project
+    } else {
+        spec.validate()?;
+        let request = PatchProjectRequest {
+            name: project.id.to_string(),
+            // What somebody else changed meanwhile is not taken back unseen.
+            resource_version: project.resource_version,
+            display_name: None,
+            containers: Some(ContainerList { containers: spec.containers.into_iter().map(Into::into).collect() }),
+            snapshots: Some(spec.snapshots.into()),
+        };
+        let patched = domain(client.patch(request).await?.into_inner())?;
+        note(&format!("changed {} of {name}", what.join(", ")));
+        patched
     };
-    ProjectSpec {
-        containers: vec![Container {
-            name: args.container.clone(),
-            command,
-            env: args.env.iter().cloned().collect(),
-            ports: args.ports.clone(),
-            workdir: args.workdir.clone(),
-        }],
-        source: if args.empty { Source::Empty } else { Source::Archive },
-        snapshots: SnapshotPolicy { exclude: args.exclude.clone(), ..SnapshotPolicy::default() },
-        ..ProjectSpec::default()
+    if !runs {
+        return Ok(project);
     }
+    if args.restart {
+        let stopping = client.stop(StopProjectRequest { name: project.id.to_string() }).await?;
+        return follow(context, domain(stopping.into_inner())?, Goal::Stopped, wait).await;
+    }
+    if !what.is_empty() {
+        note(&format!("{name} goes on as it was started; `remora up --name {name} --restart` starts it anew"));
+    }
+    Ok(project)
 }
 
 async fn get(client: &mut Projects, name: &ProjectName) -> Result<Option<Project>, Failure> {
@@ -205,129 +229,5 @@ fn say_packed(packed: &Packed) {
     note(&format!("sent {} entries, {}", packed.entries, bytes(packed.content_bytes)));
     if packed.skipped > 0 {
         note(&format!("left out {} sockets, pipes or devices, which no archive holds", packed.skipped));
-    }
-}
-
-/// How the project that is there differs from the one that is asked for.
-fn differences(there: &ProjectSpec, asked: &ProjectSpec) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut differ = |what: &str, there: String, asked: String| {
-        if there != asked {
-            found.push(format!("{what} is {there} and not {asked}"));
-        }
-    };
-    let names = |spec: &ProjectSpec| spec.containers.iter().map(|c| c.name.to_string()).collect::<Vec<_>>().join(",");
-    differ("container", names(there), names(asked));
-    for container in &asked.containers {
-        let Some(other) = there.containers.iter().find(|other| other.name == container.name) else { continue };
-        let ports = |container: &Container| {
-            let ports: Vec<_> = container.ports.iter().map(|port| format!("{}:{}", port.name, port.port)).collect();
-            if ports.is_empty() { "none".to_owned() } else { ports.join(",") }
-        };
-        differ("command", format!("{:?}", other.command), format!("{:?}", container.command));
-        differ("env", format!("{:?}", other.env), format!("{:?}", container.env));
-        differ("port", ports(other), ports(container));
-        differ("workdir", format!("{:?}", other.workdir), format!("{:?}", container.workdir));
-    }
-    differ("source", format!("{:?}", there.source), format!("{:?}", asked.source));
-    differ("exclude", format!("{:?}", there.snapshots.exclude), format!("{:?}", asked.snapshots.exclude));
-    found
-}
-
-fn differs(name: &ProjectName, differences: &[String]) -> Fault {
-    Fault::new(Reason::AlreadyExists, format!("{name} is there with another spec: {}", differences.join("; "))).hint(
-        format!("`remora start {name}` starts it as it is; for another project give --name, to replace it `remora rm {name}` first"),
-    )
-}
-
-/// Parses `[NAME:]PORT`; without a name it is `port-PORT`.
-fn parse_port(text: &str) -> Result<Port, String> {
-    let (name, number) = match text.split_once(':') {
-        Some((name, number)) => (Some(name), number),
-        None => (None, text),
-    };
-    let port = number.parse::<u16>().ok().filter(|port| *port > 0);
-    let port = port.ok_or_else(|| format!("{number:?} is no port; give 1 to 65535, as PORT or NAME:PORT"))?;
-    let good = |name: &str| {
-        (1..=15).contains(&name.len())
-            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-            && !name.starts_with('-')
-            && !name.ends_with('-')
-    };
-    match name {
-        Some(name) if !good(name) => Err(format!("{name:?} is no name of a port; it has 1 to 15 of a-z, 0-9 and '-'")),
-        Some(name) => Ok(Port { name: name.to_owned(), port }),
-        None => Ok(Port { name: format!("port-{port}"), port }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::Parser;
-
-    use super::*;
-
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        up: UpArgs,
-    }
-
-    fn spec_of(line: &[&str]) -> ProjectSpec {
-        let words = std::iter::once("up").chain(line.iter().copied());
-        spec(&Line::try_parse_from(words).map_err(|error| error.to_string()).unwrap().up)
-    }
-
-    #[test]
-    fn flags_become_a_spec() {
-        let spec = spec_of(&[
-            "--cmd",
-            "npm run dev",
-            "--port",
-            "5173",
-            "--port",
-            "api:8080",
-            "--env",
-            "A=b=c",
-            "--container",
-            "web",
-            "--workdir",
-            "app",
-            "--exclude",
-            "*.log",
-        ]);
-        spec.validate().unwrap();
-        let container = &spec.containers[0];
-        assert_eq!(container.command, ["sh", "-c", "npm run dev"]);
-        assert_eq!(container.env["A"], "b=c");
-        let ports: Vec<_> = container.ports.iter().map(|port| (port.name.as_str(), port.port)).collect();
-        assert_eq!(ports, [("port-5173", 5173), ("api", 8080)]);
-        assert_eq!((container.name.as_str(), container.workdir.as_str()), ("web", "app"));
-        assert_eq!((spec.source, spec.snapshots.exclude), (Source::Archive, vec!["*.log".to_owned()]));
-    }
-
-    #[test]
-    fn words_after_two_dashes_run_as_they_are() {
-        let spec = spec_of(&["--empty", "--", "node", "$HOME", "a b"]);
-        assert_eq!(spec.containers[0].command, ["node", "$HOME", "a b"]);
-        assert_eq!(spec.source, Source::Empty);
-        assert_eq!(spec_of(&["."]).containers[0].command, [""; 0]);
-    }
-
-    #[test]
-    fn another_spec_is_told_apart_field_by_field() {
-        let there = spec_of(&["--cmd", "a", "--port", "80"]);
-        let stopped = ProjectSpec { desired: remora_proto_model::project::Desired::Stopped, ..there.clone() };
-        assert_eq!(differences(&stopped, &there), [""; 0]);
-        let asked = spec_of(&["--cmd", "b", "--port", "81", "--env", "A=1", "--workdir", "w", "--exclude", "x"]);
-        let found = differences(&there, &asked).join("\n");
-        for what in ["command", "port is port-80:80 and not port-81:81", "env", "workdir", "exclude"] {
-            assert!(found.contains(what), "{what}: {found}");
-        }
-        assert!(
-            differences(&there, &spec_of(&["--container", "web"])).join("").contains("container is dev and not web")
-        );
-        let fault = differs(&"shop".parse().unwrap(), &["x".to_owned()]);
-        assert!(fault.hint.contains("remora start shop"), "{fault}");
     }
 }

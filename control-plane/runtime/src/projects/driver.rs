@@ -21,7 +21,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use super::{AgentHandle, Inner, entry::Entry, now_ms, wish};
+use super::{AgentHandle, Inner, entry::Entry, now_ms, ports::ports, wish};
 use crate::{
     agents::status::Follower,
     limits::{LOOK_INTERVAL, NOT_READY_RETRY},
@@ -164,6 +164,8 @@ impl Driver {
         if self.made.is_none() {
             self.made = self.pod(generation).made();
         }
+        let made = self.made.as_ref().filter(|_| !self.found.is_empty());
+        self.entry.set_pod_ports(made.map_or_else(Vec::new, |made| ports(&made.containers).collect()));
         let pod = Pod { config: &self.inner.config, project: record.project.id, generation };
         let serving = pod.serving(&self.found);
         let agent = self.found.iter().find(|found| pod.is_part(found, crate::local::pod::AGENT));
@@ -261,10 +263,12 @@ impl Driver {
 
     /// Waits until the agent answers; a process that ends meanwhile is a failure.
     async fn await_ready(&mut self, changed: &mut watch::Receiver<u64>) {
-        let parts = self.found.len();
+        // What the user's commands start and end says nothing about the pod.
+        let ours = |found: &[Found]| found.iter().filter(|found| found.ours).count();
+        let parts = ours(&self.found);
         self.wait(changed, LOOK_INTERVAL.min(Duration::from_millis(50))).await;
         self.found.retain(|found| found.identity.lives());
-        if self.found.len() < parts {
+        if ours(&self.found) < parts {
             let fault = Fault::new(
                 remora_proto_model::Reason::ContainerUnavailable,
                 "a process of the pod ended before it was ready",

@@ -23,6 +23,8 @@ pub(crate) struct Entry {
     agent: watch::Sender<Option<AgentHandle>>,
     /// Counts changes of the record, for the driver.
     changed: watch::Sender<u64>,
+    /// Ports of the pod whose processes run, as the driver saw them last.
+    pod_ports: RwLock<Vec<u16>>,
 }
 
 impl Entry {
@@ -34,6 +36,7 @@ impl Entry {
             snapshots: Mutex::new(()),
             agent: watch::Sender::new(None),
             changed: watch::Sender::new(0),
+            pod_ports: RwLock::default(),
         }
     }
 
@@ -61,6 +64,15 @@ impl Entry {
 
     pub(super) fn set_agent(&self, agent: Option<AgentHandle>) {
         self.agent.send_replace(agent);
+    }
+
+    /// Ports on which a process of the project may listen.
+    pub(super) fn pod_ports(&self) -> Vec<u16> {
+        self.pod_ports.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_pod_ports(&self, ports: Vec<u16>) {
+        *self.pod_ports.write().unwrap_or_else(PoisonError::into_inner) = ports;
     }
 
     pub(super) fn has_agent(&self) -> bool {

@@ -12,7 +12,7 @@ pub(super) async fn restore(inner: &Inner, id: ProjectId, snapshot: &str) -> Res
     alive(&entry.record())?;
     let _one = entry.snapshots.lock().await;
     let agent = entry.agent()?;
-    let make = async |why| create_snapshot(&agent, Making { held: None, why }, |_| {}).await;
+    let make = async |why| create_snapshot(&agent, Making { held: None, why, only_changes: false }, |_| {}).await;
     let before = make("before-restore").await.map_err(|fault| fault.stage("before-restore"))?;
     restore_snapshot(&agent, &snapshot.to_string()).await.map_err(|fault| {
         let hint = format!("what was there is snapshot {}; restore that to go back", before.id);

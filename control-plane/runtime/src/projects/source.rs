@@ -18,6 +18,9 @@ use crate::{
     state::record::{Record, SourceFile},
 };
 
+/// What the names of archives begin with.
+const PREFIX: &str = "source-";
+
 pub(super) async fn put(
     inner: &Inner,
     id: ProjectId,
@@ -28,7 +31,7 @@ pub(super) async fn put(
     wanted(&entry.record())?;
     let folder = ProjectDir::of(&inner.config.data_dir, id);
     folder.make().map_err(|error| failed(&error))?;
-    let file = format!("source-{}.{}", Uuid::new_v4(), if zstd { "tar.zst" } else { "tar" });
+    let file = format!("{PREFIX}{}.{}", Uuid::new_v4(), if zstd { "tar.zst" } else { "tar" });
     let path = folder.path().join(&file);
     let outcome = async {
         let bytes = receive(&path, chunks).await?;
@@ -46,6 +49,24 @@ pub(super) async fn put(
         let _ = fs::remove_file(&path).await;
     }
     outcome
+}
+
+/// Removes archives, and halves of archives, but for `kept`: those that a server
+/// which was killed received, and those that a snapshot holds.
+pub(super) fn sweep(folder: &ProjectDir, kept: Option<&str>) -> io::Result<()> {
+    let entries = match std::fs::read_dir(folder.path()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let is_archive = name.as_encoded_bytes().starts_with(PREFIX.as_bytes());
+        if is_archive && kept.is_none_or(|kept| name != kept) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether the project takes an archive now.

@@ -32,6 +32,9 @@ pub struct CreateArgs {
     /// Hold every process still until the snapshot is committed.
     #[arg(long)]
     quiesce: bool,
+    /// Make none where the newest one holds the files as they are: that one is shown.
+    #[arg(long)]
+    only_changes: bool,
     /// Words to keep with it, KEY=VALUE; repeat for more.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
     labels: Vec<(String, String)>,
@@ -47,6 +50,7 @@ pub(crate) async fn run(context: &Context, args: CreateArgs) -> Result<(), Failu
         consistency: consistency.into(),
         hold_ms: 0,
         labels: args.labels.into_iter().collect(),
+        only_changes: args.only_changes,
     };
     CreateSnapshot::try_from(request.clone())?;
     let mut client = clients::snapshots(context, &args.name).await?;

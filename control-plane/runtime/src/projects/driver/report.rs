@@ -1,6 +1,7 @@
 //! What a project's status says, from what its driver sees.
 
 use remora_control_plane_project::{Observed, Pod, Step, Tree, Wish, phase};
+use remora_proto::agent::v1::ContainerStatus;
 use remora_proto_model::{
     Fault, Reason,
     project::{Condition, ConditionType, ContainerState, Phase, ProjectStatus},
@@ -17,13 +18,14 @@ impl Driver {
         let serves = matches!(observed.pod, Pod::Ready | Pod::Saved | Pod::SavedForSure);
         let phase = phase(wish, observed, step);
         let said = self.said().filter(|_| serves);
-        let failed: Vec<String> = said
-            .iter()
-            .flat_map(|said| &said.containers)
-            .filter(|container| !container.reachable || status::ended_badly(container))
-            .map(|container| container.name.clone())
-            .collect();
-        let phase = if phase == Phase::Ready && !failed.is_empty() { Phase::Degraded } else { phase };
+        let told = || said.iter().flat_map(|said| &said.containers);
+        let names = |wanted: &dyn Fn(&ContainerStatus) -> bool| -> Vec<&str> {
+            told().filter(|container| wanted(container)).map(|container| container.name.as_str()).collect()
+        };
+        let ended = names(&status::ended_badly);
+        let silent = names(&|container| !container.reachable);
+        let failed = !ended.is_empty() || !silent.is_empty();
+        let phase = if phase == Phase::Ready && failed { Phase::Degraded } else { phase };
         let mut verdicts = vec![
             (ConditionType::Ready, serves, self.ready_words(phase, serves)),
             (
@@ -48,20 +50,29 @@ impl Driver {
         let broken = self.fault.as_ref().filter(|_| wish == Wish::Run);
         verdicts.push((
             ConditionType::Degraded,
-            broken.is_some() || observed.pod == Pod::Broken || !failed.is_empty(),
+            broken.is_some() || observed.pod == Pod::Broken || failed,
             match broken {
                 Some(fault) => (fault.reason.as_str(), fault.to_string()),
-                None if failed.is_empty() => (FINE, String::new()),
-                None => (
-                    Reason::ContainerUnavailable.as_str(),
-                    format!("the command of {} has ended or does not answer; its log says why", failed.join(", ")),
+                None if !ended.is_empty() => (
+                    Reason::CommandEnded.as_str(),
+                    format!(
+                        "the command of {} has ended; its log says why, and a new start runs it again",
+                        ended.join(", ")
+                    ),
                 ),
+                None if !silent.is_empty() => {
+                    (Reason::ContainerUnavailable.as_str(), format!("{} does not answer", silent.join(", ")))
+                }
+                None if observed.pod == Pod::Broken => (
+                    Reason::ContainerUnavailable.as_str(),
+                    "a process of the pod has ended and is started again".to_owned(),
+                ),
+                None => (FINE, String::new()),
             },
         ));
         let mut containers = self.container_states(observed);
         for state in &mut containers {
-            let mut told = said.iter().flat_map(|said| &said.containers);
-            if let Some(container) = told.rfind(|container| container.name == state.name.as_str()) {
+            if let Some(container) = told().rfind(|container| container.name == state.name.as_str()) {
                 status::container(state, container);
             }
         }

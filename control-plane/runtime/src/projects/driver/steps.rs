@@ -16,9 +16,9 @@ use crate::{
         pod::Made,
         process::{self, kill_all},
     },
-    projects::now_ms,
+    projects::{now_ms, source},
     state::record::Record,
-    store::lineage_prefix,
+    store::{Committed, lineage_prefix},
 };
 
 impl Driver {
@@ -127,14 +127,33 @@ impl Driver {
         let Some(committed) = self.unless_unwanted(once::run(&job, Role::Hydrate), changed).await? else {
             return self.sweep().await;
         };
+        let head = committed.as_ref().map(Committed::head);
         self.change(move |record| {
             record.tree = Tree::Stored;
-            if let Some(committed) = &committed {
-                record.project.status.head = Some(committed.head());
+            if head.is_some() {
+                record.project.status.head = head;
             }
         })
         .await?;
+        if seed.is_some()
+            && let Some(committed) = committed
+        {
+            match self.inner.store.read_back(&self.prefix(record), &committed).await {
+                Ok(()) => self.drop_seed().await?,
+                // It is needed no more once a later snapshot was read back.
+                Err(fault) => warn!(%fault, "the first snapshot is not read back, so its archive stays"),
+            }
+        }
         self.hydrated().await
+    }
+
+    /// Removes the archive that the project began with: a snapshot that was read back holds it.
+    async fn drop_seed(&self) -> Result<(), Fault> {
+        self.change(|record| record.source = None).await?;
+        if let Err(error) = source::sweep(&self.dir, None) {
+            warn!(%error, "the archive that nothing needs any more stays");
+        }
+        Ok(())
     }
 
     async fn dehydrate(
@@ -237,7 +256,7 @@ impl Driver {
         let entry = std::sync::Arc::clone(&self.entry);
         let work = async {
             let _one = entry.snapshots.lock().await;
-            create_snapshot(&agent, Making { held: None, why: "end" }, |_| {}).await
+            create_snapshot(&agent, Making { held: None, why: "end", only_changes: false }, |_| {}).await
         };
         if let Some(info) = self.unless_unwanted(work, changed).await? {
             self.committed = Some(crate::agents::committed(&info)?);
@@ -268,6 +287,9 @@ impl Driver {
         })
         .await?;
         self.memory.proof = (!at_rest).then_some(Proof::ReadBack);
+        if record.source.is_some() {
+            self.drop_seed().await?;
+        }
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use tracing::warn;
 use super::Driver;
 use crate::{
     agents::{Making, create_snapshot, prune},
-    limits::{LOG_INTERVAL, LOOK_INTERVAL, PRUNE_INTERVAL},
+    limits::{LOG_INTERVAL, LOOK_INTERVAL},
     local::{logs, pod::Pod as LocalPod},
 };
 
@@ -43,7 +43,7 @@ impl Driver {
             let entry = std::sync::Arc::clone(&self.entry);
             let work = async {
                 let _one = entry.snapshots.lock().await;
-                create_snapshot(&agent, Making { held: None, why: "periodic" }, |_| {}).await
+                create_snapshot(&agent, Making { held: None, why: "periodic", only_changes: true }, |_| {}).await
             };
             match self.unless_unwanted(work, changed).await {
                 Ok(None) => return,
@@ -61,7 +61,7 @@ impl Driver {
                 Err(fault) => self.tending.fault = Some(fault),
             }
             if self.tending.fault.is_none()
-                && due(&mut self.tending.pruned, PRUNE_INTERVAL)
+                && due(&mut self.tending.pruned, self.inner.config.prune_interval)
                 && let Err(fault) = prune(&agent, &policy).await
             {
                 warn!(%fault, "old snapshots stay");

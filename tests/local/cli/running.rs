@@ -1,0 +1,259 @@
+//! The command line against projects that run.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    process::Stdio,
+};
+
+use remora_tests::{
+    cli::Cli,
+    eventually::eventually,
+    pty::AtTerminal,
+    server::{ServerProcess, processes_of},
+    tree,
+};
+use serde_json::Value;
+
+use super::admin;
+
+/// A server with the project `web`, made of the folder `site`, that runs `command`.
+async fn running(command: &str, flags: &[&str]) -> (ServerProcess, Cli) {
+    let server = ServerProcess::start().await;
+    let cli = admin(&server);
+    fs::create_dir(cli.folder().join("site")).unwrap();
+    fs::write(cli.folder().join("site/index.html"), "hello").unwrap();
+    fs::create_dir(cli.folder().join("site/left-out")).unwrap();
+    fs::write(cli.folder().join("site/left-out/x"), "x").unwrap();
+    fs::write(cli.folder().join("site/.remoraignore"), "left-out\n").unwrap();
+    let mut args = vec!["up", "site", "--name", "web", "--cmd", command];
+    args.extend_from_slice(flags);
+    let up = cli.run(&args).await;
+    assert_eq!(up.code, 0, "{}", up.stderr);
+    assert!(up.text().starts_with("web: Ready") && up.text().contains("next: remora sh web"), "{}", up.text());
+    (server, cli)
+}
+
+fn workspace(server: &ServerProcess) -> std::path::PathBuf {
+    let project = fs::read_dir(server.folder().join("data/projects")).unwrap().next().unwrap().unwrap();
+    project.path().join("workspace")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_becomes_a_server_that_sleeps_and_wakes() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let command = format!("exec python3 -m http.server {port} --bind 127.0.0.1");
+    let (server, cli) = running(&command, &["--port", &port.to_string(), "--env", "COLOUR=blue"]).await;
+    let get = || {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+        write!(stream, "GET / HTTP/1.0\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        answer.ends_with("hello").then_some(())
+    };
+    eventually(get).await;
+    let status: Value = serde_json::from_str(&cli.run(&["status", "web", "-o", "json"]).await.ok()).unwrap();
+    assert_eq!(status["status"]["endpoints"][0]["url"], format!("http://127.0.0.1:{port}"));
+    assert_eq!(status["status"]["endpoints"][0]["portName"], format!("port-{port}"));
+    assert!(!workspace(&server).join("left-out").exists(), ".remoraignore was not minded");
+
+    // The same again changes nothing.
+    let port_flag = port.to_string();
+    let same = ["up", "site", "--name", "web", "--cmd", &command, "--port", &port_flag, "--env", "COLOUR=blue"];
+    let again = cli.run(&same).await;
+    assert!(again.code == 0 && again.stderr.contains("is there already"), "{again:?}");
+    assert!(!again.stderr.contains("changed"), "{}", again.stderr);
+    let after: Value = serde_json::from_str(&cli.run(&["status", "web", "-o", "json"]).await.ok()).unwrap();
+    assert_eq!((&after["spec"], &after["status"]["generation"]), (&status["spec"], &1.into()));
+
+    let before = tree::record(&workspace(&server)).unwrap();
+    cli.run(&["stop", "web"]).await.ok();
+    assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "it serves after stop");
+    assert!(workspace(&server).exists());
+    cli.run(&["start", "web"]).await.ok();
+    eventually(get).await;
+
+    let slept = cli.run(&["hibernate", "web"]).await.ok();
+    assert!(slept.starts_with("web: Hibernated, snapshot "), "{slept}");
+    assert!(!workspace(&server).exists(), "the working tree is there after hibernate");
+    let woken = cli.run(&["wake", "web", "-o", "json"]).await.ok();
+    let woken: Value = serde_json::from_str(&woken).unwrap();
+    assert_eq!(woken["status"]["phase"], "Ready");
+    eventually(get).await;
+    assert_eq!(tree::record(&workspace(&server)).unwrap(), before);
+
+    assert!(cli.run(&["rm", "web", "--yes"]).await.ok().contains("deleted"));
+    assert_eq!(cli.run(&["ls", "-o", "name"]).await.ok(), "");
+    assert!(!server.folder().join("data/projects").read_dir().unwrap().any(|_| true), "its folder is there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_has_its_own_streams_and_exit_code() {
+    let (_server, cli) = running("exec sleep 100000", &[]).await;
+    let shell = |script: &'static str| ["exec", "web", "--", "sh", "-c", script];
+    let ran = cli.fed(&shell("cat; echo oops >&2; exit 3"), b"a\0b\xff").await;
+    assert_eq!((ran.code, ran.stdout.as_slice(), ran.stderr.as_str()), (3, &b"a\0b\xff"[..], "oops\n"));
+    for (script, code) in [("exit 0", 0), ("exit 255", 255), ("kill -9 $$", 137), ("kill -15 $$", 143)] {
+        assert_eq!(cli.run(&shell(script)).await.code, code, "{script}");
+    }
+    assert_eq!(cli.run(&["exec", "web", "--timeout", "1", "--", "sleep", "1000"]).await.code, 124);
+    assert_eq!(cli.run(&["exec", "web", "--", "no-such-program"]).await.code, 127);
+    cli.run(&["exec", "web", "--", "./index.html"]).await.refused(126, "index.html");
+    cli.run(&["exec", "web", "-C", "no/where", "--", "true"]).await.refused(125, "no/where");
+    cli.run(&["exec", "web", "-c", "other", "--", "true"]).await.refused(125, "other");
+    assert_eq!(cli.run(&["exec", "web", "--env", "A=b c", "--", "printenv", "A"]).await.ok(), "b c\n");
+    // No shell reads the words.
+    assert_eq!(cli.run(&["exec", "web", "--", "echo", "$HOME", "a  b", "*"]).await.ok(), "$HOME a  b *\n");
+
+    // A lot through both pipes, byte for byte.
+    let input: Vec<u8> = (0..3_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let ran = cli.fed(&["exec", "web", "--", "cat"], &input).await;
+    assert!(ran.code == 0 && ran.stdout == input, "{} bytes came back: {}", ran.stdout.len(), ran.stderr);
+
+    // A reader that leaves ends the command as it would here.
+    let mut child = cli.command(&["exec", "web", "--", "yes"]).spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    tokio::io::AsyncReadExt::read_exact(&mut stdout, &mut [0; 10]).await.unwrap();
+    drop(stdout);
+    assert_eq!(child.wait().await.unwrap().code(), Some(141));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn snapshots_are_made_compared_verified_restored_and_pruned() {
+    let (_server, cli) = running("exec sleep 100000", &[]).await;
+    let create = async |label: &str| {
+        let made = cli.run(&["snapshot", "create", "web", "--label", label, "-o", "json"]).await.ok();
+        let made: Value = serde_json::from_str(&made).unwrap();
+        made["id"].as_str().unwrap().to_owned()
+    };
+    let first = create("n=1").await;
+    assert_eq!(cli.run(&["snapshot", "diff", "web", &first]).await.ok(), "");
+    cli.fed(&["fs", "write", "web", "new"], b"new").await.ok();
+    cli.run(&["fs", "rm", "web", "index.html"]).await.ok();
+    let differs = cli.run(&["snapshot", "diff", "web", &first, "-o", "json"]).await.ok();
+    let differs: Value = serde_json::from_str(&differs).unwrap();
+    let changes: Vec<_> = differs.as_array().unwrap().iter().map(|one| (&one["change"], &one["path"])).collect();
+    assert!(changes.contains(&(&"added".into(), &"new".into())), "{differs}");
+    assert!(changes.contains(&(&"removed".into(), &"index.html".into())), "{differs}");
+    let second = create("n=2").await;
+
+    let names = cli.run(&["snapshot", "ls", "web", "-o", "name"]).await.ok();
+    assert!(names.contains(&first) && names.contains(&second), "{names}");
+    assert!(cli.run(&["snapshot", "verify", "web", &first, "--read-contents"]).await.ok().contains("whole"));
+
+    let restored = cli.run(&["snapshot", "restore", "web", &first, "-o", "json"]).await.ok();
+    let restored: Value = serde_json::from_str(&restored).unwrap();
+    assert_eq!(cli.run(&["fs", "read", "web", "index.html"]).await.ok(), "hello");
+    cli.run(&["fs", "read", "web", "new"]).await.refused(66, "new");
+    // What was there before is a snapshot too.
+    cli.run(&["snapshot", "restore", "web", restored["before"].as_str().unwrap()]).await.ok();
+    assert_eq!(cli.run(&["fs", "read", "web", "new"]).await.ok(), "new");
+
+    let would = cli.run(&["snapshot", "prune", "web", "--keep-last", "1", "--dry-run", "-o", "json"]).await.ok();
+    let would: Value = serde_json::from_str(&would).unwrap();
+    assert!(would["removed"].as_array().unwrap().contains(&first.as_str().into()), "{would}");
+    cli.run(&["snapshot", "prune", "web", "--keep-last", "1"]).await.ok();
+    assert_eq!(cli.run(&["snapshot", "ls", "web", "-o", "name"]).await.ok().lines().count(), 1);
+    cli.run(&["snapshot", "verify", "web", &first]).await.refused(66, &first);
+}
+
+/// The terminal outlives its server, and every byte comes once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_goes_on_when_its_server_is_killed() {
+    let (mut server, cli) = running("exec sleep 100000", &[]).await;
+    let address = server.url.trim_start_matches("http://").to_owned();
+    let mut shell = AtTerminal::start(cli.command(&["sh", "web", "--", "sh"]));
+    shell.expect("to come back").await;
+    shell.type_keys(b"stty -echo; PS1=; echo ready-$((1+1))\n");
+    shell.expect("ready-2").await;
+    // Numbered lines go on while there is no server.
+    shell.type_keys(
+        b"for i in $(seq 1 2000); do echo line-$i-end; [ $((i % 100)) = 0 ] && sleep 0.05; done; echo all-$((2+2))\n",
+    );
+    shell.expect("line-300-end").await;
+    server.kill().await;
+    server.restart_at(&address).await;
+    shell.expect("all-4").await;
+    let printed = String::from_utf8(shell.printed()).unwrap();
+    let numbers: Vec<u32> = printed
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("line-")?.strip_suffix("-end")?.parse().ok())
+        .collect();
+    assert_eq!(numbers, (1..=2_000).collect::<Vec<_>>(), "a line is missing or there twice");
+    // What is typed now arrives, once.
+    shell.type_keys(b"echo once-$((3+3)); exit 5\n");
+    let (code, text) = shell.ended().await;
+    assert_eq!((code, text.matches("once-6").count()), (5, 1), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_a_project_is_left_behind() {
+    let (server, cli) = running("sleep 100000 & exec sleep 100001", &[]).await;
+    let mut child = cli.command(&["exec", "web", "--", "sleep", "100002"]).stdin(Stdio::null()).spawn().unwrap();
+    let project = workspace(&server).parent().unwrap().to_owned();
+    eventually(|| (processes_of(&project).len() > 2).then_some(())).await;
+    cli.run(&["stop", "web"]).await.ok();
+    assert_eq!(processes_of(&project), []);
+    assert_ne!(child.wait().await.unwrap().code(), Some(0));
+}
+
+/// `up` of a project that is there changes what it names; the rest stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn up_again_changes_what_it_names_and_says_what_a_start_is_needed_for() {
+    let (server, cli) = running("echo $COLOUR >colour; exec sleep 100000", &["--env", "COLOUR=blue"]).await;
+    let colour = || fs::read_to_string(workspace(&server).join("colour")).ok().filter(|text| !text.is_empty());
+    let status =
+        async || -> Value { serde_json::from_str(&cli.run(&["status", "web", "-o", "json"]).await.ok()).unwrap() };
+    assert_eq!(eventually(colour).await, "blue\n");
+    let up = cli.run(&["up", "site", "--name", "web", "--env", "COLOUR=red"]).await;
+    assert!(up.code == 0 && up.stderr.contains("changed env of web"), "{up:?}");
+    assert!(up.stderr.contains("goes on as it was started") && up.stderr.contains("--restart"), "{}", up.stderr);
+    let changed = status().await;
+    let container = &changed["spec"]["containers"][0];
+    assert_eq!((&container["env"]["COLOUR"], &container["command"][0]), (&"red".into(), &"sh".into()));
+    assert_eq!((changed["status"]["generation"].as_u64(), colour().as_deref()), (Some(1), Some("blue\n")));
+
+    let anew = cli.run(&["up", "site", "--name", "web", "--restart"]).await;
+    assert!(anew.code == 0 && !anew.stderr.contains("changed"), "{anew:?}");
+    assert_eq!(status().await["status"]["generation"], 2);
+    eventually(|| (colour()? == "red\n").then_some(())).await;
+    // Its files are those it had.
+    assert_eq!(cli.run(&["fs", "read", "web", "index.html"]).await.ok(), "hello");
+}
+
+/// A port belongs to one of the projects that run.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_of_another_project_is_refused_by_name() {
+    let (_server, cli) = running("exec sleep 100000", &["--port", "4711"]).await;
+    let second = ["up", "--empty", "--name", "second", "--port", "4711"];
+    let taken = cli.run(&second).await;
+    taken.refused(73, "port 4711 is taken by project web");
+    assert!(taken.stderr.contains("stop web"), "{}", taken.stderr);
+    assert_eq!(cli.run(&["ls", "-o", "name"]).await.ok(), "web\n", "it was made all the same");
+
+    cli.run(&["stop", "web"]).await.ok();
+    cli.run(&second).await.ok();
+    cli.run(&["start", "web"]).await.refused(73, "project second");
+    cli.run(&["up", "site", "--name", "web", "--port", "4712"]).await.ok();
+    cli.run(&["up", "site", "--name", "web", "--port", "4711"]).await.refused(73, "project second");
+    let web: Value = serde_json::from_str(&cli.run(&["status", "web", "-o", "json"]).await.ok()).unwrap();
+    assert_eq!(web["spec"]["containers"][0]["ports"][0]["port"], 4712);
+}
+
+/// A command that ends at once is told, with how, and does not hold up whoever waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_has_ended_is_said() {
+    let server = ServerProcess::start().await;
+    let cli = admin(&server);
+    let up = cli.run(&["up", "--empty", "--name", "web", "--cmd", "exit 9"]).await;
+    up.refused(69, "the command of dev has ended");
+    let sheet = cli.run(&["status", "web"]).await.ok();
+    assert!(sheet.contains("phase        Degraded") && sheet.contains("exit 9"), "{sheet}");
+    let doctor = cli.run(&["doctor"]).await.ok();
+    assert!(doctor.contains("WARN projects") && doctor.contains("web"), "{doctor}");
+    // What runs beside it works.
+    assert_eq!(cli.run(&["exec", "web", "--", "echo", "hi"]).await.ok(), "hi\n");
+    let missing = cli.run(&["up", "--empty", "--name", "none", "--", "no-such-program"]).await;
+    missing.refused(69, "no-such-program");
+}

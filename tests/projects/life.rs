@@ -7,7 +7,7 @@ use std::{
 
 use remora_proto_model::{
     Generation, Reason,
-    project::{Desired, Phase, ProjectSpec},
+    project::{Condition, ConditionType, Container, Desired, Phase, ProjectSpec},
 };
 use remora_tests::tree::{assert_same, record};
 use rustix::process::{Pid, Signal, kill_process};
@@ -52,6 +52,26 @@ async fn asleep_it_is_on_the_store_alone_and_awake_it_is_the_same() {
     assert!(awake.status.head.unwrap().sequence >= head.sequence);
     assert_same(&before, &record(&rig.workspace(project.id)).unwrap());
     assert_eq!(rig.projects.create("shop".parse().unwrap(), spec).await.unwrap().id, project.id);
+}
+
+/// A command that is a script starts and ends processes while the agent starts.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_start_script_runs_is_no_part_of_the_pod() {
+    let rig = Rig::new().await;
+    let (_, mut changes) = rig.projects.watch();
+    let script = "while :; do sleep 0.01; done";
+    let busy = Container { command: ["sh", "-c", script].map(str::to_owned).to_vec(), ..counter() };
+    let spec = ProjectSpec { containers: vec![busy], ..ProjectSpec::default() };
+    let project = rig.projects.create("busy".parse().unwrap(), spec).await.unwrap();
+    for _ in 0..4 {
+        let ready = rig.wants(project.id, Desired::Running, Phase::Ready).await;
+        rig.wants(project.id, Desired::Stopped, Phase::Stopped).await;
+        while let Ok(change) = changes.try_recv() {
+            let degraded = |condition: &Condition| condition.kind == ConditionType::Degraded && condition.status;
+            let told = change.project.status.conditions.iter().find(|condition| degraded(condition));
+            assert_eq!(told, None, "on the way to {:?}", ready.status.generation);
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -57,7 +57,7 @@ pub fn archive_put(
         Ok(()) => Ok(unpack.summary),
         Err(error) if unpack.summary.entries == 0 => Err(error),
         Err(error) => Err(error.after(
-            format!("{} entries had been unpacked and stay", unpack.summary.entries),
+            format!("what had been unpacked stays (entries: {})", unpack.summary.entries),
             "mend the cause and send the archive again; what is there is replaced",
         )),
     }

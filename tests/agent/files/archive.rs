@@ -157,7 +157,7 @@ async fn a_wrong_message_is_named_and_nothing_is_changed() {
     unended.pop();
     let fault = answer(client.archive_put(tokio_stream::iter(unended)).await).unwrap_err();
     assert_eq!((fault.reason, fault.effect), (Reason::Cancelled, Effect::Applied), "{fault}");
-    assert!(fault.message.contains("`end`") && fault.message.contains("1 entries had been unpacked"), "{fault}");
+    assert!(fault.message.contains("`end`") && fault.message.contains("unpacked stays (entries: 1)"), "{fault}");
     fs::remove_dir_all(base.join("cut")).unwrap();
     for (field, request) in [
         ("format", ArchiveGetRequest { format: 9, ..Default::default() }),

@@ -86,11 +86,8 @@ impl Entry {
         }
         let project = self.project();
         let said = project.status.conditions.iter().find(|condition| condition.kind == ConditionType::Ready);
-        let why = said.map_or_else(String::new, |condition| format!(": {}", condition.message));
-        let fault = Fault::new(
-            Reason::ProjectNotReady,
-            format!("project {} is {} and not ready{why}", project.name, project.status.phase),
-        );
+        let why = said.map_or_else(|| format!("it is {}", project.status.phase), |said| said.message.clone());
+        let fault = Fault::new(Reason::ProjectNotReady, format!("project {} is not ready: {why}", project.name));
         Err(match project.spec.desired {
             remora_proto_model::project::Desired::Running => fault.retry_after(retry_after(&project)),
             _ => fault.hint(format!("start it first, for example with: remora start {}", project.name)),

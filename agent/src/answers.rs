@@ -6,11 +6,11 @@ pub(crate) mod exec;
 pub(crate) mod terminal;
 
 use remora_agent_term::{
-    ARGV_SHOWN_BYTES, COMMAND_LINE_CHARACTERS, CWD_BYTES, LABEL_BYTES, LABELS, NAMED_PROCESSES, SIZE_MAX,
+    ARGV_SHOWN_BYTES, COMMAND_LINE_CHARACTERS, CWD_BYTES, LABEL_BYTES, LABELS, NAMED_PROCESSES, SIZE_MAX, Target,
     signal_number, visible,
 };
 use remora_proto::{
-    agent::v1::{ExitStatus, Process, StreamRange, TerminalSize, exit_status::Cause},
+    agent::v1::{ExitStatus, Process, SignalResponse, StreamRange, TerminalSize, exit_status::Cause},
     model::{ContainerName, Fault, Reason, SessionId},
 };
 
@@ -59,6 +59,14 @@ fn id(text: &str) -> Result<SessionId, Violation> {
 /// The session that was asked for.
 fn same_id(text: &str, asked: &str) -> Result<(), Violation> {
     if id(text)?.to_string() == asked { Ok(()) } else { Err(Violation("another session than was asked for")) }
+}
+
+/// How many got a signal.
+pub(crate) fn signalled(target: Target, answer: SignalResponse) -> Result<SignalResponse, Violation> {
+    if answer.delivered <= 1 || target == Target::Tree {
+        return Ok(answer);
+    }
+    Err(Violation("a signal for one that many got"))
 }
 
 fn range(given: Option<StreamRange>) -> Result<StreamRange, Violation> {

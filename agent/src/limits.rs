@@ -64,8 +64,14 @@ pub const SHIM_CONNECTION_WINDOW_BYTES: u32 = 256 * SHIM_STREAM_WINDOW_BYTES;
 pub const SHIM_HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time that a first call waits while an agent that has just started connects.
 pub const SHIM_FIRST_WAIT: Duration = Duration::from_secs(2);
-/// Time for a shim to stop or thaw its container: a look through /proc.
+/// Time for a shim to answer a call, beside what the call itself waits for: a
+/// look through /proc, or a fork on a machine that is short of everything.
 pub const SHIM_CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest silence of a shim within an attachment: three of its heartbeats.
+pub const SHIM_SILENCE: Duration = Duration::from_secs(30);
+/// Pause between two reports of a shim that are looked at: faster ones are
+/// somebody's attempt to keep the agent busy.
+pub const SHIM_STATUS_PAUSE: Duration = Duration::from_millis(20);
 /// Longest silence that the agent asks of a shim's status; three of them are a dead shim.
 pub const SHIM_STATUS_INTERVAL: Duration = Duration::from_secs(2);
 /// Silence on a connection to a shim before it is asked whether it lives, and time for the answer.

@@ -39,7 +39,7 @@ async fn main() -> std::io::Result<ExitCode> {
         Role::Dehydrate(args) => hydrate::dehydrate(*args).await,
         Role::Shim(args) => shim::run(*args).await.unwrap_or_else(|error| {
             tracing::error!(error = format!("{error:#}"), "the shim cannot go on");
-            ExitCode::from(shim::EXIT_FAILURE)
+            shim::exit_code_of(&error)
         }),
     })
 }

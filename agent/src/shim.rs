@@ -22,7 +22,9 @@ use std::{
 };
 
 use anyhow::Context as _;
-use remora_agent_term::{Adopt, Children, Environment, KILL_GRACE, Registry, close_on_exec_from, kill_descendants};
+use remora_agent_term::{
+    Adopt, Children, Environment, KILL_GRACE, Registry, TermError, close_on_exec_from, kill_descendants,
+};
 use remora_proto::{
     agent::v1::{exec_service_server::ExecServiceServer, terminal_service_server::TerminalServiceServer},
     shim::v1::shim_service_server::ShimServiceServer,
@@ -35,7 +37,11 @@ pub use self::{control::PROTOCOL, peer::SECRET_METADATA};
 use self::{control::ShimRpc, exec::ExecRpc, main_command::Main, terminal::TerminalRpc};
 
 /// Exit code of a shim that could not start; the command's own codes are passed on.
-pub const EXIT_FAILURE: u8 = 125;
+const EXIT_FAILURE: u8 = 125;
+/// Exit code of a shim whose command may not be executed or is no program, as shells have it.
+const EXIT_NOT_EXECUTABLE: u8 = 126;
+/// Exit code of a shim whose command does not exist, as shells have it.
+const EXIT_NOT_FOUND: u8 = 127;
 /// How often idle terminals are looked for: their bound is in minutes.
 const IDLE_TICK: Duration = Duration::from_secs(5);
 /// Receive window of a connection, bytes: larger than all streams' windows
@@ -92,6 +98,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let listener = listen::bind(&socket).with_context(|| format!("listen on {}", socket.display()))?;
 
     let (stop, mut stopping) = watch::channel(None);
+    // Before the command: as PID 1 a signal without a handler would be lost.
+    let mut signals = main_command::Signals::new()?;
     let main = Main::start(&command, &environment, children).await?;
     let rpc = ShimRpc::new(container.clone(), Arc::clone(&registry), main.status(), stop);
     let guard = peer::Guard::new(&secret);
@@ -112,7 +120,6 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     info!(%container, socket = %socket.display(), "shim is ready");
 
-    let mut signals = main_command::Signals::new()?;
     let mut idle = tokio::time::interval(IDLE_TICK);
     let ended = main.ended();
     tokio::pin!(ended);
@@ -150,6 +157,15 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     drop(server);
     let _ = std::fs::remove_file(&socket);
     Ok(main.exit_code())
+}
+
+/// The exit code of a shim that ended with `error`.
+pub fn exit_code_of(error: &anyhow::Error) -> ExitCode {
+    ExitCode::from(match error.downcast_ref::<TermError>() {
+        Some(TermError::ProgramNotFound { .. }) => EXIT_NOT_FOUND,
+        Some(TermError::ProgramNotPermitted { .. } | TermError::ProgramNotExecutable { .. }) => EXIT_NOT_EXECUTABLE,
+        _ => EXIT_FAILURE,
+    })
 }
 
 fn announce(file: &Path, socket: &Path) -> anyhow::Result<()> {

@@ -12,7 +12,7 @@ mod connection;
 mod freeze;
 mod refusal;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use remora_proto::{
     agent::v1::{
@@ -26,7 +26,7 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::task::AbortOnDropHandle;
-use tonic::Status;
+use tonic::{Response, Status};
 
 pub use self::connection::Secret;
 use self::connection::{Report, State, Transport, Up};
@@ -199,8 +199,28 @@ impl Route {
         ShimServiceClient::new(self.transport.clone()).max_decoding_message_size(MAX_SHIM_ANSWER_BYTES)
     }
 
+    /// What the shim answers within `time`, or what the caller is told instead.
+    pub(crate) async fn answer<T>(
+        &self,
+        call: Call,
+        time: Duration,
+        answer: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, Fault> {
+        match timeout(time, answer).await {
+            // Only the message: metadata would be a stranger's words to our caller.
+            Ok(Ok(answer)) => Ok(answer.into_inner()),
+            Ok(Err(status)) => Err(self.refusal(&status, call)),
+            Err(_) => Err(refusal::silent(&self.container, call)),
+        }
+    }
+
     /// What the caller is told of an error of the shim.
     pub(crate) fn refusal(&self, status: &Status, call: Call) -> Fault {
         refusal::told(&self.container, status, call)
+    }
+
+    /// What the caller is told of a shim that says nothing.
+    pub(crate) fn silent(&self, call: Call) -> Fault {
+        refusal::silent(&self.container, call)
     }
 }

@@ -40,16 +40,17 @@ pub fn to_status(fault: &Fault) -> Status {
 /// The fault that `status` carries, or what can be said of a status that is not
 /// of our making (a transport failure, another server's error).
 pub fn from_status(status: &Status) -> Fault {
+    // Of a newer peer's word its code is the best we have.
+    carried(status).unwrap_or_else(|| foreign(status))
+}
+
+/// The fault that `status` carries; `None` where it is not of our making.
+pub fn carried(status: &Status) -> Option<Fault> {
     let details = status.get_error_details();
     let retry_after = details.retry_info().and_then(|info| info.retry_delay);
-    let Some(info) = details.error_info().filter(|info| info.domain == DOMAIN) else {
-        return foreign(status);
-    };
-    let Ok(reason) = info.reason.parse::<Reason>() else {
-        // A newer peer's word: its code is the best we have.
-        return foreign(status);
-    };
-    Fault {
+    let info = details.error_info().filter(|info| info.domain == DOMAIN)?;
+    let reason = info.reason.parse::<Reason>().ok()?;
+    Some(Fault {
         reason,
         message: status.message().to_owned().into(),
         hint: info.metadata.get("hint").cloned().unwrap_or_default().into(),
@@ -57,7 +58,7 @@ pub fn from_status(status: &Status) -> Fault {
         errno: info.metadata.get("errno").and_then(|number| number.parse().ok()),
         stage: info.metadata.get("stage").cloned().map(Into::into),
         retry_after,
-    }
+    })
 }
 
 fn foreign(status: &Status) -> Fault {

@@ -1,10 +1,13 @@
 //! From a client through `serve` to a program in a container, and back.
 
 mod containers;
+mod faults;
+mod impostor;
 mod memory;
 mod output;
 mod replay;
 mod restart;
+mod signals;
 
 use remora_proto::{
     agent::v1::{

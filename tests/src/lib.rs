@@ -4,6 +4,7 @@ pub mod agent;
 pub mod binaries;
 pub mod cli;
 pub mod eventually;
+pub mod impostor;
 pub mod log;
 pub mod pki;
 pub mod pod;

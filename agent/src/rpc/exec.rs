@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use futures_util::stream::BoxStream;
+use remora_agent_term::{KILL_GRACE, KILL_SETTLE, PIPE_DRAIN};
 use remora_proto::{
     agent::v1::{
         AttachCommandRequest, Command, CommandOutput, GetOutputRequest, GetOutputResponse, ListCommandsRequest,
@@ -15,10 +16,11 @@ use remora_proto::{
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use super::relay::{self, Checked, container};
+use super::relay::{self, Checked, UNTIL_READ, container};
 use crate::{
-    answers::{Violation, exec as answers},
-    requests::{self, refused},
+    answers::{Violation, exec as answers, signalled},
+    limits::SHIM_CALL_TIMEOUT,
+    requests::{self, exec::Run, refused},
     shims::{Call, Route, Shims},
 };
 
@@ -39,10 +41,6 @@ fn checked<T>(route: &Route, answer: Result<T, Violation>) -> Result<Response<T>
     answer.map(Response::new).map_err(|violation| to_status(&violation.fault(route.container())))
 }
 
-fn failed(route: &Route, call: Call) -> impl Fn(Status) -> Status {
-    move |status| to_status(&route.refusal(&status, call))
-}
-
 fn named(spec: Option<&remora_proto::agent::v1::CommandSpec>) -> &str {
     spec.map_or("", |spec| spec.container.as_str())
 }
@@ -52,13 +50,14 @@ impl ExecService for Commands {
     async fn run(&self, request: Request<RunRequest>) -> Result<Response<RunResponse>, Status> {
         let shim = container(&self.shims, request.extensions(), named(request.get_ref().command.as_ref()))?;
         let mut request = request.into_inner();
-        let characters = requests::exec::run(request.clone()).map_err(refused)?.characters;
+        let Run { spec, characters, .. } = requests::exec::run(request.clone()).map_err(refused)?;
+        let longest = spec.timeout + KILL_GRACE + KILL_SETTLE + PIPE_DRAIN + SHIM_CALL_TIMEOUT;
         let route = shim.route().await.map_err(refused)?;
         if let Some(spec) = &mut request.command {
             spec.container = route.container().to_string();
         }
-        let answer = route.exec().run(request).await.map_err(failed(&route, Call::Changes))?;
-        checked(&route, answers::ran(route.container(), characters, answer.into_inner()))
+        let answer = route.answer(Call::Changes, longest, route.exec().run(request)).await.map_err(refused)?;
+        checked(&route, answers::ran(route.container(), characters, answer))
     }
 
     async fn start(&self, request: Request<StartRequest>) -> Result<Response<Command>, Status> {
@@ -69,8 +68,9 @@ impl ExecService for Commands {
         if let Some(spec) = &mut request.command {
             spec.container = route.container().to_string();
         }
-        let answer = route.exec().start(request).await.map_err(failed(&route, Call::Changes))?;
-        checked(&route, answers::command(route.container(), answer.into_inner()))
+        let answer =
+            route.answer(Call::Changes, SHIM_CALL_TIMEOUT, route.exec().start(request)).await.map_err(refused)?;
+        checked(&route, answers::command(route.container(), answer))
     }
 
     type AttachStream = BoxStream<'static, Result<CommandOutput, Status>>;
@@ -82,8 +82,9 @@ impl ExecService for Commands {
         let route = shim.route().await.map_err(refused)?;
         request.container = route.container().to_string();
         let following = answers::Following::new(route.container(), &id, request.stdout_offset, request.stderr_offset);
-        let inner = route.exec().attach(request).await.map_err(failed(&route, Call::Reads))?;
-        Ok(Response::new(relay::frames(route, inner.into_inner(), following, self.stop.clone(), None)))
+        let answer =
+            route.answer(Call::Reads, SHIM_CALL_TIMEOUT, route.exec().attach(request)).await.map_err(refused)?;
+        Ok(Response::new(relay::frames(route, answer, following, self.stop.clone(), None)))
     }
 
     async fn write_stdin(&self, request: Request<WriteStdinRequest>) -> Result<Response<WriteStdinResponse>, Status> {
@@ -94,36 +95,40 @@ impl ExecService for Commands {
         request.container = route.container().to_string();
         // The data is counted, not copied: bytes share their storage.
         let given = request.clone();
-        let answer = route.exec().write_stdin(request).await.map_err(failed(&route, Call::Changes))?;
-        checked(&route, answers::written(&given, answer.into_inner()))
+        let answer =
+            route.answer(Call::Changes, UNTIL_READ, route.exec().write_stdin(request)).await.map_err(refused)?;
+        checked(&route, answers::written(&given, answer))
     }
 
     async fn signal(&self, request: Request<SignalCommandRequest>) -> Result<Response<SignalResponse>, Status> {
         let shim = container(&self.shims, request.extensions(), &request.get_ref().container)?;
         let mut request = request.into_inner();
-        requests::id(&request.id).and_then(|_| requests::signal(request.signal, request.target)).map_err(refused)?;
+        let target = requests::id(&request.id).and_then(|_| requests::signal(request.signal, request.target));
+        let target = target.map_err(refused)?;
         let route = shim.route().await.map_err(refused)?;
         request.container = route.container().to_string();
-        route.exec().signal(request).await.map_err(failed(&route, Call::Changes))
+        let answer =
+            route.answer(Call::Changes, SHIM_CALL_TIMEOUT, route.exec().signal(request)).await.map_err(refused)?;
+        checked(&route, signalled(target, answer))
     }
 
     async fn wait(&self, request: Request<WaitRequest>) -> Result<Response<Command>, Status> {
         let shim = container(&self.shims, request.extensions(), &request.get_ref().container)?;
         let mut request = request.into_inner();
-        requests::exec::wait(&request).map_err(refused)?;
+        let longest = requests::exec::wait(&request).map_err(refused)? + SHIM_CALL_TIMEOUT;
         let route = shim.route().await.map_err(refused)?;
         request.container = route.container().to_string();
-        let id = request.id.clone();
-        let answer = route.exec().wait(request).await.map_err(failed(&route, Call::Reads))?;
-        checked(&route, answers::this_command(route.container(), &id, answer.into_inner()))
+        let id = requests::id(&request.id).map_err(refused)?.to_string();
+        let answer = route.answer(Call::Reads, longest, route.exec().wait(request)).await.map_err(refused)?;
+        checked(&route, answers::this_command(route.container(), &id, answer))
     }
 
     async fn list(&self, request: Request<ListCommandsRequest>) -> Result<Response<ListCommandsResponse>, Status> {
         let shim = container(&self.shims, request.extensions(), &request.get_ref().container)?;
         let route = shim.route().await.map_err(refused)?;
         let request = ListCommandsRequest { container: route.container().to_string() };
-        let answer = route.exec().list(request).await.map_err(failed(&route, Call::Reads))?;
-        checked(&route, answers::list(route.container(), answer.into_inner()))
+        let answer = route.answer(Call::Reads, SHIM_CALL_TIMEOUT, route.exec().list(request)).await.map_err(refused)?;
+        checked(&route, answers::list(route.container(), answer))
     }
 
     async fn get_output(&self, request: Request<GetOutputRequest>) -> Result<Response<GetOutputResponse>, Status> {
@@ -133,8 +138,9 @@ impl ExecService for Commands {
         let route = shim.route().await.map_err(refused)?;
         request.container = route.container().to_string();
         let offset = request.offset;
-        let answer = route.exec().get_output(request).await.map_err(failed(&route, Call::Reads))?;
-        checked(&route, answers::output(offset, limit, answer.into_inner()))
+        let answer =
+            route.answer(Call::Reads, SHIM_CALL_TIMEOUT, route.exec().get_output(request)).await.map_err(refused)?;
+        checked(&route, answers::output(offset, limit, answer))
     }
 }
 

@@ -2,20 +2,26 @@
 //! shim to a caller. A frame is asked for when the caller has room for it, so a
 //! slow caller fills the windows and then the shim's ring, and nothing else.
 
+use std::time::Duration;
+
 use futures_util::{StreamExt as _, stream::BoxStream};
 use remora_proto::{
     fault::to_status,
     model::{Capability, Fault, Reason},
 };
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::sleep};
 use tokio_util::sync::CancellationToken;
 use tonic::{Extensions, Status, Streaming};
 
 use crate::{
     answers::Violation,
-    limits::SHIM_RETRY_AFTER,
+    limits::{SHIM_RETRY_AFTER, SHIM_SILENCE},
     shims::{Call, Route, Shim, Shims},
 };
+
+/// Time for a shim to answer a call that waits while a program does not read its
+/// input: that may be for ever, so the caller's own deadline is the bound.
+pub(crate) const UNTIL_READ: Duration = Duration::MAX;
 
 /// The container that a request names, where its bearer may reach it.
 pub(crate) fn container<'a>(shims: &'a Shims, extensions: &Extensions, name: &str) -> Result<&'a Shim, Status> {
@@ -87,6 +93,8 @@ impl<C: Checked> Passing<C> {
                 return Err(fault.hint("attach again at the offset that was reached").retry_after(SHIM_RETRY_AFTER));
             }
             message = self.inner.message() => message,
+            // Last: what waits here already was said in time, however late the caller reads it.
+            () = sleep(SHIM_SILENCE) => return Err(self.route.silent(Call::Reads)),
         };
         let lost = || Status::unavailable("the shim ended the stream");
         let frame = message.and_then(|frame| frame.ok_or_else(lost));

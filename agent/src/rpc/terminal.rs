@@ -7,7 +7,7 @@ use std::sync::{
 };
 
 use futures_util::stream::{self, BoxStream, Stream, StreamExt as _};
-use remora_agent_term::Mode;
+use remora_agent_term::{KILL_SETTLE, Mode, PIPE_DRAIN};
 use remora_proto::{
     agent::v1::{
         AttachStart, CloseTerminalRequest, CloseTerminalResponse, GetTerminalRequest, ListTerminalsRequest,
@@ -22,9 +22,10 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::relay::{self, Checked, capability, container};
+use super::relay::{self, Checked, UNTIL_READ, capability, container};
 use crate::{
-    answers::{Violation, terminal as answers},
+    answers::{Violation, signalled, terminal as answers},
+    limits::SHIM_CALL_TIMEOUT,
     requests::{self, refused},
     shims::{Call, Route, Shims},
 };
@@ -46,10 +47,6 @@ fn checked<T>(route: &Route, answer: Result<T, Violation>) -> Result<Response<T>
     answer.map(Response::new).map_err(|violation| to_status(&violation.fault(route.container())))
 }
 
-fn failed(route: &Route, call: Call) -> impl Fn(Status) -> Status {
-    move |status| to_status(&route.refusal(&status, call))
-}
-
 #[tonic::async_trait]
 impl TerminalService for Terminals {
     async fn open(&self, request: Request<OpenTerminalRequest>) -> Result<Response<Terminal>, Status> {
@@ -58,8 +55,9 @@ impl TerminalService for Terminals {
         requests::terminal::open(request.clone()).map_err(refused)?;
         let route = shim.route().await.map_err(refused)?;
         request.container = route.container().to_string();
-        let answer = route.terminal().open(request).await.map_err(failed(&route, Call::Changes))?;
-        checked(&route, answers::session(route.container(), answer.into_inner()))
+        let answer =
+            route.answer(Call::Changes, SHIM_CALL_TIMEOUT, route.terminal().open(request)).await.map_err(refused)?;
+        checked(&route, answers::session(route.container(), answer))
     }
 
     type AttachStream = BoxStream<'static, Result<TerminalOutput, Status>>;
@@ -83,9 +81,12 @@ impl TerminalService for Terminals {
         let (refuse, refusal) = oneshot::channel();
         let passed =
             Passed { input, writes: asked.mode != Mode::Viewer, sent: Arc::clone(&sent), refuse: Some(refuse) };
-        let inner = route.terminal().attach(passed.after(start)).await.map_err(failed(&route, Call::Reads))?;
+        let answer = route
+            .answer(Call::Reads, SHIM_CALL_TIMEOUT, route.terminal().attach(passed.after(start)))
+            .await
+            .map_err(refused)?;
         let following = answers::Following::new(asked.start, asked.mode, &asked.client, sent);
-        let frames = relay::frames(route, inner.into_inner(), following, self.stop.clone(), Some(refusal));
+        let frames = relay::frames(route, answer, following, self.stop.clone(), Some(refusal));
         Ok(Response::new(frames))
     }
 
@@ -96,8 +97,8 @@ impl TerminalService for Terminals {
         let route = shim.route().await.map_err(refused)?;
         request.container = route.container().to_string();
         let given = request.data.len();
-        let answer = route.terminal().write(request).await.map_err(failed(&route, Call::Changes))?;
-        checked(&route, answers::written(given, answer.into_inner()))
+        let answer = route.answer(Call::Changes, UNTIL_READ, route.terminal().write(request)).await.map_err(refused)?;
+        checked(&route, answers::written(given, answer))
     }
 
     async fn resize(
@@ -109,28 +110,33 @@ impl TerminalService for Terminals {
         requests::terminal::resize(&request).map_err(refused)?;
         let route = shim.route().await.map_err(refused)?;
         request.container = route.container().to_string();
-        let answer = route.terminal().resize(request).await.map_err(failed(&route, Call::Changes))?;
-        checked(&route, answers::resized(answer.into_inner()))
+        let answer =
+            route.answer(Call::Changes, SHIM_CALL_TIMEOUT, route.terminal().resize(request)).await.map_err(refused)?;
+        checked(&route, answers::resized(answer))
     }
 
     async fn signal(&self, request: Request<SignalTerminalRequest>) -> Result<Response<SignalResponse>, Status> {
         let shim = container(&self.shims, request.extensions(), &request.get_ref().container)?;
         let mut request = request.into_inner();
-        requests::id(&request.id).and_then(|_| requests::signal(request.signal, request.target)).map_err(refused)?;
+        let target = requests::id(&request.id).and_then(|_| requests::signal(request.signal, request.target));
+        let target = target.map_err(refused)?;
         let route = shim.route().await.map_err(refused)?;
         request.container = route.container().to_string();
-        route.terminal().signal(request).await.map_err(failed(&route, Call::Changes))
+        let answer =
+            route.answer(Call::Changes, SHIM_CALL_TIMEOUT, route.terminal().signal(request)).await.map_err(refused)?;
+        checked(&route, signalled(target, answer))
     }
 
     async fn close(&self, request: Request<CloseTerminalRequest>) -> Result<Response<CloseTerminalResponse>, Status> {
         let shim = container(&self.shims, request.extensions(), &request.get_ref().container)?;
         let mut request = request.into_inner();
-        requests::terminal::close(&request).map_err(refused)?;
+        let grace = requests::terminal::close(&request).map_err(refused)?;
         let route = shim.route().await.map_err(refused)?;
         request.container = route.container().to_string();
-        let id = request.id.clone();
-        let answer = route.terminal().close(request).await.map_err(failed(&route, Call::Changes))?;
-        checked(&route, answers::closed(route.container(), &id, answer.into_inner()))
+        let id = requests::id(&request.id).map_err(refused)?.to_string();
+        let longest = grace + KILL_SETTLE + PIPE_DRAIN + SHIM_CALL_TIMEOUT;
+        let answer = route.answer(Call::Changes, longest, route.terminal().close(request)).await.map_err(refused)?;
+        checked(&route, answers::closed(route.container(), &id, answer))
     }
 
     async fn get(&self, request: Request<GetTerminalRequest>) -> Result<Response<Terminal>, Status> {
@@ -139,16 +145,18 @@ impl TerminalService for Terminals {
         let id = requests::id(&request.id).map_err(refused)?.to_string();
         let route = shim.route().await.map_err(refused)?;
         request.container = route.container().to_string();
-        let answer = route.terminal().get(request).await.map_err(failed(&route, Call::Reads))?;
-        checked(&route, answers::this_session(route.container(), &id, answer.into_inner()))
+        let answer =
+            route.answer(Call::Reads, SHIM_CALL_TIMEOUT, route.terminal().get(request)).await.map_err(refused)?;
+        checked(&route, answers::this_session(route.container(), &id, answer))
     }
 
     async fn list(&self, request: Request<ListTerminalsRequest>) -> Result<Response<ListTerminalsResponse>, Status> {
         let shim = container(&self.shims, request.extensions(), &request.get_ref().container)?;
         let route = shim.route().await.map_err(refused)?;
         let request = ListTerminalsRequest { container: route.container().to_string() };
-        let answer = route.terminal().list(request).await.map_err(failed(&route, Call::Reads))?;
-        checked(&route, answers::list(route.container(), answer.into_inner()))
+        let answer =
+            route.answer(Call::Reads, SHIM_CALL_TIMEOUT, route.terminal().list(request)).await.map_err(refused)?;
+        checked(&route, answers::list(route.container(), answer))
     }
 
     async fn screen(&self, request: Request<ScreenRequest>) -> Result<Response<ScreenResponse>, Status> {
@@ -157,8 +165,9 @@ impl TerminalService for Terminals {
         requests::id(&request.id).map_err(refused)?;
         let route = shim.route().await.map_err(refused)?;
         request.container = route.container().to_string();
-        let answer = route.terminal().screen(request).await.map_err(failed(&route, Call::Reads))?;
-        checked(&route, answers::screen(answer.into_inner()))
+        let answer =
+            route.answer(Call::Reads, SHIM_CALL_TIMEOUT, route.terminal().screen(request)).await.map_err(refused)?;
+        checked(&route, answers::screen(answer))
     }
 }
 

@@ -1,6 +1,14 @@
 //! The container's own command.
 
-use std::{collections::BTreeMap, future::Future, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    future::{Future, poll_fn},
+    ops::RangeInclusive,
+    process::ExitCode,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use remora_agent_term::{Children, Death, Environment, signal_number};
 use rustix::process::{Signal, WaitStatus};
@@ -89,40 +97,48 @@ impl Main {
     }
 }
 
+/// What a container's command may be sent: everything but what stops a process
+/// (job control is its terminal's business), what means a fault of the shim's
+/// own, and what the shim itself lives by (SIGCHLD, SIGPIPE).
+const FORWARDED: [Signal; 10] = [
+    Signal::HUP,
+    Signal::INT,
+    Signal::QUIT,
+    Signal::USR1,
+    Signal::USR2,
+    Signal::ALARM,
+    Signal::CONT,
+    Signal::WINCH,
+    Signal::IO,
+    Signal::POWER,
+];
+/// Real-time signals are forwarded too: some images are stopped with one.
+const REAL_TIME: RangeInclusive<i32> = 35..=64;
+
 /// Signals to the shim that are meant for the command.
 pub(super) struct Signals {
     terminate: unix::Signal,
-    forwarded: [(unix::Signal, SignalKind); 6],
+    forwarded: Vec<(unix::Signal, Signal)>,
 }
 
 impl Signals {
     pub(super) fn new() -> std::io::Result<Self> {
-        let open = |kind: SignalKind| Ok::<_, std::io::Error>((unix::signal(kind)?, kind));
-        Ok(Signals {
-            terminate: unix::signal(SignalKind::terminate())?,
-            forwarded: [
-                open(SignalKind::hangup())?,
-                open(SignalKind::interrupt())?,
-                open(SignalKind::quit())?,
-                open(SignalKind::user_defined1())?,
-                open(SignalKind::user_defined2())?,
-                open(SignalKind::window_change())?,
-            ],
-        })
+        let all = FORWARDED.into_iter().chain(REAL_TIME.filter_map(signal_number));
+        let open = |signal: Signal| Ok((unix::signal(SignalKind::from_raw(signal.as_raw()))?, signal));
+        let terminate = unix::signal(SignalKind::terminate())?;
+        Ok(Signals { terminate, forwarded: all.map(open).collect::<std::io::Result<_>>()? })
     }
 
     /// The next signal to pass on; `None` is the request to end everything.
     pub(super) async fn next(&mut self) -> Option<Signal> {
-        let [hup, int, quit, usr1, usr2, winch] = &mut self.forwarded;
-        let kind = tokio::select! {
-            _ = self.terminate.recv() => return None,
-            _ = hup.0.recv() => hup.1,
-            _ = int.0.recv() => int.1,
-            _ = quit.0.recv() => quit.1,
-            _ = usr1.0.recv() => usr1.1,
-            _ = usr2.0.recv() => usr2.1,
-            _ = winch.0.recv() => winch.1,
-        };
-        signal_number(kind.as_raw_value())
+        poll_fn(|context| {
+            if self.terminate.poll_recv(context).is_ready() {
+                return Poll::Ready(None);
+            }
+            let mut all = self.forwarded.iter_mut();
+            let ready = all.find_map(|(signal, number)| signal.poll_recv(context).is_ready().then_some(*number));
+            ready.map_or(Poll::Pending, |number| Poll::Ready(Some(number)))
+        })
+        .await
     }
 }

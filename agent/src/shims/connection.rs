@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -18,7 +19,7 @@ use remora_proto_serving::limits::MAX_HEADER_BYTES;
 use tokio::{
     net::UnixStream,
     sync::watch,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tonic::{
     Request, Status,
@@ -30,8 +31,8 @@ use tonic::{
 use crate::{
     answers,
     limits::{
-        SHIM_BACKOFF_MAX, SHIM_BACKOFF_MIN, SHIM_CONNECTION_WINDOW_BYTES, SHIM_HELLO_TIMEOUT, SHIM_KEEPALIVE,
-        SHIM_STATUS_INTERVAL, SHIM_STREAM_WINDOW_BYTES,
+        SHIM_BACKOFF_MAX, SHIM_BACKOFF_MIN, SHIM_CALL_TIMEOUT, SHIM_CONNECTION_WINDOW_BYTES, SHIM_HELLO_TIMEOUT,
+        SHIM_KEEPALIVE, SHIM_STATUS_INTERVAL, SHIM_STATUS_PAUSE, SHIM_STREAM_WINDOW_BYTES,
     },
     shim::{PROTOCOL, SECRET_METADATA},
 };
@@ -98,10 +99,14 @@ pub(crate) async fn keep(name: ContainerName, socket: PathBuf, secret: Option<Se
     loop {
         let why = match connect(&name, &socket, &secret).await {
             Ok((transport, boot_id)) => {
-                tracing::info!(container = %name, %boot_id, "connected to the shim");
-                pause = SHIM_BACKOFF_MIN;
-                told.clear();
-                follow(transport, boot_id, &state).await
+                let since = Instant::now();
+                let why = follow(&name, transport, boot_id, &state).await;
+                if since.elapsed() >= SHIM_BACKOFF_MAX {
+                    // One that breaks each connection at once is tried no faster for that.
+                    pause = SHIM_BACKOFF_MIN;
+                    told.clear();
+                }
+                why
             }
             Err(why) => why,
         };
@@ -118,6 +123,9 @@ pub(crate) async fn keep(name: ContainerName, socket: PathBuf, secret: Option<Se
 /// A connection whose shim has said who it is, and the id of its start.
 async fn connect(name: &ContainerName, socket: &Path, secret: &Secret) -> Result<(Transport, String), String> {
     let stream = UnixStream::connect(socket).await.map_err(|error| format!("its shim does not listen: {error}"))?;
+    if !is_trusted(&stream, socket) {
+        return Err("a process of another user listens at its socket".to_owned());
+    }
     let greet = async {
         let channel = over(stream).await.map_err(|error| format!("its shim speaks no HTTP/2: {error}"))?;
         let transport = InterceptedService::new(channel, secret.clone());
@@ -136,6 +144,18 @@ async fn connect(name: &ContainerName, socket: &Path, secret: &Secret) -> Result
         }
     };
     timeout(SHIM_HELLO_TIMEOUT, greet).await.unwrap_or_else(|_| Err("its shim does not answer".to_owned()))
+}
+
+/// Whether the listener is of this agent's user. Root serves other users' shims:
+/// each of the user who owns the socket's folder, as a shim does.
+fn is_trusted(stream: &UnixStream, socket: &Path) -> bool {
+    let own = rustix::process::geteuid();
+    let Ok(peer) = stream.peer_cred() else { return false };
+    if peer.uid() == own.as_raw() {
+        return true;
+    }
+    let folder = socket.parent().and_then(|folder| std::fs::metadata(folder).ok());
+    own.is_root() && folder.is_some_and(|folder| folder.uid() == peer.uid())
 }
 
 /// HTTP/2 over this one stream. The channel makes no other: a shim that comes
@@ -158,18 +178,24 @@ async fn over(stream: UnixStream) -> Result<Channel, tonic::transport::Error> {
 }
 
 /// Passes on what the shim says of itself until it says no more; returns why.
-async fn follow(transport: Transport, boot_id: String, state: &watch::Sender<State>) -> String {
+async fn follow(name: &ContainerName, transport: Transport, boot_id: String, state: &watch::Sender<State>) -> String {
     let mut client = ShimServiceClient::new(transport.clone());
     let interval_ms = u32::try_from(SHIM_STATUS_INTERVAL.as_millis()).unwrap_or(u32::MAX);
-    let mut reports = match client.status(StatusRequest { interval_ms }).await {
-        Ok(reports) => reports.into_inner(),
-        Err(status) => return refused(&status),
+    let mut reports = match timeout(SHIM_CALL_TIMEOUT, client.status(StatusRequest { interval_ms })).await {
+        Ok(Ok(reports)) => reports.into_inner(),
+        Ok(Err(status)) => return refused(&status),
+        Err(_) => return "its shim says nothing of its state".to_owned(),
     };
+    let mut first = true;
     loop {
         match timeout(SHIM_STATUS_INTERVAL * 3, reports.message()).await {
             Ok(Ok(Some(report))) => {
+                if std::mem::take(&mut first) {
+                    tracing::info!(container = %name, %boot_id, "connected to the shim");
+                }
                 let (transport, boot_id) = (transport.clone(), boot_id.clone());
                 state.send_replace(State::Up(Up { transport, boot_id, report: understood(report) }));
+                sleep(SHIM_STATUS_PAUSE).await;
             }
             Ok(Ok(None)) => return "its shim has ended".to_owned(),
             Ok(Err(status)) => return refused(&status),

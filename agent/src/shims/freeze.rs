@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use remora_proto::{
-    model::{Effect, Fault, Reason},
+    model::{Effect, Fault},
     shim::v1::{FreezeRequest, ThawRequest},
 };
-use tokio::time::timeout;
 
 use super::{Call, Shim, Shims};
-use crate::limits::{SHIM_CALL_TIMEOUT, SHIM_RETRY_AFTER};
+use crate::limits::SHIM_CALL_TIMEOUT;
 
 impl Shims {
     /// Stops every process of every container until [`Shims::thaw`] or the end
@@ -47,21 +46,13 @@ impl Shim {
     async fn freeze(&self, lease_ms: u32) -> Result<u32, Fault> {
         let route = self.route().await?;
         let mut client = route.shim();
-        let answer = timeout(SHIM_CALL_TIMEOUT, client.freeze(FreezeRequest { lease_ms })).await;
-        let answer = answer.map_err(|_| self.slow())?.map_err(|status| route.refusal(&status, Call::Changes))?;
-        Ok(answer.into_inner().processes)
+        let answer = client.freeze(FreezeRequest { lease_ms });
+        Ok(route.answer(Call::Changes, SHIM_CALL_TIMEOUT, answer).await?.processes)
     }
 
     async fn thaw(&self) -> Result<bool, Fault> {
         let route = self.route().await?;
         let mut client = route.shim();
-        let answer = timeout(SHIM_CALL_TIMEOUT, client.thaw(ThawRequest {})).await;
-        let answer = answer.map_err(|_| self.slow())?.map_err(|status| route.refusal(&status, Call::Changes))?;
-        Ok(answer.into_inner().was_frozen)
-    }
-
-    fn slow(&self) -> Fault {
-        let message = format!("the shim of container {} did not answer in time", self.name);
-        Fault::new(Reason::ContainerUnavailable, message).effect(Effect::MayHaveApplied).retry_after(SHIM_RETRY_AFTER)
+        Ok(route.answer(Call::Changes, SHIM_CALL_TIMEOUT, client.thaw(ThawRequest {})).await?.was_frozen)
     }
 }

@@ -4,17 +4,26 @@
 
 use remora_agent_term::visible;
 use remora_proto::{
-    fault::from_status,
+    fault::carried,
     model::{ContainerName, Effect, Fault, Reason},
 };
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::Call;
 use crate::limits::{SHIM_RETRY_AFTER, SHIM_TEXT_CHARACTERS};
 
 pub(super) fn told(container: &ContainerName, status: &Status, call: Call) -> Fault {
-    let fault = from_status(status);
     let unknown = if call == Call::Changes { Effect::MayHaveApplied } else { Effect::NotApplied };
+    // A shim of ours explains each refusal. What comes without is the transport's
+    // word for a connection that broke, or for an answer that nobody may give.
+    let fault = carried(status).unwrap_or_else(|| {
+        let broke = matches!(
+            status.code(),
+            Code::Unavailable | Code::Unknown | Code::Cancelled | Code::Internal | Code::DeadlineExceeded
+        );
+        let reason = if broke { Reason::Unavailable } else { Reason::ProtocolViolation };
+        Fault::new(reason, status.message().to_owned())
+    });
     match fault.reason {
         Reason::InvalidArgument
         | Reason::NotFound
@@ -54,6 +63,15 @@ pub(super) fn told(container: &ContainerName, status: &Status, call: Call) -> Fa
     }
 }
 
+/// For a shim that does not answer, or falls silent within its answer.
+pub(super) fn silent(container: &ContainerName, call: Call) -> Fault {
+    let effect = if call == Call::Changes { Effect::MayHaveApplied } else { Effect::NotApplied };
+    Fault::new(Reason::ContainerUnavailable, format!("the shim of container {container} did not answer in time"))
+        .hint("if it happens again, restart the container")
+        .effect(effect)
+        .retry_after(SHIM_RETRY_AFTER)
+}
+
 fn clipped(text: &str) -> String {
     visible(text).chars().take(SHIM_TEXT_CHARACTERS).collect()
 }
@@ -83,6 +101,22 @@ mod tests {
         }
         let long = check(Fault::new(Reason::IoError, "é".repeat(5_000)));
         assert_eq!(long.message.chars().count(), SHIM_TEXT_CHARACTERS);
+    }
+
+    #[test]
+    fn what_is_not_explained_is_no_reason_of_a_call() {
+        let name = "dev".parse().unwrap();
+        for status in [
+            Status::out_of_range("decoded message length too large"),
+            Status::resource_exhausted("more"),
+            Status::not_found("nothing"),
+            Status::unimplemented("no such method"),
+        ] {
+            assert_eq!(told(&name, &status, Call::Reads).reason, Reason::ProtocolViolation, "{status:?}");
+        }
+        for status in [Status::internal("h2"), Status::unknown("h2"), Status::cancelled("h2")] {
+            assert_eq!(told(&name, &status, Call::Reads).reason, Reason::ContainerUnavailable, "{status:?}");
+        }
     }
 
     #[test]

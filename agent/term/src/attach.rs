@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use bytes::Bytes;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     error::TermError,
@@ -148,12 +148,14 @@ impl Attachment {
             return None;
         }
         let mut changes = self.input.terminal.changed.subscribe();
+        // Changes that are nothing to this viewer (output without credit) are no reason to stay silent.
+        let beat = Instant::now() + HEARTBEAT;
         loop {
             changes.borrow_and_update();
             if let Some(event) = self.ready() {
                 return Some(event);
             }
-            if timeout(HEARTBEAT, changes.changed()).await.is_err() {
+            if timeout_at(beat, changes.changed()).await.is_err() {
                 let head = self.input.terminal.lock().ring.held().head;
                 return Some(Event::Heartbeat { head });
             }

@@ -162,9 +162,19 @@ fn cells(size: Size) -> (NonZeroU16, NonZeroU16) {
 pub fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
-        if character.is_control() { shown.extend(character.escape_default()) } else { shown.push(character) }
+        if character.is_control() || reorders(character) {
+            shown.extend(character.escape_default())
+        } else {
+            shown.push(character)
+        }
     }
     shown
+}
+
+/// Characters that show text in another order or on another line than it is
+/// (Unicode's bidirectional controls and separators): what is shown would not be what there is.
+fn reorders(character: char) -> bool {
+    matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

@@ -100,7 +100,7 @@ async fn a_project_that_is_not_ready_says_so_and_when_to_come_back() {
     let fault = from_status(&status);
     assert_eq!((status.code(), fault.reason), (tonic::Code::Unavailable, Reason::ProjectNotReady));
     assert!(fault.retryable() && fault.retry_after.is_some(), "{fault:?}");
-    assert!(fault.message.contains("mine") && fault.message.contains("Pending"), "{fault}");
+    assert!(fault.message.contains("mine") && fault.message.contains("waits for the archive"), "{fault}");
 }
 
 /// Every path of the document, with every bad way to be somebody.

@@ -10,6 +10,8 @@ mod look;
 mod refusals;
 mod remove;
 mod running;
+mod sleep;
+mod terminal;
 
 /// The command line of the server's first admin.
 fn admin(server: &ServerProcess) -> Cli {

@@ -1,11 +1,12 @@
 //! Calls to an agent through the server.
 
-use std::{fs, time::Duration};
+use std::fs;
 
 use remora_proto::{
     agent::v1::{
-        ArchiveGetRequest, ReadRequest, StatRequest, WatchRequest, WriteHead, WriteRequest,
-        file_service_client::FileServiceClient, write_request,
+        ArchiveGetRequest, Argv, AttachCommandRequest, CommandOutput, CommandSpec, ReadRequest, RunRequest,
+        StartRequest, StatRequest, WaitRequest, WatchRequest, WriteHead, WriteRequest, command_output, command_spec,
+        exec_service_client::ExecServiceClient, file_service_client::FileServiceClient, write_request,
     },
     control::v1::{CreateKeyRequest, MintTokenRequest, Role, StartProjectRequest, StopProjectRequest},
     fault::from_status,
@@ -13,10 +14,11 @@ use remora_proto::{
 };
 use remora_tests::{
     agent::PATIENCE,
+    eventually::eventually_told,
     reflection::{call_with, reflected_methods},
     server::{Authorised, ServerProcess},
 };
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::timeout;
 
 use crate::running::{agent_of, generation, reach, reach_where, run, workspace};
@@ -156,35 +158,81 @@ async fn archived(files: &mut FileServiceClient<Authorised>, at_least: usize) ->
     bytes
 }
 
-/// Streams that nobody reads hold back their own caller's connection and nobody
-/// else, though all share the one from the server to the agent.
+/// a033: streams that nobody reads hold back nobody else, on their own connection or
+/// on others, though all share the one from the server to the agent and the one from
+/// there to the shim; each costs a bounded amount of memory and none loses a byte.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_does_not_read_stalls_nobody() {
-    // With the one that is read as many as an agent packs at a time.
-    const UNREAD: usize = 3;
+async fn a033_a_client_that_does_not_read_stalls_nobody() {
+    const UNREAD: u64 = 40;
+    const PRINTED: u64 = 24 << 20;
     let server = ServerProcess::start().await;
     let project = run(&server, "a").await;
-    // Sparse for the disk and long for a stream.
-    fs::File::create(workspace(&server, &project).join("long")).unwrap().set_len(64 << 20).unwrap();
-    let mut slow = files(&server, &server.key, "a").await;
+    fs::write(workspace(&server, &project).join("file"), "x").unwrap();
+    let mut commands = ExecServiceClient::new(server.authorised(&server.key, Some("a")).await);
+    let script = format!("head -c {PRINTED} /dev/zero");
+    let command = commands.start(StartRequest { command: Some(shell(&script)), ..StartRequest::default() });
+    let id = command.await.unwrap().into_inner().id;
+    let wait = WaitRequest { id: id.clone(), timeout_ms: 20_000, ..WaitRequest::default() };
+    assert_eq!(commands.wait(wait).await.unwrap().into_inner().stdout.unwrap().head, PRINTED);
+
+    let agent = agent_of(&server, &project);
+    let before = [server.pid(), agent].map(resident);
+    let attach = || AttachCommandRequest { id: id.clone(), ..AttachCommandRequest::default() };
+    // Narrow streams on a wide connection, so that the last of them can still be read.
+    let slow = server.windowed(&server.key, "a", 64 << 10, 16 << 20).await;
     let mut unread = Vec::new();
     for _ in 0..UNREAD {
-        unread.push(slow.archive_get(ArchiveGetRequest::default()).await.unwrap().into_inner());
+        unread.push(ExecServiceClient::new(slow.clone()).attach(attach()).await.unwrap().into_inner());
     }
-    let stat = || StatRequest { paths: vec![b"long".to_vec().into()], ..StatRequest::default() };
-    let mut other = files(&server, &server.key, "a").await;
+    let stat = || StatRequest { paths: vec![b"file".to_vec().into()], ..StatRequest::default() };
+    let mut same = FileServiceClient::new(slow.clone());
     for _ in 0..20 {
-        timeout(PATIENCE, other.stat(stat())).await.expect("nobody stalls").unwrap();
+        let mut other = files(&server, &server.key, "a").await;
+        timeout(PATIENCE, other.stat(stat())).await.expect("another connection goes on").unwrap();
+        timeout(PATIENCE, same.stat(stat())).await.expect("their own connection goes on").unwrap();
     }
-    assert!(timeout(PATIENCE, archived(&mut other, 64 << 20)).await.is_ok(), "a reader gets its stream");
+    let reader = commands.attach(attach()).await.unwrap().into_inner();
+    assert_eq!(printed(reader).await, PRINTED, "one who reads gets everything");
+    let run = RunRequest { command: Some(shell("echo hello")), ..RunRequest::default() };
+    let ran = timeout(PATIENCE, commands.run(run)).await.expect("a command runs").unwrap().into_inner();
+    assert!(format!("{ran:?}").contains("hello"), "{ran:?}");
+    for (name, before, after) in [("server", before[0], resident(server.pid())), ("agent", before[1], resident(agent))]
+    {
+        let each = after.saturating_sub(before) / UNREAD;
+        assert!(each <= 1 << 20, "the {name} keeps {each} bytes for each stream that nobody reads");
+    }
     // And each of the others is whole once somebody reads it.
-    let mut last = unread.pop().unwrap();
-    let mut bytes = 0;
-    while let Some(chunk) = timeout(PATIENCE, last.message()).await.unwrap().unwrap() {
-        bytes += prost::Message::encoded_len(&chunk);
-    }
-    assert!(bytes >= 64 << 20);
+    assert_eq!(printed(unread.pop().unwrap()).await, PRINTED);
     server.check_log(&[]);
+}
+
+fn shell(script: &str) -> CommandSpec {
+    let words = ["sh", "-c", script].map(str::to_owned).to_vec();
+    CommandSpec { program: Some(command_spec::Program::Argv(Argv { words })), ..CommandSpec::default() }
+}
+
+/// Bytes of standard output up to the exit, without a gap.
+async fn printed(mut frames: tonic::Streaming<CommandOutput>) -> u64 {
+    let mut offset = 0;
+    loop {
+        let frame = timeout(PATIENCE, frames.message()).await.expect("the stream goes on").unwrap();
+        match frame.expect("it ends with the exit").frame {
+            Some(command_output::Frame::Data(data)) => {
+                assert_eq!(data.offset, offset);
+                offset += data.data.len() as u64;
+            }
+            Some(command_output::Frame::Exit(_)) => return offset,
+            Some(command_output::Frame::Heartbeat(_)) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Bytes of memory that a process has.
+fn resident(pid: Pid) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1_024
 }
 
 /// A caller's deadline ends the call at both ends.
@@ -227,12 +275,7 @@ async fn calls_of_a_project_are_bounded_and_given_up_ones_are_over() {
     assert_eq!((refused.reason, refused.retryable()), (Reason::LimitReached, true));
     drop(held);
     let stat = || StatRequest { paths: vec![b"long".to_vec().into()], ..StatRequest::default() };
-    let again = async {
-        while files.stat(stat()).await.is_err() {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(PATIENCE, again).await.expect("the calls are over");
+    eventually_told(async || files.stat(stat()).await.ok()).await;
 }
 
 /// kill -9 of an agent in the middle of a stream: the client hears of it, may
@@ -261,15 +304,14 @@ async fn a_lost_agent_is_never_a_clean_end() {
         project.status.as_ref().unwrap().phase() == remora_proto::control::v1::Phase::Ready
     })
     .await;
-    let again = async {
-        loop {
-            match files.stat(StatRequest { paths: vec![b"none".to_vec().into()], ..StatRequest::default() }).await {
-                Ok(_) => return,
-                Err(status) => assert!(from_status(&status).retryable(), "{status}"),
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+    let stat = || StatRequest { paths: vec![b"none".to_vec().into()], ..StatRequest::default() };
+    eventually_told(async || match files.stat(stat()).await {
+        Ok(_) => Some(()),
+        Err(status) => {
+            assert!(from_status(&status).retryable(), "{status}");
+            None
         }
-    };
-    timeout(PATIENCE, again).await.expect("the agent is there again");
+    })
+    .await;
     assert_ne!(agent_of(&server, &project), agent);
 }

@@ -3,5 +3,7 @@
 
 mod killed;
 mod life;
+mod pods;
 mod rig;
+mod snapshots;
 mod store_away;

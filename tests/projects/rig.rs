@@ -9,7 +9,7 @@ use std::{
 use remora_control_plane_runtime::{Projects, RuntimeConfig, Shutdown, StoreEndpoint};
 use remora_proto_model::{
     ProjectId,
-    project::{Container, Desired, Phase, Project, ProjectSpec},
+    project::{Condition, ConditionType, Container, Desired, Phase, Project, ProjectSpec},
 };
 use remora_tests::{
     binaries::binary,
@@ -33,20 +33,30 @@ pub(crate) struct Rig {
     pub(crate) folder: TempDir,
     pub(crate) store: StoreEndpoint,
     pub(crate) projects: Projects,
+    tune: fn(&mut RuntimeConfig),
 }
 
 impl Rig {
     pub(crate) async fn new() -> Rig {
+        Self::with(|_| {}).await
+    }
+
+    /// A rig with settings that `tune` changes.
+    pub(crate) async fn with(tune: fn(&mut RuntimeConfig)) -> Rig {
         let prefix = fresh_prefix();
         // Answers once the bucket does.
         seaweed().store(&prefix).await.unwrap().list("", None).await.unwrap();
-        Self::over(endpoint(&seaweed().endpoint, &prefix)).await
+        Self::made(endpoint(&seaweed().endpoint, &prefix), tune).await
     }
 
     pub(crate) async fn over(store: StoreEndpoint) -> Rig {
+        Self::made(store, |_| {}).await
+    }
+
+    async fn made(store: StoreEndpoint, tune: fn(&mut RuntimeConfig)) -> Rig {
         let folder = tempfile::tempdir().unwrap();
-        let projects = open(&folder.path().join("data"), &store).await;
-        Rig { folder, store, projects }
+        let projects = open_tuned(&folder.path().join("data"), &store, tune).await;
+        Rig { folder, store, projects, tune }
     }
 
     pub(crate) fn data(&self) -> PathBuf {
@@ -63,7 +73,12 @@ impl Rig {
 
     /// A project that counts, once it is ready.
     pub(crate) async fn counter(&self) -> Project {
-        let spec = ProjectSpec { containers: vec![counter()], ..ProjectSpec::default() };
+        self.runs(COUNTER).await
+    }
+
+    /// A project that runs `script`, once it is ready.
+    pub(crate) async fn runs(&self, script: &str) -> Project {
+        let spec = ProjectSpec { containers: vec![shell(script)], ..ProjectSpec::default() };
         let project = self.projects.create("counter".parse().unwrap(), spec).await.unwrap();
         self.reaches(project.id, Phase::Ready).await
     }
@@ -117,7 +132,7 @@ impl Rig {
         // The lock goes with the last of the old one.
         self.projects = open(&elsewhere.path().join("data"), &self.store).await;
         between(self);
-        self.projects = open(&self.data(), &self.store).await;
+        self.projects = open_tuned(&self.data(), &self.store, self.tune).await;
     }
 
     /// Keys of every object that is left below the prefix of this rig.
@@ -153,9 +168,14 @@ impl Drop for Rig {
 
 /// A container that counts.
 pub(crate) fn counter() -> Container {
+    shell(COUNTER)
+}
+
+/// A container that runs `script`.
+pub(crate) fn shell(script: &str) -> Container {
     Container {
         name: "web".parse().unwrap(),
-        command: ["sh", "-c", COUNTER].map(str::to_owned).to_vec(),
+        command: ["sh", "-c", script].map(str::to_owned).to_vec(),
         env: Default::default(),
         ports: Vec::new(),
         workdir: String::new(),
@@ -175,8 +195,24 @@ pub(crate) fn endpoint(url: &str, prefix: &str) -> StoreEndpoint {
 }
 
 pub(crate) async fn open(data: &Path, store: &StoreEndpoint) -> Projects {
-    let config = RuntimeConfig::new(data.to_owned(), binary("remora-agent"), store.clone());
+    open_tuned(data, store, |_| {}).await
+}
+
+async fn open_tuned(data: &Path, store: &StoreEndpoint, tune: fn(&mut RuntimeConfig)) -> Projects {
+    let mut config = RuntimeConfig::new(data.to_owned(), binary("remora-agent"), store.clone());
+    tune(&mut config);
     Projects::open(config).await.unwrap()
+}
+
+/// kill -9.
+pub(crate) fn kill(pid: i32) {
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
+/// A condition of a project, where it holds.
+pub(crate) fn condition(project: &Project, kind: ConditionType) -> Option<&Condition> {
+    project.status.conditions.iter().find(|condition| condition.kind == kind && condition.status)
 }
 
 /// Living processes whose environment names `folder`: everything that a pod in it started.

@@ -13,4 +13,5 @@ pub mod reflection;
 pub mod relay;
 pub mod seaweed;
 pub mod server;
+pub mod store_way;
 pub mod tree;

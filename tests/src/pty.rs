@@ -7,6 +7,7 @@ use std::{
     process::Stdio,
     sync::{Arc, Mutex, PoisonError},
     thread,
+    time::{Duration, Instant},
 };
 
 use rustix::{
@@ -70,12 +71,18 @@ impl AtTerminal {
 
     /// Waits until `text` was printed.
     pub async fn expect(&self, text: &str) {
-        let seen = || {
+        let began = Instant::now();
+        eventually(|| {
             let printed = self.printed();
+            // A little before the common deadline, which knows nothing of what was printed.
+            assert!(
+                began.elapsed() < PATIENCE - Duration::from_secs(1),
+                "no {text:?} in {:?}",
+                String::from_utf8_lossy(&printed)
+            );
             printed.windows(text.len()).any(|window| window == text.as_bytes()).then_some(())
-        };
-        let waited = timeout(PATIENCE, async { eventually(seen).await });
-        assert!(waited.await.is_ok(), "no {text:?} in {:?}", String::from_utf8_lossy(&self.printed()));
+        })
+        .await;
     }
 
     /// Waits for its end: the exit code and everything that it printed.

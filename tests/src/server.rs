@@ -47,6 +47,13 @@ pub struct Credentials {
     project: Option<MetadataValue<Ascii>>,
 }
 
+impl Credentials {
+    fn new(key: &str, project: Option<&str>) -> Credentials {
+        let value = |text: &str| text.parse().expect("a header value");
+        Credentials { authorization: value(&format!("Bearer {key}")), project: project.map(value) }
+    }
+}
+
 impl Interceptor for Credentials {
     fn call(&mut self, mut request: tonic::Request<()>) -> Result<tonic::Request<()>, tonic::Status> {
         request.metadata_mut().insert("authorization", self.authorization.clone());
@@ -61,7 +68,8 @@ impl Interceptor for Credentials {
 /// its projects left.
 pub struct ServerProcess {
     folder: TempDir,
-    role: &'static [&'static str],
+    role: Vec<String>,
+    variables: Vec<(String, String)>,
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
     /// Scheme, host and port.
@@ -101,12 +109,19 @@ impl ServerProcess {
     }
 
     /// Starts `remora` with `role` and an empty data folder.
-    pub async fn start_as(role: &'static [&'static str]) -> Self {
+    pub async fn start_as(role: &[&str]) -> Self {
+        Self::start_with(role, &[]).await
+    }
+
+    /// The same with `variables` in its environment.
+    pub async fn start_with(role: &[&str], variables: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a folder for the test");
         let log = Arc::default();
-        let (child, url) = spawn(folder.path(), role, ANY_PORT, &log).await;
+        let role: Vec<String> = role.iter().map(|word| (*word).to_owned()).collect();
+        let variables: Vec<_> = variables.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        let (child, url) = spawn(folder.path(), &role, &variables, ANY_PORT, &log).await;
         let key = fs::read_to_string(folder.path().join("data/admin-key")).expect("the first key is written");
-        ServerProcess { folder, role, child, log, url, key: key.trim().to_owned() }
+        ServerProcess { folder, role, variables, child, log, url, key: key.trim().to_owned() }
     }
 
     /// The folder of the test; the data is in `data`.
@@ -122,15 +137,24 @@ impl ServerProcess {
 
     /// A channel without credentials.
     pub async fn channel(&self) -> Channel {
-        let endpoint = Endpoint::from_shared(self.url.clone()).expect("the address is a URL");
-        endpoint.connect_timeout(PATIENCE).connect().await.expect("the server answers")
+        self.endpoint().connect().await.expect("the server answers")
+    }
+
+    /// A channel with `key` for the agent of `project` that takes `stream` bytes of
+    /// each stream before somebody reads it, and `connection` bytes of all of them.
+    pub async fn windowed(&self, key: &str, project: &str, stream: u32, connection: u32) -> Authorised {
+        let endpoint = self.endpoint().initial_stream_window_size(stream).initial_connection_window_size(connection);
+        let channel = endpoint.connect().await.expect("the server answers");
+        InterceptedService::new(channel, Credentials::new(key, Some(project)))
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        Endpoint::from_shared(self.url.clone()).expect("the address is a URL").connect_timeout(PATIENCE)
     }
 
     /// A channel with `key`, and with `project` for the services of its agent.
     pub async fn authorised(&self, key: &str, project: Option<&str>) -> Authorised {
-        let value = |text: &str| text.parse().expect("a header value");
-        let credentials = Credentials { authorization: value(&format!("Bearer {key}")), project: project.map(value) };
-        InterceptedService::new(self.channel().await, credentials)
+        InterceptedService::new(self.channel().await, Credentials::new(key, project))
     }
 
     /// ProjectService for the admin.
@@ -198,7 +222,7 @@ impl ServerProcess {
 
     /// Starts it again with the same data at `address`, where clients look for it.
     pub async fn restart_at(&mut self, address: &str) {
-        let (child, url) = spawn(self.folder.path(), self.role, address, &self.log).await;
+        let (child, url) = spawn(self.folder.path(), &self.role, &self.variables, address, &self.log).await;
         (self.child, self.url) = (child, url);
     }
 
@@ -228,7 +252,13 @@ impl ServerProcess {
     }
 }
 
-async fn spawn(folder: &Path, role: &[&str], address: &str, log: &Arc<Mutex<Vec<String>>>) -> (Child, String) {
+async fn spawn(
+    folder: &Path,
+    role: &[String],
+    variables: &[(String, String)],
+    address: &str,
+    log: &Arc<Mutex<Vec<String>>>,
+) -> (Child, String) {
     let ready = folder.join("ready.json");
     _ = fs::remove_file(&ready);
     let mut command = Command::new(binary("remora"));
@@ -241,6 +271,7 @@ async fn spawn(folder: &Path, role: &[&str], address: &str, log: &Arc<Mutex<Vec<
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("HOME", folder)
+        .envs(variables.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

@@ -10,7 +10,8 @@ use remora_proto::agent::v1::Input;
 /// a keystroke; a paste is cut into frames of 64 KiB.
 pub(crate) const MAX_UNACKNOWLEDGED: usize = 64;
 
-/// Numbers input frames from 1 and keeps each until it is acknowledged.
+/// Numbers input frames from 1 and keeps each until it is acknowledged. Whoever
+/// pushes keeps to [`MAX_UNACKNOWLEDGED`].
 #[derive(Debug, Default)]
 pub(crate) struct InputLog {
     last: u64,
@@ -18,11 +19,6 @@ pub(crate) struct InputLog {
 }
 
 impl InputLog {
-    /// Whether another frame may be taken.
-    pub(crate) fn has_room(&self) -> bool {
-        self.waiting.len() < MAX_UNACKNOWLEDGED
-    }
-
     /// Numbers `data`; the frame is to be sent now.
     pub(crate) fn push(&mut self, data: Bytes) -> Input {
         self.last += 1;
@@ -62,17 +58,6 @@ mod tests {
         log.acknowledge(3);
         assert_eq!(log.unacknowledged().count(), 0);
         assert_eq!(log.push(Bytes::new()).sequence, 4);
-    }
-
-    #[test]
-    fn the_log_is_bounded() {
-        let mut log = InputLog::default();
-        while log.has_room() {
-            log.push(Bytes::new());
-        }
-        assert_eq!(log.unacknowledged().count(), MAX_UNACKNOWLEDGED);
-        log.acknowledge(1);
-        assert!(log.has_room());
     }
 
     #[test]

@@ -29,7 +29,10 @@ use futures_util::Stream;
 use remora_control_plane_project::{Tree, Wish};
 use remora_proto_model::{
     Fault, ProjectId, ProjectName, Reason,
-    project::{Desired, Phase, Project, ProjectPatch, ProjectSpec, ProjectStatus, validate_containers},
+    project::{
+        Condition, ConditionType, Desired, Phase, Project, ProjectPatch, ProjectSpec, ProjectStatus,
+        validate_containers,
+    },
 };
 use tokio::{
     sync::{Mutex, broadcast, watch},
@@ -259,22 +262,25 @@ impl Projects {
             .await
     }
 
-    /// Wants it to run, to stop or to hibernate. Repeatable.
+    /// Wants it to run, to stop or to hibernate. Repeatable: what failed on the way
+    /// there is tried again at once.
     pub async fn set_desired(&self, id: ProjectId, desired: Desired) -> Result<Project, Fault> {
-        self.patch(id, ProjectPatch { desired: Some(desired), ..ProjectPatch::default() }).await
+        self.patch(id, ProjectPatch { desired: Some(desired), ..ProjectPatch::default() }).await?;
+        self.inner.attempt_again(id).await
     }
 
     /// Ends it. Repeatable while it goes on; `purge` may be added later and not be taken back.
     pub async fn delete(&self, id: ProjectId, purge: bool) -> Result<Project, Fault> {
         let entry = self.inner.entry(id)?;
-        self.inner
-            .change(&entry, |record| {
-                let deletion = record.deletion.get_or_insert(Deletion { purge, tombstone: false });
-                deletion.purge |= purge;
-                record.project.status.phase = Phase::Deleting;
-                Ok(())
-            })
-            .await
+        let change = self.inner.change(&entry, |record| {
+            let deletion = record.deletion.get_or_insert(Deletion { purge, tombstone: false });
+            deletion.purge |= purge;
+            record.project.status.phase = Phase::Deleting;
+            Ok(())
+        });
+        let deleting = change.await?;
+        // It may be gone by now.
+        Ok(self.inner.attempt_again(id).await.unwrap_or(deleting))
     }
 
     /// Every project as it is now, and every change after that. A receiver that
@@ -394,6 +400,24 @@ impl Inner {
             self.publish(entry, after);
         }
         Ok(())
+    }
+
+    /// Ends the wait between two attempts. Of what blocked the last one no more is
+    /// told until the next one has met it too, so that whoever asks does not take
+    /// the old answer for the new one.
+    async fn attempt_again(&self, id: ProjectId) -> Result<Project, Fault> {
+        let entry = self.entry(id)?;
+        entry.ask_again();
+        let blocked =
+            |condition: &&mut Condition| condition.kind == ConditionType::HibernateBlocked && condition.status;
+        self.touch(&entry, |status| {
+            if let Some(condition) = status.conditions.iter_mut().find(blocked) {
+                condition.status = false;
+                condition.since_ms = now_ms();
+            }
+        })
+        .await?;
+        Ok(entry.project())
     }
 
     fn publish(&self, entry: &Entry, record: Record) -> Project {

@@ -10,7 +10,6 @@ use std::{
 use remora_tests::{
     cli::Cli,
     eventually::eventually,
-    pty::AtTerminal,
     server::{ServerProcess, processes_of},
     tree,
 };
@@ -19,7 +18,7 @@ use serde_json::Value;
 use super::admin;
 
 /// A server with the project `web`, made of the folder `site`, that runs `command`.
-async fn running(command: &str, flags: &[&str]) -> (ServerProcess, Cli) {
+pub(super) async fn running(command: &str, flags: &[&str]) -> (ServerProcess, Cli) {
     let server = ServerProcess::start().await;
     let cli = admin(&server);
     fs::create_dir(cli.folder().join("site")).unwrap();
@@ -35,9 +34,16 @@ async fn running(command: &str, flags: &[&str]) -> (ServerProcess, Cli) {
     (server, cli)
 }
 
-fn workspace(server: &ServerProcess) -> std::path::PathBuf {
+pub(super) fn workspace(server: &ServerProcess) -> std::path::PathBuf {
     let project = fs::read_dir(server.folder().join("data/projects")).unwrap().next().unwrap().unwrap();
     project.path().join("workspace")
+}
+
+/// Archives that projects began with and that are still there.
+fn archives(server: &ServerProcess) -> Vec<String> {
+    let project = workspace(server).parent().unwrap().to_owned();
+    let names = fs::read_dir(project).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.starts_with("source-")).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,6 +63,7 @@ async fn a_folder_becomes_a_server_that_sleeps_and_wakes() {
     assert_eq!(status["status"]["endpoints"][0]["url"], format!("http://127.0.0.1:{port}"));
     assert_eq!(status["status"]["endpoints"][0]["portName"], format!("port-{port}"));
     assert!(!workspace(&server).join("left-out").exists(), ".remoraignore was not minded");
+    assert_eq!(archives(&server), [""; 0], "a snapshot holds what was sent, and the archive is still there");
 
     // The same again changes nothing.
     let port_flag = port.to_string();
@@ -156,35 +163,6 @@ async fn snapshots_are_made_compared_verified_restored_and_pruned() {
     cli.run(&["snapshot", "prune", "web", "--keep-last", "1"]).await.ok();
     assert_eq!(cli.run(&["snapshot", "ls", "web", "-o", "name"]).await.ok().lines().count(), 1);
     cli.run(&["snapshot", "verify", "web", &first]).await.refused(66, &first);
-}
-
-/// The terminal outlives its server, and every byte comes once.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_terminal_goes_on_when_its_server_is_killed() {
-    let (mut server, cli) = running("exec sleep 100000", &[]).await;
-    let address = server.url.trim_start_matches("http://").to_owned();
-    let mut shell = AtTerminal::start(cli.command(&["sh", "web", "--", "sh"]));
-    shell.expect("to come back").await;
-    shell.type_keys(b"stty -echo; PS1=; echo ready-$((1+1))\n");
-    shell.expect("ready-2").await;
-    // Numbered lines go on while there is no server.
-    shell.type_keys(
-        b"for i in $(seq 1 2000); do echo line-$i-end; [ $((i % 100)) = 0 ] && sleep 0.05; done; echo all-$((2+2))\n",
-    );
-    shell.expect("line-300-end").await;
-    server.kill().await;
-    server.restart_at(&address).await;
-    shell.expect("all-4").await;
-    let printed = String::from_utf8(shell.printed()).unwrap();
-    let numbers: Vec<u32> = printed
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("line-")?.strip_suffix("-end")?.parse().ok())
-        .collect();
-    assert_eq!(numbers, (1..=2_000).collect::<Vec<_>>(), "a line is missing or there twice");
-    // What is typed now arrives, once.
-    shell.type_keys(b"echo once-$((3+3)); exit 5\n");
-    let (code, text) = shell.ended().await;
-    assert_eq!((code, text.matches("once-6").count()), (5, 1), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

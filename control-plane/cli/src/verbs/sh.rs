@@ -9,6 +9,7 @@
 //! ```
 
 use std::{
+    collections::VecDeque,
     io::{self, IsTerminal as _},
     time::Duration,
 };
@@ -27,7 +28,7 @@ use remora_proto::{
     },
     fault::from_status,
 };
-use remora_proto_model::{ContainerName, Fault, ProjectName, SessionId};
+use remora_proto_model::{ContainerName, Fault, ProjectName, Reason, SessionId};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     signal::unix::{Signal, SignalKind, signal},
@@ -110,6 +111,7 @@ pub(crate) async fn run(context: &Context, args: ShArgs) -> Result<(), Failure> 
         begin,
         offset: None,
         log: InputLog::default(),
+        early: VecDeque::new(),
         keyboard: Some(keyboard()),
         at_terminal: raw.is_some(),
         resized: signal(SignalKind::window_change()).map_err(Failure::local("signals"))?,
@@ -124,13 +126,30 @@ pub(crate) async fn run(context: &Context, args: ShArgs) -> Result<(), Failure> 
     match end {
         Ok(End::Exited(exit)) => exit_code(&exit),
         Ok(End::Left) => {
+            if !shell.early.is_empty() || shell.log.unacknowledged().next().is_some() {
+                note("remora: what was typed last may not have arrived");
+            }
             note(&format!("left; the terminal goes on: {come_back}"));
             Ok(())
         }
         Err(failure) => {
-            note(&format!("the terminal goes on: {come_back}"));
+            if may_go_on(&failure) {
+                note(&format!("the terminal goes on: {come_back}"));
+            }
             Err(failure)
         }
+    }
+}
+
+/// Whether there may be a terminal to come back to after `failure`.
+fn may_go_on(failure: &Failure) -> bool {
+    match failure {
+        // A project that is stopped has ended its terminals.
+        Failure::Fault(fault) => {
+            !matches!(fault.reason, Reason::NotFound | Reason::SessionEnded | Reason::ProjectNotReady)
+                || fault.retry_after.is_some()
+        }
+        _ => true,
     }
 }
 
@@ -197,6 +216,9 @@ struct Shell {
     /// Offset after the last byte that was shown; `None` before the first attach.
     offset: Option<u64>,
     log: InputLog,
+    /// What was typed while nobody was there to take it. It gets its numbers from the
+    /// next attachment, which says where they go on.
+    early: VecDeque<Bytes>,
     /// `None` after the end of what is typed, which a pipe has and a terminal not.
     keyboard: Option<mpsc::Receiver<Bytes>>,
     at_terminal: bool,
@@ -213,8 +235,44 @@ impl Shell {
                 Err(Failure::Fault(fault)) => fault,
                 Err(other) => return Err(other),
             };
-            patience.wait_or_give_up(cut).await?;
+            tokio::select! {
+                waited = patience.wait_or_give_up(cut) => waited?,
+                () = self.hold_keys() => return Ok(End::Left),
+            }
         }
+    }
+
+    /// Keeps what is typed meanwhile; returns where that is the wish to leave.
+    async fn hold_keys(&mut self) {
+        while self.has_room() {
+            let Some(bytes) = next_keys(&mut self.keyboard).await else {
+                self.keyboard = None;
+                if self.at_terminal {
+                    return;
+                }
+                continue;
+            };
+            let (bytes, leaves) = self.typed(bytes);
+            self.early.extend((!bytes.is_empty()).then_some(bytes));
+            if leaves {
+                return;
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// Whether more may be typed before some of it arrives.
+    fn has_room(&self) -> bool {
+        self.early.len() + self.log.unacknowledged().count() < MAX_UNACKNOWLEDGED
+    }
+
+    /// What of `bytes` is for the terminal, and whether the wish to leave follows.
+    fn typed(&self, mut bytes: Bytes) -> (Bytes, bool) {
+        let leaves = bytes.iter().position(|byte| self.at_terminal && *byte == DETACH);
+        if let Some(at) = leaves {
+            bytes.truncate(at);
+        }
+        (bytes, leaves.is_some())
     }
 
     fn start(&self) -> TerminalInput {
@@ -260,6 +318,7 @@ impl Shell {
         let mut output = client.attach(ReceiverStream::new(receiver)).await?.into_inner();
         let mut stdout = tokio::io::stdout();
         let mut shown = 0_u64;
+        let mut there = false;
         let mut typing = false;
         loop {
             tokio::select! {
@@ -276,7 +335,10 @@ impl Shell {
                             for input in self.log.unacknowledged() {
                                 _ = frames.try_send(send(InputFrame::Input(input.clone())));
                             }
-                            typing = attached.writer == self.client_id;
+                            (there, typing) = (true, attached.writer == self.client_id);
+                            for bytes in self.early.drain(..).filter(|_| typing) {
+                                _ = frames.try_send(send(InputFrame::Input(self.log.push(bytes))));
+                            }
                         }
                         Some(OutputFrame::Screen(paint)) => {
                             show(&mut stdout, &paint.data).await?;
@@ -307,8 +369,8 @@ impl Shell {
                         Some(OutputFrame::Resized(_) | OutputFrame::Title(_) | OutputFrame::Heartbeat(_)) | None => {}
                     }
                 }
-                bytes = next_keys(&mut self.keyboard), if self.log.has_room() => {
-                    let Some(mut bytes) = bytes else {
+                bytes = next_keys(&mut self.keyboard), if self.has_room() => {
+                    let Some(bytes) = bytes else {
                         // A terminal that hung up is left; what a pipe typed may still be answered.
                         self.keyboard = None;
                         if self.at_terminal {
@@ -316,16 +378,17 @@ impl Shell {
                         }
                         continue;
                     };
-                    let leaves = bytes.iter().position(|byte| self.at_terminal && *byte == DETACH);
-                    if let Some(at) = leaves {
-                        bytes.truncate(at);
-                    }
-                    if typing && !bytes.is_empty() {
+                    let (bytes, leaves) = self.typed(bytes);
+                    if !there {
+                        self.early.extend((!bytes.is_empty()).then_some(bytes));
+                    } else if typing && !bytes.is_empty() {
                         let input = self.log.push(bytes);
                         frames.send(send(InputFrame::Input(input))).await.map_err(|_| lost("the connection was cut"))?;
                     }
-                    if leaves.is_some() {
-                        self.leave(frames, &mut output).await;
+                    if leaves {
+                        if there {
+                            self.leave(frames, &mut output).await;
+                        }
                         return Ok(End::Left);
                     }
                 }
@@ -357,7 +420,7 @@ fn say_gap(from: u64, to: u64) {
 }
 
 fn lost(what: &'static str) -> Failure {
-    Failure::Fault(Fault::new(remora_proto_model::Reason::Unavailable, what))
+    Failure::Fault(Fault::new(Reason::Unavailable, what))
 }
 
 fn exit_code(exit: &TerminalExit) -> Result<(), Failure> {

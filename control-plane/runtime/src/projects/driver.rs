@@ -55,6 +55,8 @@ pub(crate) struct Driver {
     /// The last wish that was seen, and when.
     wished: Option<Wish>,
     wished_at: Instant,
+    /// What [`Entry::asked`] said last.
+    asked: u64,
     /// Why the last step failed.
     fault: Option<Fault>,
     /// The snapshot that [`Memory::proof`] is about.
@@ -85,6 +87,7 @@ impl Driver {
             memory: Memory::default(),
             wished: None,
             wished_at: Instant::now(),
+            asked: 0,
             fault: None,
             committed: None,
             found,
@@ -105,12 +108,21 @@ impl Driver {
             let mode = *self.mode.borrow_and_update();
             let record = self.entry.record();
             let wish = self.wish(&record, mode);
+            let asked = self.entry.asked();
+            if asked != self.asked {
+                (self.asked, self.memory.failure, self.fault) = (asked, None, None);
+            }
             self.look(&record).await;
             let observed = self.observe(&record);
             if matches!(observed.pod, PodState::Ready) && !self.entry.has_agent() {
                 self.entry.set_agent(self.agent.as_ref().map(|(_, handle)| handle.clone()));
             }
             let step = plan(wish, &observed, now_ms()).first().copied();
+            if step.is_none() {
+                // It is as it is wanted, so what failed on the way is over and told no more.
+                self.memory.failure = None;
+                self.fault = None;
+            }
             if let Err(fault) = self.report(wish, &observed, step).await {
                 warn!(project = %record.project.id, %fault, "the status cannot be recorded");
             }
@@ -118,11 +130,7 @@ impl Driver {
                 return;
             }
             match step {
-                None => {
-                    self.memory.failure = None;
-                    self.fault = None;
-                    self.tend(wish, &observed, &mut changed).await;
-                }
+                None => self.tend(wish, &observed, &mut changed).await,
                 Some(Step::WaitUntil(at)) => {
                     self.wait(&mut changed, Duration::from_millis(at.saturating_sub(now_ms()))).await;
                 }

@@ -80,6 +80,10 @@ impl Driver {
         let elapsed = u64::try_from(self.wished_at.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
         self.inner
             .touch(&self.entry, |now| {
+                // Somebody asked for another attempt meanwhile: this is about the last one.
+                if self.entry.asked() != self.asked {
+                    return;
+                }
                 now.phase = phase;
                 if serves && now.timings.hydrated_ms != 0 && now.timings.ready_ms == 0 {
                     now.timings.ready_ms = elapsed;

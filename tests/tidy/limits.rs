@@ -8,8 +8,9 @@ use std::{
 };
 
 /// Where bounds stand, in the order of docs/limits.md.
-const SOURCES: [&str; 10] = [
+const SOURCES: [&str; 11] = [
     "proto/serving/src/limits.rs",
+    "proto/archive/src/limits.rs",
     "agent/src/limits.rs",
     "agent/term/src/limits.rs",
     "agent/files/src/limits.rs",

@@ -1,12 +1,7 @@
-//! What packing and unpacking share: the formats, the summary, and how the
-//! fields of a tar are written and read.
+//! What packing and unpacking share: the formats, the summary, and how bytes come.
 
-mod header;
-mod members;
 mod source;
 
-pub(crate) use header::{PaxTime, Written, write_header};
-pub(crate) use members::{Broken, Kind, Member, Members, shown};
 pub(crate) use source::{Source, SourceFault};
 
 /// How an archive is packed.
@@ -27,12 +22,6 @@ pub struct ArchiveSummary {
     pub content_bytes: u64,
     /// Sockets, pipes and devices, which were left out.
     pub skipped: u64,
-}
-
-/// Bytes of a block: headers and contents begin at multiples of it.
-pub(crate) const BLOCK: usize = 512;
-
-/// Zeros from the end of `size` bytes to the next block.
-pub(crate) const fn padding(size: u64) -> usize {
-    (BLOCK - (size % BLOCK as u64) as usize) % BLOCK
+    /// Extended attributes that the file system did not take.
+    pub xattrs_refused: u64,
 }

@@ -1,23 +1,32 @@
-//! ArchiveGet: a directory or file as a tar, with modes, owners, times and links.
+//! ArchiveGet: a directory or file as a tar, with modes, owners, times, links and
+//! the extended attributes of users.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
     fs::File,
     io::{self, Read as _, Write},
-    os::{fd::AsFd, unix::ffi::OsStrExt as _},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
 };
 
 use remora_agent_root::{EntryKind, RelPath, Root, RootError, limits::MAX_PATH_BYTES};
+use remora_proto_archive::{
+    BLOCK, EntryType, Time, Written,
+    limits::{MAX_XATTRS, MAX_XATTRS_BYTES},
+    padding, write_header,
+    xattrs::{self, Xattr},
+};
 use remora_proto_model::Reason;
 use rustix::{
     fs::{AtFlags, Mode, OFlags, Stat, fstat, openat, readlinkat, statat},
     io::Errno,
 };
-use tar::EntryType;
 
 use crate::{
     FileError,
-    archive::{ArchiveFormat, ArchiveSummary, BLOCK, PaxTime, Written, padding, write_header},
+    archive::{ArchiveFormat, ArchiveSummary},
     limits::{ARCHIVE_BLOCK_BYTES, ARCHIVE_LEVEL, MAX_ARCHIVE_BYTES, MAX_ARCHIVE_ENTRIES, MAX_WALK_NAMES},
     patterns::Patterns,
     tree_walk::{Found, TreeWalk},
@@ -141,7 +150,7 @@ impl<W: Write> Pack<'_, W> {
             EntryKind::File => self.file(found),
             EntryKind::Directory | EntryKind::Symlink => match self.plain(found) {
                 // Gone, or another kind of thing, since it was found.
-                Err(Errno::NOENT | Errno::INVAL) => Ok(()),
+                Err(Errno::NOENT | Errno::INVAL | Errno::LOOP | Errno::NOTDIR) => Ok(()),
                 result => result.map_err(|errno| self.failed("pack", found.path, errno)).and_then(|header| {
                     self.count(found.path)?;
                     self.out.write_all(&header).map_err(gone)
@@ -156,16 +165,18 @@ impl<W: Write> Pack<'_, W> {
 
     /// The header of an entry without content.
     fn plain(&self, found: &Found<'_>) -> Result<Vec<u8>, Errno> {
+        let mut xattrs = Vec::new();
         let stat = statat(found.dir, found.name, AtFlags::SYMLINK_NOFOLLOW)?;
         let mut path = found.path.to_vec();
         let (kind, link) = if found.kind == EntryKind::Directory {
             path.push(b'/');
+            xattrs = xattrs::read(open_directory(found)?)?;
             (EntryType::Directory, Vec::new())
         } else {
             (EntryType::Symlink, readlinkat(found.dir, found.name, Vec::new())?.into_bytes())
         };
         let mut header = Vec::new();
-        write_header(&mut header, &written(kind, &path, &link, 0, &stat))
+        write_header(&mut header, &written(kind, &path, &link, 0, &stat, &xattrs))
             .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
         Ok(header)
     }
@@ -186,7 +197,7 @@ impl<W: Write> Pack<'_, W> {
         if stat.st_nlink > 1 {
             match self.linked.entry((stat.st_dev, stat.st_ino)) {
                 Entry::Occupied(first) => {
-                    let header = written(EntryType::Link, found.path, first.get(), 0, &stat);
+                    let header = written(EntryType::Link, found.path, first.get(), 0, &stat, &[]);
                     return write_header(&mut self.out, &header).map_err(gone);
                 }
                 Entry::Vacant(place) => {
@@ -206,7 +217,9 @@ impl<W: Write> Pack<'_, W> {
                 "leave large files out with `exclude`, or get parts of the directory",
             ));
         }
-        write_header(&mut self.out, &written(EntryType::Regular, found.path, b"", size, &stat)).map_err(gone)?;
+        let xattrs = xattrs::read(&fd).map_err(|errno| self.failed("read the attributes of", found.path, errno))?;
+        let header = written(EntryType::Regular, found.path, b"", size, &stat, &xattrs);
+        write_header(&mut self.out, &header).map_err(gone)?;
         self.content(File::from(fd), size, found.path)?;
         self.out.write_all(&[0; BLOCK][..padding(size)]).map_err(gone)
     }
@@ -262,6 +275,15 @@ impl<W: Write> Pack<'_, W> {
                 format!("\"{}\" has more than {MAX_WALK_NAMES} entries", self.named(path)),
                 "get parts of the directory",
             ),
+            Errno::TOOBIG => FileError::refused(
+                Reason::TooLarge,
+                format!(
+                    "\"{}\" has more than {MAX_XATTRS} extended attributes or {MAX_XATTRS_BYTES} bytes \
+                     of them",
+                    self.named(path)
+                ),
+                "leave it out with `exclude`, or take attributes away",
+            ),
             Errno::STALE => FileError::refused(
                 Reason::Conflict,
                 format!("a directory of \"{}\" was moved while it was read", self.base),
@@ -272,7 +294,19 @@ impl<W: Write> Pack<'_, W> {
     }
 }
 
-fn written<'a>(kind: EntryType, path: &'a [u8], link: &'a [u8], size: u64, stat: &Stat) -> Written<'a> {
+fn open_directory(found: &Found<'_>) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat(found.dir, found.name, flags, Mode::empty())
+}
+
+fn written<'a>(
+    kind: EntryType,
+    path: &'a [u8],
+    link: &'a [u8],
+    size: u64,
+    stat: &Stat,
+    xattrs: &'a [Xattr],
+) -> Written<'a> {
     Written {
         kind,
         path,
@@ -281,6 +315,7 @@ fn written<'a>(kind: EntryType, path: &'a [u8], link: &'a [u8], size: u64, stat:
         uid: stat.st_uid,
         gid: stat.st_gid,
         size,
-        modified: PaxTime { seconds: stat.st_mtime, nanos: u32::try_from(stat.st_mtime_nsec).unwrap_or(0) },
+        modified: Time { seconds: stat.st_mtime, nanos: u32::try_from(stat.st_mtime_nsec).unwrap_or(0) },
+        xattrs,
     }
 }

@@ -14,18 +14,19 @@ use std::{
 };
 
 use remora_agent_root::{EntryKind, RelPath, Root};
+use remora_proto_archive::{Broken, Kind, Member, Members, Time, shown, xattrs};
 use remora_proto_model::Reason;
 use rustix::{
     fs::{
         AtFlags, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_OMIT, fchmod, futimens, linkat, mkdirat,
-        renameat_with, statat, symlinkat, syncfs, unlinkat, utimensat,
+        openat, renameat_with, statat, symlinkat, syncfs, unlinkat, utimensat,
     },
     io::Errno,
 };
 
 use crate::{
     FileError,
-    archive::{ArchiveFormat, ArchiveSummary, Broken, Kind, Member, Members, PaxTime, Source, SourceFault, shown},
+    archive::{ArchiveFormat, ArchiveSummary, Source, SourceFault},
     limits::{ARCHIVE_BLOCK_BYTES, MAX_ARCHIVE_BYTES, MAX_ARCHIVE_ENTRIES},
     unfinished::hidden_name,
     write::Hidden,
@@ -73,14 +74,14 @@ struct Unpack<'a> {
     parent: Option<(RelPath, Rc<OwnedFd>)>,
     /// Directories of the archive, whose modes and times are set last: filling
     /// them changes the one and may need the other.
-    directories: Vec<(RelPath, u32, PaxTime)>,
+    directories: Vec<(RelPath, u32, Time)>,
     block: Vec<u8>,
 }
 
 impl Unpack<'_> {
     fn all<R: Read>(&mut self, members: &mut Members<R>) -> Result<(), FileError> {
         let mut seen = 0;
-        while let Some(member) = members.next().map_err(broken)? {
+        while let Some(member) = members.next_member().map_err(broken)? {
             seen += 1;
             if seen > MAX_ARCHIVE_ENTRIES {
                 return Err(refused(format!("has more than {MAX_ARCHIVE_ENTRIES} entries"), "send it in parts"));
@@ -152,6 +153,13 @@ impl Unpack<'_> {
             }
             Err(errno) => return Err(self.failed("make the directory", &path, errno)),
         }
+        if !member.xattrs.is_empty() {
+            // At once, while it can be written: held until the end they could be any number.
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            self.summary.xattrs_refused += openat(&dir, &name, flags, Mode::empty())
+                .and_then(|made| xattrs::set(made, &member.xattrs))
+                .map_err(|errno| self.failed("set the attributes of", &path, errno))?;
+        }
         self.directories.push((path, member.mode, member.modified));
         Ok(())
     }
@@ -189,7 +197,9 @@ impl Unpack<'_> {
         done
     }
 
-    fn keep(&self, file: &File, member: &Member) -> Result<(), Errno> {
+    fn keep(&mut self, file: &File, member: &Member) -> Result<(), Errno> {
+        // Before the mode, which may forbid it.
+        self.summary.xattrs_refused += xattrs::set(file, &member.xattrs)?;
         fchmod(file, Mode::from_raw_mode(member.mode))?;
         futimens(file, &times(member.modified))
     }
@@ -308,7 +318,7 @@ fn broken(broken: Broken) -> FileError {
     }
 }
 
-fn times(modified: PaxTime) -> Timestamps {
+fn times(modified: Time) -> Timestamps {
     Timestamps {
         last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
         last_modification: Timespec { tv_sec: modified.seconds, tv_nsec: modified.nanos.into() },

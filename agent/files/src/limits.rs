@@ -77,13 +77,6 @@ pub const MAX_ARCHIVE_RATIO: u64 = 1_000;
 /// zeros harms nobody.
 pub const ARCHIVE_RATIO_FREE_BYTES: u64 = 256 * 1024 * 1024;
 
-/// Bytes of one extended header of an archive: names, a link's target and
-/// attributes that are skipped; it is held in memory.
-pub const MAX_ARCHIVE_HEADER_BYTES: u64 = 1024 * 1024;
-
-/// Extended headers before one entry: each writer of archives needs at most four.
-pub const MAX_ARCHIVE_HEADERS: usize = 16;
-
 /// The largest zstd window that is unpacked, as a power of two: 32 MiB, which is
 /// the memory that one call may take and what levels up to 20 need.
 pub const MAX_ARCHIVE_WINDOW_LOG: u32 = 25;

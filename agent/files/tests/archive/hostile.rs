@@ -89,6 +89,54 @@ fn a073_archives_that_would_do_harm_are_refused() {
         ("extended header of nothing", forge().pax(&[("path", "x")]).end(), Reason::ArchiveInvalid),
         ("a global path", forge().raw(b'g', b"g", b"", 9, b"9 path=x\n").file("y", "").end(), Reason::ArchiveInvalid),
         (
+            "attributes for all",
+            forge().raw(b'g', b"g", b"", 25, b"25 SCHILY.xattr.user.x=y\n").file("y", "").end(),
+            Reason::ArchiveInvalid,
+        ),
+        (
+            "attribute without a name",
+            forge().pax(&[("SCHILY.xattr.user.", "x")]).file("y", "evil").end(),
+            Reason::ArchiveInvalid,
+        ),
+        (
+            "attribute with a NUL in its name",
+            forge().pax(&[("SCHILY.xattr.user.a\0b", "x")]).file("y", "evil").end(),
+            Reason::ArchiveInvalid,
+        ),
+        (
+            "attribute with a long name",
+            forge().pax(&[(&format!("SCHILY.xattr.user.{long}"), "x")]).file("y", "evil").end(),
+            Reason::ArchiveInvalid,
+        ),
+        (
+            "attribute with a long value",
+            forge().pax(&[("SCHILY.xattr.user.x", &"x".repeat(65_537))]).file("y", "evil").end(),
+            Reason::ArchiveInvalid,
+        ),
+        (
+            "attributes without end",
+            (0..257)
+                .collect::<Vec<_>>()
+                .chunks(32)
+                .fold(forge(), |forge, numbers| {
+                    let names: Vec<_> = numbers.iter().map(|number| format!("SCHILY.xattr.user.{number}")).collect();
+                    forge.pax(&names.iter().map(|name| (name.as_str(), "")).collect::<Vec<_>>())
+                })
+                .file("y", "evil")
+                .end(),
+            Reason::ArchiveInvalid,
+        ),
+        (
+            "more bytes of attributes than one entry may have",
+            (0..9)
+                .fold(forge(), |forge, number| {
+                    forge.pax(&[(&format!("SCHILY.xattr.user.{number}"), &"x".repeat(60_000))])
+                })
+                .file("y", "evil")
+                .end(),
+            Reason::ArchiveInvalid,
+        ),
+        (
             "headers without end",
             (0..20).fold(forge(), |forge, _| forge.pax(&[("a", "b")])).end(),
             Reason::ArchiveInvalid,
@@ -150,5 +198,32 @@ fn a073_duplicates_and_odd_orders_are_taken_as_they_come() {
             archive_put(root, &RelPath::root(), ArchiveFormat::Tar, &file[..]).unwrap_err().reason(),
             Reason::NotADirectory
         );
+    });
+}
+
+/// Rights and labels are the system's to give; an archive that brings some is taken without them.
+#[test]
+fn a073_attributes_of_the_system_are_not_taken() {
+    each(|root, base| {
+        let capability = "\x01\0\0\x02\0\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+        let bytes = Forge::default()
+            .pax(&[
+                ("SCHILY.xattr.security.capability", capability),
+                ("SCHILY.xattr.trusted.overlay.opaque", "y"),
+                ("SCHILY.xattr.system.posix_acl_access", "x"),
+                ("SCHILY.xattr.user.kept", "yes"),
+                ("SCHILY.xattr.user.kept", "the later one"),
+            ])
+            .file("f", "x")
+            .pax(&[("SCHILY.xattr.user.link", "x")])
+            .link(b'2', "l", "f")
+            .end();
+        let summary = archive_put(root, &RelPath::root(), ArchiveFormat::Tar, &bytes[..]).unwrap();
+        assert_eq!((summary.entries, summary.xattrs_refused), (2, 0));
+        let mut names = vec![0; 65_536];
+        let length = rustix::fs::listxattr(base.join("f"), &mut names[..]).unwrap();
+        let names: Vec<_> = names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()).collect();
+        assert!(names.iter().all(|name| *name == b"user.kept" || *name == b"security.selinux"), "{names:?}");
+        assert_eq!(record(base)[std::path::Path::new("f")].5["user.kept"], b"the later one");
     });
 }

@@ -13,7 +13,7 @@ use std::{
 
 use remora_agent_files::{ArchiveFormat, ArchiveSummary, FileError, archive_get};
 use remora_agent_root::{RelPath, Resolver, Root};
-use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, XattrFlags, lgetxattr, llistxattr, lsetxattr, utimensat};
 
 pub(crate) const FORMATS: [ArchiveFormat; 2] = [ArchiveFormat::Tar, ArchiveFormat::TarZstd];
 
@@ -35,8 +35,8 @@ pub(crate) fn each(check: impl Fn(&Root, &Path)) {
     }
 }
 
-/// Mode, time, target or hash of the bytes, and the first name of the same inode.
-pub(crate) type Seen = (u32, i64, i64, String, PathBuf);
+/// Mode, time, target or hash of the bytes, the first name of the same inode, and attributes.
+pub(crate) type Seen = (u32, i64, i64, String, PathBuf, BTreeMap<String, Vec<u8>>);
 
 #[track_caller]
 pub(crate) fn assert_same(after: &BTreeMap<PathBuf, Seen>, before: &BTreeMap<PathBuf, Seen>) {
@@ -64,10 +64,8 @@ pub(crate) fn record(base: &Path) -> BTreeMap<PathBuf, Seen> {
         if name < *first {
             first.clone_from(&name);
         }
-        seen.insert(
-            name,
-            (meta.mode(), meta.mtime(), meta.mtime_nsec(), content, PathBuf::from(meta.ino().to_string())),
-        );
+        let inode = PathBuf::from(meta.ino().to_string());
+        seen.insert(name, (meta.mode(), meta.mtime(), meta.mtime_nsec(), content, inode, attributes(&at)));
     }
     for entry in seen.values_mut() {
         entry.4 = inodes[&entry.4.to_str().unwrap().parse().unwrap()].clone();
@@ -75,6 +73,19 @@ pub(crate) fn record(base: &Path) -> BTreeMap<PathBuf, Seen> {
     // The top itself is not in the archive.
     seen.remove(Path::new(""));
     seen
+}
+
+/// Attributes of users at `at`, which is not followed.
+fn attributes(at: &Path) -> BTreeMap<String, Vec<u8>> {
+    let (mut names, mut value) = (vec![0; 65_536], vec![0; 65_536]);
+    let length = llistxattr(at, &mut names[..]).unwrap();
+    let names = names[..length].split(|byte| *byte == 0).filter(|name| name.starts_with(b"user."));
+    names
+        .map(|name| {
+            let length = lgetxattr(at, OsStr::from_bytes(name), &mut value[..]).unwrap();
+            (String::from_utf8_lossy(name).into_owned(), value[..length].to_vec())
+        })
+        .collect()
 }
 
 pub(crate) fn touch(at: &Path, seconds: i64, nanos: i64) {
@@ -105,6 +116,15 @@ pub(crate) fn plant(base: &Path) {
     fs::hard_link(base.join("dir/file"), base.join("deep").join("h".repeat(120))).unwrap();
     fs::create_dir(base.join("read-only")).unwrap();
     fs::write(base.join("read-only/file"), "x").unwrap();
+    for (name, attribute, value) in [
+        ("dir/file", "user.note", &b"two\nlines \0\xff="[..]),
+        ("dir/file", "user.empty", b""),
+        ("dir", "user.a=b%3D100%", b"of a directory"),
+        ("empty", "user.large", &[b'x'; 3_000]),
+        ("read-only", "user.closed", b"1"),
+    ] {
+        lsetxattr(base.join(name), attribute, value, XattrFlags::empty()).unwrap();
+    }
     touch(&base.join("dir/file"), 1_000_000_000, 123_456_789);
     touch(&base.join("empty"), -1, 250_000_000);
     touch(&base.join("large"), -86_400, 0);

@@ -128,7 +128,8 @@ fn format(packing: Packing) -> ArchiveFormat {
 }
 
 fn summary(summary: engine::ArchiveSummary) -> ArchiveSummary {
-    ArchiveSummary { entries: summary.entries, content_bytes: summary.content_bytes, skipped: summary.skipped }
+    let engine::ArchiveSummary { entries, content_bytes, skipped, xattrs_refused } = summary;
+    ArchiveSummary { entries, content_bytes, skipped, xattrs_refused }
 }
 
 /// Makes messages of what the engine writes, and holds it up while the client is slow.

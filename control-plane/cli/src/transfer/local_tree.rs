@@ -8,6 +8,7 @@ use std::{
     path::Path,
 };
 
+use remora_proto_archive::xattrs::{self, Xattr};
 use rustix::{
     fs::{AtFlags, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_OMIT},
     io::Errno,
@@ -34,6 +35,14 @@ impl ModifiedAt {
     }
 }
 
+/// What became of a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct WrittenFile {
+    pub(crate) bytes: u64,
+    /// Extended attributes that the file system did not take.
+    pub(crate) xattrs_refused: u64,
+}
+
 /// A folder that is written into. No name below it is followed where it is a link.
 pub(crate) struct LocalTree {
     root: OwnedFd,
@@ -52,16 +61,18 @@ impl LocalTree {
         path: &[Vec<u8>],
         mode: u32,
         modified: Option<ModifiedAt>,
+        xattrs: &[Xattr],
         content: &mut impl Read,
-    ) -> io::Result<u64> {
+    ) -> io::Result<WrittenFile> {
         let (folder, name) = self.parent(path)?;
-        write_file(&folder, name, mode, modified, content)
+        write_file(&folder, name, mode, modified, xattrs, content)
     }
 
     /// Makes a folder; one that is there stays. Its mode and time are set by
-    /// [`LocalTree::finish_folder`], once what is below it is written.
-    pub(crate) fn folder(&self, path: &[Vec<u8>]) -> io::Result<()> {
-        self.descend(path).map(drop)
+    /// [`LocalTree::finish_folder`], once what is below it is written. Returns how
+    /// many attributes the file system did not take.
+    pub(crate) fn folder(&self, path: &[Vec<u8>], xattrs: &[Xattr]) -> io::Result<u64> {
+        Ok(xattrs::set(self.descend(path)?, xattrs)?)
     }
 
     /// Gives a folder its mode and time.
@@ -90,6 +101,10 @@ impl LocalTree {
     pub(crate) fn hard_link(&self, path: &[Vec<u8>], original: &[Vec<u8>]) -> io::Result<()> {
         let (from, original) = self.parent(original)?;
         let (folder, name) = self.parent(path)?;
+        if is_one_file((&from, original), (&folder, name)) {
+            // A rename onto it would do nothing and leave both names.
+            return Ok(());
+        }
         in_place_of(&folder, name, |temporary| {
             Ok(rustix::fs::linkat(&from, original, &folder, temporary, AtFlags::empty())?)
         })
@@ -130,6 +145,13 @@ impl LocalTree {
     }
 }
 
+fn is_one_file((from, original): (&OwnedFd, &[u8]), (folder, name): (&OwnedFd, &[u8])) -> bool {
+    let identity = |folder: &OwnedFd, name: &[u8]| {
+        rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).map(|stat| (stat.st_dev, stat.st_ino))
+    };
+    matches!((identity(from, original), identity(folder, name)), (Ok(one), Ok(other)) if one == other)
+}
+
 /// Writes the file `name` in `folder` under another name first, so that the name
 /// holds the old bytes or all of the new ones.
 pub(crate) fn write_file(
@@ -137,21 +159,23 @@ pub(crate) fn write_file(
     name: &[u8],
     mode: u32,
     modified: Option<ModifiedAt>,
+    xattrs: &[Xattr],
     content: &mut impl Read,
-) -> io::Result<u64> {
-    let mut count = 0;
+) -> io::Result<WrittenFile> {
+    let mut written = WrittenFile::default();
     in_place_of(folder, name, |temporary| {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut file = File::from(rustix::fs::openat(folder, temporary, flags, Mode::from_raw_mode(0o600))?);
-        count = io::copy(content, &mut file)?;
+        written.bytes = io::copy(content, &mut file)?;
         file.flush()?;
+        written.xattrs_refused = xattrs::set(&file, xattrs)?;
         rustix::fs::fchmod(&file, Mode::from_raw_mode(mode & MODE_BITS))?;
         if let Some(modified) = modified {
             rustix::fs::futimens(&file, &modified.timestamps())?;
         }
         Ok(())
     })?;
-    Ok(count)
+    Ok(written)
 }
 
 /// Gives what `make` makes under another name the name `name`, in one step.
@@ -184,7 +208,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let tree = LocalTree::open(folder.path()).unwrap();
         let modified = Some(ModifiedAt { seconds: 1_000, nanos: 5 });
-        tree.file(&path("a/b/c"), 0o4751, modified, &mut &b"content"[..]).unwrap();
+        tree.file(&path("a/b/c"), 0o4751, modified, &[], &mut &b"content"[..]).unwrap();
         let metadata = fs::metadata(folder.path().join("a/b/c")).unwrap();
         assert_eq!((metadata.mode() & 0o7777, metadata.mtime(), metadata.mtime_nsec()), (0o751, 1_000, 5));
         assert_eq!(fs::read(folder.path().join("a/b/c")).unwrap(), b"content");
@@ -201,9 +225,21 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let tree = LocalTree::open(folder.path()).unwrap();
         fs::write(folder.path().join("a"), "old").unwrap();
-        assert!(tree.file(&path("a"), 0o644, None, &mut (&b"new"[..]).chain(Broken)).is_err());
+        assert!(tree.file(&path("a"), 0o644, None, &[], &mut (&b"new"[..]).chain(Broken)).is_err());
         assert_eq!(fs::read(folder.path().join("a")).unwrap(), b"old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "something was left behind");
+    }
+
+    #[test]
+    fn a_name_that_is_there_already_is_linked_without_a_trace() {
+        let folder = tempfile::tempdir().unwrap();
+        let tree = LocalTree::open(folder.path()).unwrap();
+        fs::write(folder.path().join("a"), "x").unwrap();
+        tree.hard_link(&path("b"), &path("a")).unwrap();
+        tree.hard_link(&path("b"), &path("a")).unwrap();
+        tree.hard_link(&path("a"), &path("a")).unwrap();
+        assert_eq!(fs::metadata(folder.path().join("b")).unwrap().nlink(), 2);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "something was left behind");
     }
 
     #[test]
@@ -215,12 +251,12 @@ mod tests {
         symlink(outside.path().join("file"), folder.path().join("file")).unwrap();
         let tree = LocalTree::open(folder.path()).unwrap();
 
-        let refused = tree.file(&path("dir/new"), 0o644, None, &mut io::empty()).unwrap_err();
+        let refused = tree.file(&path("dir/new"), 0o644, None, &[], &mut io::empty()).unwrap_err();
         assert!(refused.to_string().contains("never followed"), "{refused}");
-        assert!(tree.folder(&path("dir/sub")).is_err() && tree.symlink(&path("dir/l"), b"x", None).is_err());
+        assert!(tree.folder(&path("dir/sub"), &[]).is_err() && tree.symlink(&path("dir/l"), b"x", None).is_err());
         assert!(tree.hard_link(&path("l"), &path("dir/file")).is_err());
         // A link in the last place is replaced.
-        tree.file(&path("file"), 0o644, None, &mut &b"mine"[..]).unwrap();
+        tree.file(&path("file"), 0o644, None, &[], &mut &b"mine"[..]).unwrap();
         assert_eq!(fs::read(outside.path().join("file")).unwrap(), b"theirs");
         assert_eq!(fs::read(folder.path().join("file")).unwrap(), b"mine");
         assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 1);

@@ -1,6 +1,7 @@
 //! A folder of this machine as a tar in a zstd stream.
 
 use std::{
+    collections::{HashMap, hash_map},
     fs::{self, File, Metadata},
     io::{self, Read, Write},
     os::unix::{
@@ -14,9 +15,14 @@ use ignore::{
     WalkBuilder,
     gitignore::{Gitignore, GitignoreBuilder},
 };
+use remora_proto_archive::{
+    BLOCK, EntryType, Time, Written,
+    limits::{MAX_XATTRS, MAX_XATTRS_BYTES},
+    padding, write_header,
+    xattrs::{self, Xattr},
+};
 use remora_proto_model::Fault;
-use rustix::fs::OFlags;
-use tar::{EntryType, Header};
+use rustix::{fs::OFlags, io::Errno};
 
 use crate::{Failure, progress::Progress};
 
@@ -43,7 +49,8 @@ pub(crate) struct Packed {
 }
 
 /// Packs what is below `root` into `out`, in the order of the names, with
-/// permission bits, times and symbolic links. Links are never followed.
+/// permission bits, times, symbolic and hard links, and the extended attributes of
+/// users. Links are never followed.
 pub(crate) fn pack(root: &Path, rules: &Rules, progress: &Progress, out: impl Write) -> Result<Packed, Failure> {
     let excluded = matcher(root, &rules.exclude)?;
     let mut walk = WalkBuilder::new(root);
@@ -59,7 +66,7 @@ pub(crate) fn pack(root: &Path, rules: &Rules, progress: &Progress, out: impl Wr
     });
     let written = |error| Failure::Local { what: "the archive".to_owned(), error };
     let encoder = zstd::Encoder::new(out, LEVEL).map_err(written)?;
-    let mut archive = Archive { builder: tar::Builder::new(encoder), packed: Packed::default(), progress };
+    let mut archive = Archive { out: encoder, packed: Packed::default(), firsts: HashMap::new(), progress };
     for entry in walk.build() {
         let entry = entry.map_err(|error| walk_failure(root, error))?;
         if let Some(error) = entry.error() {
@@ -71,8 +78,10 @@ pub(crate) fn pack(root: &Path, rules: &Rules, progress: &Progress, out: impl Wr
             archive.add(path, name)?;
         }
     }
-    let Archive { builder, packed, .. } = archive;
-    builder.into_inner().and_then(zstd::Encoder::finish).and_then(|mut out| out.flush()).map_err(written)?;
+    let Archive { mut out, packed, .. } = archive;
+    // The mark of the end.
+    out.write_all(&[0; 2 * BLOCK]).map_err(written)?;
+    out.finish().and_then(|mut out| out.flush()).map_err(written)?;
     Ok(packed)
 }
 
@@ -98,8 +107,11 @@ fn walk_failure(path: &Path, error: ignore::Error) -> Failure {
 }
 
 struct Archive<'a, W: Write> {
-    builder: tar::Builder<zstd::Encoder<'static, W>>,
+    out: zstd::Encoder<'static, W>,
     packed: Packed,
+    /// Files some of whose names are still to come, by device and inode: the name
+    /// that has the content, and how many are left.
+    firsts: HashMap<(u64, u64), (PathBuf, u64)>,
     progress: &'a Progress,
 }
 
@@ -114,10 +126,17 @@ impl<W: Write> Archive<'_, W> {
         };
         let kind = metadata.file_type();
         if kind.is_dir() {
-            self.entry(&metadata, EntryType::Directory, name, 0, io::empty()).map_err(at)
+            let xattrs = match open(path, OFlags::DIRECTORY) {
+                Ok(folder) => xattrs::read(&folder).map_err(|errno| at(attributes(errno)))?,
+                // Its names were just listed, so it went, or became something else.
+                Err(error) if is_gone(&error) => return Ok(()),
+                Err(error) => return Err(at(error)),
+            };
+            let name = [name.as_os_str().as_bytes(), b"/"].concat();
+            self.header(&metadata, EntryType::Directory, &name, b"", &xattrs).map_err(at)
         } else if kind.is_symlink() {
-            let target = fs::read_link(path).map_err(at)?;
-            self.link(&metadata, name, target).map_err(at)
+            let target = fs::read_link(path).map_err(at)?.into_os_string().into_vec();
+            self.header(&metadata, EntryType::Symlink, name.as_os_str().as_bytes(), &target, &[]).map_err(at)
         } else if kind.is_file() {
             self.file(path, name)
         } else {
@@ -130,8 +149,7 @@ impl<W: Write> Archive<'_, W> {
     fn file(&mut self, path: &Path, name: &Path) -> Result<(), Failure> {
         let at = |error| Failure::Local { what: path.display().to_string(), error };
         // Whatever the name leads to by now: a link is not followed and a pipe not waited for.
-        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let file = match fs::OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path) {
+        let file = match open(path, OFlags::NONBLOCK) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(at(error)),
@@ -141,67 +159,82 @@ impl<W: Write> Archive<'_, W> {
             self.packed.skipped += 1;
             return Ok(());
         }
-        let content = Exactly { file, left: metadata.len(), progress: self.progress };
-        self.entry(&metadata, EntryType::Regular, name, metadata.len(), content).map_err(at)
+        let called = name.as_os_str().as_bytes();
+        if metadata.nlink() > 1
+            && let Some(first) = self.first_name(&metadata, name)
+        {
+            let first = first.as_os_str().as_bytes();
+            return self.header(&metadata, EntryType::Link, called, first, &[]).map_err(at);
+        }
+        let xattrs = xattrs::read(&file).map_err(|errno| at(attributes(errno)))?;
+        self.header(&metadata, EntryType::Regular, called, b"", &xattrs).map_err(at)?;
+        let mut content = Exactly { file, left: metadata.len(), progress: self.progress };
+        io::copy(&mut content, &mut self.out).map_err(at)?;
+        self.out.write_all(&[0; BLOCK][..padding(metadata.len())]).map_err(at)?;
+        self.packed.content_bytes += metadata.len();
+        Ok(())
     }
 
-    fn entry(
+    /// Under which name the content of a file with several is packed; `None` where
+    /// that is `name`.
+    fn first_name(&mut self, metadata: &Metadata, name: &Path) -> Option<PathBuf> {
+        match self.firsts.entry((metadata.dev(), metadata.ino())) {
+            hash_map::Entry::Vacant(place) => {
+                place.insert((name.to_owned(), metadata.nlink() - 1));
+                None
+            }
+            hash_map::Entry::Occupied(mut met) => {
+                met.get_mut().1 -= 1;
+                // The last of them: nobody will ask again.
+                Some(if met.get().1 == 0 { met.remove().0 } else { met.get().0.clone() })
+            }
+        }
+    }
+
+    /// The header of an entry: its permission bits and its time, and not its owner,
+    /// who is somebody else there.
+    fn header(
         &mut self,
         metadata: &Metadata,
         kind: EntryType,
-        name: &Path,
-        size: u64,
-        content: impl Read,
+        path: &[u8],
+        link: &[u8],
+        xattrs: &[Xattr],
     ) -> io::Result<()> {
-        let mut header = self.header(metadata, kind)?;
-        header.set_size(size);
-        self.builder.append_data(&mut header, name, content)?;
-        self.packed.entries += 1;
-        self.packed.content_bytes += size;
-        Ok(())
-    }
-
-    fn link(&mut self, metadata: &Metadata, name: &Path, target: PathBuf) -> io::Result<()> {
-        let mut header = self.header(metadata, EntryType::Symlink)?;
-        header.set_size(0);
-        let target = target.into_os_string().into_vec();
-        let plain = header.as_old_mut().linkname.len() >= target.len();
-        // The header's own setter tidies paths up; a target is words and stays as it is.
-        if plain {
-            header.as_old_mut().linkname[..target.len()].copy_from_slice(&target);
-            self.builder.append_data(&mut header, name, io::empty())?;
-        } else {
-            self.builder.append_link(&mut header, name, std::ffi::OsStr::from_bytes(&target))?;
-        }
+        let header = Written {
+            kind,
+            path,
+            link,
+            mode: metadata.mode() & 0o7777,
+            uid: 0,
+            gid: 0,
+            size: if kind == EntryType::Regular { metadata.len() } else { 0 },
+            modified: Time { seconds: metadata.mtime(), nanos: u32::try_from(metadata.mtime_nsec()).unwrap_or(0) },
+            xattrs,
+        };
+        write_header(&mut self.out, &header)?;
         self.packed.entries += 1;
         Ok(())
-    }
-
-    /// A header with the permission bits and the time; what a header's whole
-    /// seconds cannot hold goes before it (POSIX.1-2001, pax).
-    fn header(&mut self, metadata: &Metadata, kind: EntryType) -> io::Result<Header> {
-        let (seconds, nanos) = (metadata.mtime(), metadata.mtime_nsec());
-        if seconds < 0 || nanos != 0 {
-            self.builder.append_pax_extensions([("mtime", pax_time(seconds, nanos).as_bytes())])?;
-        }
-        let mut header = Header::new_gnu();
-        header.set_entry_type(kind);
-        header.set_mode(metadata.mode() & 0o7777);
-        header.set_mtime(u64::try_from(seconds).unwrap_or(0));
-        Ok(header)
     }
 }
 
-/// A time as pax writes it: decimal seconds, nanoseconds behind the point.
-fn pax_time(seconds: i64, nanos: i64) -> String {
-    if seconds >= 0 {
-        return format!("{seconds}.{nanos:09}");
+fn open(path: &Path, flags: OFlags) -> io::Result<File> {
+    let flags = (flags | OFlags::NOFOLLOW).bits().cast_signed();
+    fs::OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+fn attributes(errno: Errno) -> io::Error {
+    match errno {
+        Errno::TOOBIG => io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("has more than {MAX_XATTRS} extended attributes or {MAX_XATTRS_BYTES} bytes of them"),
+        ),
+        errno => errno.into(),
     }
-    if nanos == 0 {
-        return seconds.to_string();
-    }
-    // -1 s and 250,000,000 ns is -0.75.
-    format!("-{}.{:09}", (seconds + 1).unsigned_abs(), 1_000_000_000 - nanos)
 }
 
 /// As many bytes as the header promises. A file that grows meanwhile is as it
@@ -291,13 +324,6 @@ mod tests {
         assert!(
             pack(root, &Rules { exclude: vec!["{a".to_owned()], ..rules }, &Progress::hidden(), io::sink()).is_err()
         );
-    }
-
-    #[test]
-    fn times_keep_their_nanoseconds() {
-        assert_eq!(pax_time(12, 5), "12.000000005");
-        assert_eq!(pax_time(-1, 250_000_000), "-0.750000000");
-        assert_eq!(pax_time(-2, 0), "-2");
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::{
     path::Path,
 };
 
+use remora_proto_archive::{Broken, Content, Kind, Members};
 use remora_proto_model::{Fault, Reason};
-use tar::{Archive, Entry, EntryType};
 
 use super::local_tree::{LocalTree, ModifiedAt};
 use crate::{Failure, progress::Progress};
@@ -16,6 +16,8 @@ use crate::{Failure, progress::Progress};
 pub(crate) struct Unpacked {
     pub(crate) entries: u64,
     pub(crate) content_bytes: u64,
+    /// Extended attributes that the file system here did not take.
+    pub(crate) xattrs_refused: u64,
 }
 
 /// A folder whose mode and time are still to be set.
@@ -29,49 +31,41 @@ struct Open {
 pub(crate) fn unpack(bytes: impl Read, target: &Path, progress: &Progress) -> Result<Unpacked, Failure> {
     let local = |error| Failure::Local { what: target.display().to_string(), error };
     let tree = LocalTree::open(target).map_err(local)?;
-    let mut archive = Archive::new(zstd::Decoder::new(bytes).map_err(local)?);
+    let mut members = Members::new(zstd::Decoder::new(bytes).map_err(local)?);
     let mut unpacked = Unpacked::default();
     let mut open: Vec<Open> = Vec::new();
-    for entry in archive.entries().map_err(broken)? {
-        let mut entry = entry.map_err(broken)?;
-        let path = inner_path(&entry.path_bytes())?;
+    while let Some(member) = members.next_member().map_err(broken)? {
+        let path = inner_path(&member.path)?;
         let at = |error| local_at(target, &path, error);
         // Below a folder of its own the parents are open; others have all they will get.
         while open.last().is_some_and(|folder| !path.starts_with(&folder.path)) {
             finish(&tree, open.pop(), target)?;
         }
-        let mode = entry.header().mode().map_err(broken)?;
-        let modified = Some(modified_at(&mut entry)?);
-        match entry.header().entry_type() {
-            EntryType::Directory => {
-                tree.folder(&path).map_err(at)?;
+        let mode = member.mode;
+        let modified = Some(ModifiedAt { seconds: member.modified.seconds, nanos: member.modified.nanos.into() });
+        match member.kind {
+            Kind::Directory => {
+                unpacked.xattrs_refused += tree.folder(&path, &member.xattrs).map_err(at)?;
                 open.push(Open { path: path.clone(), mode, modified });
             }
-            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                let mut content = Counted { inner: &mut entry, progress };
-                unpacked.content_bytes += tree.file(&path, mode, modified, &mut content).map_err(at)?;
+            Kind::File => {
+                let mut content = Counted { inner: members.content(), progress };
+                let written = tree.file(&path, mode, modified, &member.xattrs, &mut content).map_err(at)?;
+                unpacked.content_bytes += written.bytes;
+                unpacked.xattrs_refused += written.xattrs_refused;
             }
-            EntryType::Symlink => {
-                let link = entry.link_name_bytes().unwrap_or_default().into_owned();
-                tree.symlink(&path, &link, modified).map_err(at)?;
-            }
-            EntryType::Link => {
-                let original = inner_path(&entry.link_name_bytes().unwrap_or_default())?;
+            Kind::Symlink => tree.symlink(&path, &member.link, modified).map_err(at)?,
+            Kind::HardLink => {
+                let original = inner_path(&member.link)?;
                 tree.hard_link(&path, &original).map_err(at)?;
             }
-            // Headers for all entries; they carry nothing of their own.
-            EntryType::XGlobalHeader => continue,
-            other => {
-                return Err(refused(format!("holds {:?}, an entry of the kind {other:?}", shown(&path))));
-            }
+            Kind::Special => return Err(refused(format!("holds {:?}, a pipe or a device", shown(&path)))),
         }
         unpacked.entries += 1;
     }
     while let Some(folder) = open.pop() {
         finish(&tree, Some(folder), target)?;
     }
-    // What follows the last entry decides whether the stream was whole.
-    io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(broken)?;
     Ok(unpacked)
 }
 
@@ -93,35 +87,6 @@ fn inner_path(bytes: &[u8]) -> Result<Vec<Vec<u8>>, Failure> {
     Ok(path)
 }
 
-fn modified_at<R: Read>(entry: &mut Entry<'_, R>) -> Result<ModifiedAt, Failure> {
-    let whole = ModifiedAt { seconds: i64::try_from(entry.header().mtime().map_err(broken)?).unwrap_or(0), nanos: 0 };
-    let Some(extensions) = entry.pax_extensions().map_err(broken)? else { return Ok(whole) };
-    let mut precise = None;
-    for extension in extensions {
-        let extension = extension.map_err(broken)?;
-        if extension.key_bytes() == b"mtime" {
-            precise = extension.value().ok().and_then(pax_time);
-        }
-    }
-    Ok(precise.unwrap_or(whole))
-}
-
-/// A time as pax writes it: decimal seconds, a fraction behind the point.
-fn pax_time(text: &str) -> Option<ModifiedAt> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let negative = whole.starts_with('-');
-    let seconds: i64 = whole.parse().ok()?;
-    let digits = fraction.bytes().chain(std::iter::repeat(b'0')).take(9);
-    let mut nanos = 0;
-    for digit in digits {
-        nanos = nanos * 10 + i64::from(digit.checked_sub(b'0').filter(|digit| *digit < 10)?);
-    }
-    Some(match (negative, nanos) {
-        (true, 1..) => ModifiedAt { seconds: seconds.checked_sub(1)?, nanos: 1_000_000_000 - nanos },
-        _ => ModifiedAt { seconds, nanos },
-    })
-}
-
 fn shown(path: &[Vec<u8>]) -> String {
     String::from_utf8_lossy(&path.join(&b'/')).into_owned()
 }
@@ -129,14 +94,18 @@ fn shown(path: &[Vec<u8>]) -> String {
 fn local_at(target: &Path, path: &[Vec<u8>], error: io::Error) -> Failure {
     // A download that broke off comes to light while a file is written.
     if error.kind() == io::ErrorKind::UnexpectedEof {
-        return broken(error);
+        return broken(error.into());
     }
     Failure::Local { what: format!("{}/{}", target.display(), shown(path)), error }
 }
 
 /// The stream is no archive, or ended too early.
-fn broken(error: io::Error) -> Failure {
-    refused(format!("is broken: {error}"))
+fn broken(broken: Broken) -> Failure {
+    refused(match broken {
+        Broken::Malformed(problem) => format!("is broken: {problem}"),
+        Broken::Unsupported(problem) => format!("holds what is not taken: {problem}"),
+        Broken::Input(error) => format!("is broken: {error}"),
+    })
 }
 
 fn refused(problem: String) -> Failure {
@@ -147,7 +116,7 @@ fn refused(problem: String) -> Failure {
 }
 
 struct Counted<'a, R> {
-    inner: R,
+    inner: Content<'a, R>,
     progress: &'a Progress,
 }
 
@@ -165,6 +134,9 @@ mod tests {
         fs,
         os::unix::fs::{MetadataExt as _, symlink},
     };
+
+    use remora_proto_archive::EntryType;
+    use rustix::fs::XattrFlags;
 
     use super::*;
     use crate::transfer::pack::{Rules, pack};
@@ -194,17 +166,35 @@ mod tests {
         fs::create_dir(from.path().join("d")).unwrap();
         fs::write(from.path().join("d/f"), vec![9; 100_000]).unwrap();
         fs::set_permissions(from.path().join("d/f"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        for (path, name, value) in [("d/f", "user.note", &b"\0=\xff\n"[..]), ("d", "user.a=b", b"")] {
+            rustix::fs::setxattr(from.path().join(path), name, value, XattrFlags::empty()).unwrap();
+        }
+        fs::hard_link(from.path().join("d/f"), from.path().join("d/again")).unwrap();
+        fs::hard_link(from.path().join("d/f"), from.path().join("again")).unwrap();
         symlink("../../etc/passwd", from.path().join("d/l")).unwrap();
         fs::set_permissions(from.path().join("d"), std::os::unix::fs::PermissionsExt::from_mode(0o555)).unwrap();
         let mut bytes = Vec::new();
         pack(from.path(), &Rules::default(), &quiet(), &mut bytes).unwrap();
         let unpacked = unpack(&bytes[..], to.path(), &quiet()).unwrap();
-        assert_eq!(unpacked, Unpacked { entries: 3, content_bytes: 100_000 });
-        for path in ["d", "d/f", "d/l"] {
+        assert_eq!(unpacked, Unpacked { entries: 5, content_bytes: 100_000, xattrs_refused: 0 });
+        for path in ["d", "d/f", "d/l", "again", "d/again"] {
             let [a, b] = [&from, &to].map(|folder| fs::symlink_metadata(folder.path().join(path)).unwrap());
             assert_eq!((a.mode(), a.mtime(), a.mtime_nsec()), (b.mode(), b.mtime(), b.mtime_nsec()), "{path}");
         }
         assert_eq!(fs::read(to.path().join("d/f")).unwrap(), vec![9; 100_000]);
+        let file = fs::metadata(to.path().join("d/f")).unwrap();
+        assert_eq!(file.nlink(), 3);
+        assert_eq!(file.ino(), fs::metadata(to.path().join("d/again")).unwrap().ino());
+        let attribute = |path: &str, name: &str| {
+            let mut value = [0; 64];
+            let length = rustix::fs::getxattr(to.path().join(path), name, &mut value[..]).unwrap();
+            value[..length].to_vec()
+        };
+        assert_eq!((attribute("d/f", "user.note"), attribute("d", "user.a=b")), (b"\0=\xff\n".to_vec(), Vec::new()));
+        // Once more over what is there.
+        assert_eq!(unpack(&bytes[..], to.path(), &quiet()).unwrap(), unpacked);
+        let names = fs::read_dir(to.path().join("d")).unwrap().count();
+        assert_eq!(names, 3, "something was left behind");
         assert_eq!(fs::read_link(to.path().join("d/l")).unwrap(), Path::new("../../etc/passwd"));
     }
 
@@ -239,15 +229,5 @@ mod tests {
         }
         let names: Vec<_> = fs::read_dir(target.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert!(names.is_empty() || names == ["f"], "{names:?}");
-    }
-
-    #[test]
-    fn times_before_the_epoch_and_fractions_are_read() {
-        let time = |text| pax_time(text).map(|time| (time.seconds, time.nanos));
-        assert_eq!(time("12.5"), Some((12, 500_000_000)));
-        assert_eq!(time("-0.75"), Some((-1, 250_000_000)));
-        assert_eq!(time("-2"), Some((-2, 0)));
-        assert_eq!(time("7.0000000009"), Some((7, 0)));
-        assert_eq!((time("x"), time("1.x")), (None, None));
     }
 }

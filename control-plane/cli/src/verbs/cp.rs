@@ -206,14 +206,21 @@ async fn put_folder(files: &mut Files, from: &Path, target: Vec<u8>) -> Result<(
         Ok(())
     };
     let end = ArchivePutRequest { part: Some(archive_put_request::Part::End(true)) };
-    upload(fill, end, |messages| files.archive_put(messages)).await?;
+    let answer = upload(fill, end, |messages| files.archive_put(messages)).await?;
     say_skipped(skipped);
+    say_refused(answer.summary.unwrap_or_default().xattrs_refused);
     Ok(())
 }
 
 fn say_skipped(skipped: u64) {
     if skipped > 0 {
         note(&format!("left out {skipped} sockets, pipes or devices, which no archive holds"));
+    }
+}
+
+fn say_refused(xattrs: u64) {
+    if xattrs > 0 {
+        note(&format!("left out {xattrs} extended attributes, which the file system there does not take"));
     }
 }
 
@@ -291,7 +298,7 @@ fn save(target: &Path, mode: u32, modified: Option<ModifiedAt>, mut content: Chu
         _ => {}
     }
     let folder = rustix::fs::open(folder, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    write_file(&folder, name.as_bytes(), mode, modified, &mut content).map(drop)
+    write_file(&folder, name.as_bytes(), mode, modified, &[], &mut content).map(drop)
 }
 
 /// Brings a folder. Where there is none of that name, it appears when it is
@@ -320,6 +327,7 @@ async fn get(files: &mut Files, from: &[u8], target: &Path) -> Result<(), Failur
     };
     let (unpacked, packed) = summary;
     say_skipped(packed.skipped);
+    say_refused(unpacked.xattrs_refused);
     progress.clear();
     note(&format!("received {} entries, {}", unpacked.entries, bytes(unpacked.content_bytes)));
     Ok(())

@@ -6,19 +6,24 @@ use std::io::{self, Read};
 
 use tar::{EntryType, Header};
 
-use super::{
-    BLOCK,
-    header::{MAX_OCTAL_11, PaxTime},
+use crate::{
+    BLOCK, Time,
+    header::MAX_OCTAL_11,
+    limits::{MAX_HEADER_BYTES, MAX_HEADERS},
     padding,
+    xattrs::{self, Xattr},
 };
-use crate::limits::{MAX_ARCHIVE_HEADER_BYTES, MAX_ARCHIVE_HEADERS};
 
 /// What an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
+    /// A regular file.
     File,
+    /// A directory.
     Directory,
+    /// A symbolic link.
     Symlink,
+    /// A further name of a file before it.
     HardLink,
     /// A FIFO or a device.
     Special,
@@ -26,19 +31,26 @@ pub(crate) enum Kind {
 
 /// One entry.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Member {
-    pub(crate) path: Vec<u8>,
-    pub(crate) kind: Kind,
+pub struct Member {
+    /// Its name, as it stands there.
+    pub path: Vec<u8>,
+    /// What it is.
+    pub kind: Kind,
     /// A link's target.
-    pub(crate) link: Vec<u8>,
-    pub(crate) mode: u32,
-    pub(crate) modified: PaxTime,
-    pub(crate) size: u64,
+    pub link: Vec<u8>,
+    /// Permission bits.
+    pub mode: u32,
+    /// Last change of the content.
+    pub modified: Time,
+    /// Bytes of its content.
+    pub size: u64,
+    /// Of files and directories only: nothing else has attributes of users.
+    pub xattrs: Vec<Xattr>,
 }
 
 /// Why an archive cannot be read on.
 #[derive(Debug)]
-pub(crate) enum Broken {
+pub enum Broken {
     /// What comes is no archive that is accepted.
     Malformed(String),
     /// It has something that is not taken, though it is well-formed.
@@ -61,16 +73,18 @@ fn malformed(text: impl Into<String>) -> Broken {
 }
 
 /// What extended headers say of the next entry.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Extended {
     path: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
     size: Option<u64>,
-    modified: Option<PaxTime>,
+    modified: Option<Time>,
+    xattrs: Vec<Xattr>,
 }
 
 /// The entries of the tar that `input` gives, one after another.
-pub(crate) struct Members<R> {
+#[derive(Debug)]
+pub struct Members<R> {
     input: R,
     /// Bytes of the last entry's content that were not read, and the zeros behind it.
     left: u64,
@@ -80,15 +94,16 @@ pub(crate) struct Members<R> {
 }
 
 impl<R: Read> Members<R> {
-    pub(crate) fn new(input: R) -> Self {
+    /// Reads from `input`.
+    pub fn new(input: R) -> Self {
         Members { input, left: 0, padding: 0, global: Extended::default() }
     }
 
     /// The next entry; `None` at the end, when all of the input was read.
-    pub(crate) fn next(&mut self) -> Result<Option<Member>, Broken> {
+    pub fn next_member(&mut self) -> Result<Option<Member>, Broken> {
         self.skip_content()?;
         let mut extended = Extended::default();
-        for round in 0..=MAX_ARCHIVE_HEADERS {
+        for round in 0..=MAX_HEADERS {
             let Some(header) = self.header()? else {
                 if round > 0 {
                     return Err(malformed("its last header is of an entry that does not come"));
@@ -102,8 +117,9 @@ impl<R: Read> Members<R> {
                 EntryType::XGlobalHeader => {
                     let body = self.body(&header)?;
                     pax(&body, &mut self.global)?;
-                    if self.global.path.is_some() || self.global.link.is_some() || self.global.size.is_some() {
-                        return Err(malformed("a global header names a path or a size for all entries"));
+                    let Extended { path, link, size, modified: _, xattrs } = &self.global;
+                    if path.is_some() || link.is_some() || size.is_some() || !xattrs.is_empty() {
+                        return Err(malformed("a global header names a path, a size or attributes for all entries"));
                     }
                 }
                 EntryType::GNULongName => extended.path = Some(text(self.body(&header)?)),
@@ -111,11 +127,11 @@ impl<R: Read> Members<R> {
                 _ => return self.member(&header, extended).map(Some),
             }
         }
-        Err(malformed(format!("more than {MAX_ARCHIVE_HEADERS} headers stand before one entry")))
+        Err(malformed(format!("more than {MAX_HEADERS} headers stand before one entry")))
     }
 
     /// The content of the entry that came last.
-    pub(crate) fn content(&mut self) -> Content<'_, R> {
+    pub fn content(&mut self) -> Content<'_, R> {
         Content(self)
     }
 
@@ -154,9 +170,14 @@ impl<R: Read> Members<R> {
             return Err(malformed(format!("\"{}\" has content and is no file", shown(&path))));
         }
         (self.left, self.padding) = (size, padding(size));
-        let whole = PaxTime { seconds: seconds(header)?, nanos: 0 };
+        let whole = Time { seconds: seconds(header)?, nanos: 0 };
         let modified = extended.modified.or(self.global.modified).unwrap_or(whole);
-        Ok(Member { path, kind, link, mode: number(header.mode(), "mode")? & 0o7777, modified, size })
+        let mode = number(header.mode(), "mode")? & 0o7777;
+        let mut xattrs = extended.xattrs;
+        if !matches!(kind, Kind::File | Kind::Directory) {
+            xattrs.clear();
+        }
+        Ok(Member { path, kind, link, mode, modified, size, xattrs })
     }
 
     /// The next header; `None` is the end mark.
@@ -185,10 +206,8 @@ impl<R: Read> Members<R> {
     /// The content of an extended header.
     fn body(&mut self, header: &Header) -> Result<Vec<u8>, Broken> {
         let size = number(header.entry_size(), "size")?;
-        if size > MAX_ARCHIVE_HEADER_BYTES {
-            return Err(malformed(format!(
-                "an extended header has {size} bytes, more than {MAX_ARCHIVE_HEADER_BYTES}"
-            )));
+        if size > MAX_HEADER_BYTES {
+            return Err(malformed(format!("an extended header has {size} bytes, more than {MAX_HEADER_BYTES}")));
         }
         let mut body = vec![0; usize::try_from(size).unwrap_or(0)];
         self.input.read_exact(&mut body)?;
@@ -234,7 +253,8 @@ fn fill(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
 }
 
 /// See [`Members::content`]. Ends with the entry, or fails where the input ends before.
-pub(crate) struct Content<'a, R>(&'a mut Members<R>);
+#[derive(Debug)]
+pub struct Content<'a, R>(&'a mut Members<R>);
 
 impl<R: Read> Read for Content<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -276,7 +296,8 @@ fn sparse(path: &[u8]) -> String {
     format!("\"{}\" is packed as a sparse file", shown(path))
 }
 
-pub(crate) fn shown(path: &[u8]) -> String {
+/// A name for a message: bounded, with nothing in it that a terminal would take for an order.
+pub fn shown(path: &[u8]) -> String {
     String::from_utf8_lossy(&path[..path.len().min(200)]).escape_debug().to_string()
 }
 
@@ -300,14 +321,18 @@ fn pax(mut body: &[u8], into: &mut Extended) -> Result<(), Broken> {
                 into.size = Some(size.ok_or_else(|| malformed("the size of an entry is no number"))?);
             }
             b"mtime" => {
-                let time = as_text.and_then(PaxTime::parse);
+                let time = as_text.and_then(Time::parse);
                 into.modified = Some(time.ok_or_else(|| malformed("the time of an entry is no time"))?);
             }
             key if key.starts_with(b"GNU.sparse.") => {
                 return Err(Broken::Unsupported(sparse(into.path.as_deref().unwrap_or(b"an entry"))));
             }
-            // Owners, access times and attributes are the reader's to take or leave.
-            _ => {}
+            key => {
+                // Owners, access times and the system's attributes are the reader's to take or leave.
+                if let Some(name) = xattrs::name_of(key) {
+                    xattrs::take(&mut into.xattrs, name, value).map_err(malformed)?;
+                }
+            }
         }
     }
     Ok(())

@@ -5,12 +5,15 @@
 //! compressed and sent. Then the pages that are new, and last the root.
 
 mod cut;
+mod frame_table;
+mod links;
 mod packs;
 mod pages;
 mod reading;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -40,8 +43,9 @@ use crate::{
     shown,
     tree::{Cursor, Found, Step, Walk, extended, extended_of_link},
 };
+use links::{First, Links};
 use packs::Packs;
-use pages::{Pages, Part, Place};
+use pages::{Pages, Part, Place, Places};
 
 /// How a snapshot is made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,6 +58,9 @@ pub struct CreateOptions {
     pub bounds: TreeBounds,
     /// Whether a workspace that the head holds as it is makes no other snapshot: the head is the answer.
     pub only_changes: bool,
+    /// The folder for a file without a name that is needed meanwhile; the system's own
+    /// for temporary files where none is given.
+    pub scratch: Option<PathBuf>,
 }
 
 /// How large a workspace may be. One that is larger is refused by the scan, before
@@ -94,6 +101,7 @@ pub async fn create(
     if let Some(head) = &head {
         lineage.see_generation(head.root.id.generation)?;
     }
+    let scratch = options.scratch.clone().unwrap_or_else(std::env::temp_dir);
     let creator = Creator {
         runtime: Handle::current(),
         lineage: lineage.clone(),
@@ -105,7 +113,8 @@ pub async fn create(
         tally: Tally::default(),
         full: options.full,
         bounds: options.bounds,
-        firsts: HashMap::new(),
+        links: Links::new(links::Names::default(), &scratch),
+        scratch,
         statistics: Statistics::default(),
         fuzzy: Vec::new(),
         counts: Counts::default(),
@@ -153,8 +162,8 @@ struct Creator {
     tally: Tally,
     full: bool,
     bounds: TreeBounds,
-    /// Inodes with several names, with the first of them.
-    firsts: HashMap<(u64, u64), Entry>,
+    links: Links,
+    scratch: PathBuf,
     statistics: Statistics,
     fuzzy: Vec<Vec<u8>>,
     counts: Counts,
@@ -233,7 +242,7 @@ impl Creator {
 
     /// How much there is, for whoever waits; refuses what goes beyond a bound.
     fn count(&mut self) -> Result<(), SnapshotError> {
-        let (mut entries, mut bytes) = (0, 0);
+        let (mut entries, mut bytes, mut names) = (0, 0, links::Names::default());
         let rules = self.rules.clone();
         let ignored = move |path: &[u8], kind: EntryKind| rules.dropped(path, kind).is_some();
         let mut walk = Walk::new(self.root.clone(), &ignored)?;
@@ -248,6 +257,9 @@ impl Creator {
             entries += 1;
             within("the number of entries", entries, self.bounds.entries, &found.path)?;
             within("the length of a path", found.path.len() as u64, MAX_PATH_BYTES as u64, &found.path)?;
+            if has_names(&found.stat) {
+                names.add((found.stat.st_dev, found.stat.st_ino), &found.path)?;
+            }
             if found.kind() == EntryKind::File {
                 // Blocks are of 512 bytes, whatever the file system's are.
                 let content = (found.stat.st_size as u64).min((found.stat.st_blocks as u64).saturating_mul(512));
@@ -263,6 +275,7 @@ impl Creator {
                 });
             }
         }
+        self.links = Links::new(names, &self.scratch);
         self.counts.stage = Stage::Upload;
         Ok(())
     }
@@ -285,12 +298,12 @@ impl Creator {
         let before = parent.advance(self, &found.path, packs)?;
         let observed = observed(&found.stat);
         let identity = (found.stat.st_dev, found.stat.st_ino);
-        let linked = found.kind() != EntryKind::Directory && found.stat.st_nlink > 1;
-        if linked && let Some(first) = self.firsts.get(&identity) {
+        let linked = has_names(&found.stat);
+        if linked && let Some(First { path: first, mode, uid, gid, mtime }) = self.links.first(identity)? {
             self.statistics.hardlinks += 1;
-            let node = Node::Hardlink { first: first.path.clone() };
-            let entry = Entry { path: found.path.clone(), class, node, xattrs: Vec::new(), ..first.clone() };
-            return pages.push(packs, Part { entry, places: Vec::new(), observed });
+            let (path, node) = (found.path.clone(), Node::Hardlink { first });
+            let entry = Entry { path, mode, uid, gid, mtime, class, xattrs: Vec::new(), node };
+            return pages.push(packs, Part { entry, places: Places::default(), observed });
         }
         let unchanged = before.filter(|before| parent.proves(before, &found.stat) && class == before.entry.class);
         let part = match unchanged {
@@ -303,8 +316,7 @@ impl Creator {
         };
         self.tell(&part);
         if linked {
-            let entry = Entry { node: Node::Fifo, xattrs: Vec::new(), ..part.entry.clone() };
-            self.firsts.insert(identity, entry);
+            self.links.meet(identity, &First::of(&part.entry))?;
         }
         pages.push(packs, part)
     }
@@ -352,12 +364,12 @@ impl Creator {
                 // it later must not lie in a directory that the manifest lacks.
                 let Ok(fd) = self.cursor.directory(path) else {
                     let entry = blank(&found.stat, Node::Directory);
-                    return Ok(Some(Part { entry, places: Vec::new(), observed: Observed::default() }));
+                    return Ok(Some(Part { entry, places: Places::default(), observed: Observed::default() }));
                 };
                 let stat = fstat(fd).map_err(failed("look at"))?;
                 let xattrs = extended(fd).map_err(failed("read the attributes of"))?;
                 let entry = Entry { xattrs, ..blank(&stat, Node::Directory) };
-                Ok(Some(Part { entry, places: Vec::new(), observed: observed(&stat) }))
+                Ok(Some(Part { entry, places: Places::default(), observed: observed(&stat) }))
             }
             EntryKind::Symlink => {
                 let (directory, name) = self.cursor.parent(path)?;
@@ -365,13 +377,13 @@ impl Creator {
                 let mut entry = blank(&found.stat, Node::Symlink { target: target.into_bytes() });
                 entry.mode = 0o777;
                 entry.xattrs = extended_of_link(directory, name).map_err(failed("read the attributes of"))?;
-                Ok(Some(Part { entry, places: Vec::new(), observed: observed(&found.stat) }))
+                Ok(Some(Part { entry, places: Places::default(), observed: observed(&found.stat) }))
             }
             EntryKind::Fifo => {
                 let (directory, name) = self.cursor.parent(path)?;
                 let mut entry = blank(&found.stat, Node::Fifo);
                 entry.xattrs = extended_of_link(directory, name).map_err(failed("read the attributes of"))?;
-                Ok(Some(Part { entry, places: Vec::new(), observed: observed(&found.stat) }))
+                Ok(Some(Part { entry, places: Places::default(), observed: observed(&found.stat) }))
             }
             EntryKind::File => {
                 let (directory, name) = self.cursor.parent(path)?;
@@ -394,11 +406,15 @@ impl Creator {
                 let entry = Entry { xattrs, ..blank(&read.stat, Node::File(content)) };
                 // Of a file that never came to rest nothing is proven by its times.
                 let observed = if read.fuzzy { Observed::default() } else { observed(&read.stat) };
-                Ok(Some(Part { entry, places: read.places, observed }))
+                Ok(Some(Part { entry, places: read.places.into(), observed }))
             }
             EntryKind::Socket | EntryKind::CharDevice | EntryKind::BlockDevice => Ok(None),
         }
     }
+}
+
+fn has_names(stat: &Stat) -> bool {
+    stat.st_nlink > 1 && EntryKind::of_mode(stat.st_mode) != EntryKind::Directory
 }
 
 /// Refuses an entry with more attributes than a manifest holds.
@@ -486,10 +502,9 @@ impl Parent {
             let table = packs.adopt(&page.frames);
             let chunks = page.entries.iter().flat_map(Entry::chunks);
             for (chunk, blob) in chunks.zip(&dedup.blobs) {
-                packs.know(
-                    *blob,
-                    Place { frame: table[chunk.frame as usize], offset: chunk.offset, length: chunk.length },
-                );
+                if let Some(frame) = table[chunk.frame as usize] {
+                    packs.know(*blob, Place { frame, offset: chunk.offset, length: chunk.length });
+                }
             }
         }
         pages.know(&head.root.pages);
@@ -515,13 +530,22 @@ impl Parent {
     /// The next entry, with all of its records.
     fn entry(&mut self, creator: &Creator, packs: &mut Packs) -> Result<Option<Part>, SnapshotError> {
         let Some(mut part) = self.record(creator, packs)? else { return Ok(None) };
+        if !matches!(&part.entry.node, Node::File(content) if content.more) {
+            return Ok(Some(part));
+        }
+        let mut places = part.places.to_vec();
         while matches!(&part.entry.node, Node::File(content) if content.more) {
             let Some(record) = self.record(creator, packs)? else { break };
-            part.places.extend(record.places);
+            if record.observed == Observed::default() {
+                // Not all of it can be taken over.
+                part.observed = Observed::default();
+            }
+            places.extend_from_slice(&record.places);
             if let (Node::File(all), Node::File(record)) = (&mut part.entry.node, &record.entry.node) {
                 all.more = record.more;
             }
         }
+        part.places = places.into();
         Ok(Some(part))
     }
 
@@ -537,16 +561,20 @@ impl Parent {
             self.at += 1;
             let table = packs.adopt(&page.frames);
             let mut blobs = dedup.blobs.iter();
-            let parts = page.entries.into_iter().zip(dedup.observed).map(|(mut entry, observed)| {
+            let parts = page.entries.into_iter().zip(dedup.observed).map(|(mut entry, mut observed)| {
                 let mut places = Vec::new();
                 if let Node::File(content) = &mut entry.node {
                     for (chunk, blob) in std::mem::take(&mut content.chunks).iter().zip(blobs.by_ref()) {
-                        let frame = table[chunk.frame as usize];
+                        let Some(frame) = table[chunk.frame as usize] else {
+                            // Where it is was one frame too many to remember: the file is read again.
+                            observed = Observed::default();
+                            continue;
+                        };
                         let place = Place { frame, offset: chunk.offset, length: chunk.length };
                         places.push(((chunk.hole, *blob), place));
                     }
                 }
-                Part { entry, places, observed }
+                Part { entry, places: places.into(), observed }
             });
             self.ahead = parts.collect::<Vec<_>>().into_iter();
         }

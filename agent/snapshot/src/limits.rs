@@ -13,6 +13,16 @@ pub const MIN_BLOB_BYTES: usize = 16 * 1024;
 pub const AVERAGE_BLOB_BYTES: usize = 64 * 1024;
 /// Longest blob, in bytes.
 pub const MAX_BLOB_BYTES: usize = 256 * 1024;
+/// Longest file that is cut as above, in bytes; longer ones into longer blobs, since
+/// the list of a file's blobs is held while it is read.
+pub const LARGE_FILE_BYTES: u64 = 1024 * 1024 * 1024;
+/// Shortest blob that such a file is cut into, in bytes.
+pub const LARGE_FILE_MIN_BLOB_BYTES: usize = 128 * 1024;
+/// Blob length that cutting such a file aims at, in bytes.
+pub const LARGE_FILE_AVERAGE_BLOB_BYTES: usize = 192 * 1024;
+/// Blobs of one file, at 56 bytes each while it is read. Twice as many as the largest
+/// file is cut into: what goes beyond consists of specks between holes.
+pub const MAX_FILE_BLOBS: usize = 262_144;
 
 /// Longest content of one frame before compression, in bytes: what a reader of a
 /// single small file has to fetch and unpack.
@@ -111,20 +121,33 @@ pub const MAX_FETCHES: usize = 4;
 /// Bytes of a pack that one request asks for: with those underway and the one in
 /// hand the part of the memory bound that contents get.
 pub const FETCH_TARGET_BYTES: u64 = 2 * 1024 * 1024;
+/// The same, unpacked: text of few words shrinks to a thousandth, and all that one
+/// request brings is unpacked at once.
+pub const FETCH_RAW_TARGET_BYTES: u64 = 8 * 1024 * 1024;
 /// Unpacked frames that a restore holds for their next use, in bytes.
 pub const FRAME_CACHE_BYTES: usize = 16 * 1024 * 1024;
 
 /// Paths of files that need a damaged object, in a report: enough to see what is hit.
 pub const MAX_DAMAGE_PATHS: usize = 100;
 
-/// Entries of one workspace. Their scan takes some 50 bytes of memory for each name
-/// of the directories on the way, and nobody waits for a tree that is larger.
+/// Entries of one workspace: nobody waits for a tree that is larger.
 pub const MAX_TREE_ENTRIES: u64 = 5_000_000;
-/// Bytes of one workspace, holes not counted.
-pub const MAX_TREE_BYTES: u64 = 1024 * 1024 * 1024 * 1024;
-/// Bytes of one file, holes not counted: while it is read, each 64 KiB of it take
-/// about 120 bytes of memory.
+/// Records of one manifest that is restored, at a byte each: those of the largest
+/// tree, and room for files whose blobs go over several.
+pub const MAX_MANIFEST_RECORDS: u64 = 8_000_000;
+/// Bytes of one workspace, holes not counted. For each megabyte that is new about 50
+/// bytes of memory say where it is.
+pub const MAX_TREE_BYTES: u64 = 512 * 1024 * 1024 * 1024;
+/// Bytes of one file, holes not counted: some hundred thousand blobs.
 pub const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024 * 1024;
+/// Bytes of names that a walk holds of the directories on its way, with 8 for each
+/// name. What a directory has beyond its part of them is listed again when it is due.
+pub const HELD_NAMES_BYTES: usize = 16 * 1024 * 1024;
+/// The part that every directory gets, however deep: nearly all fit.
+pub const MIN_HELD_NAMES_BYTES: usize = 4 * 1024;
+/// Names of files with several names: 16 bytes of memory each while they are counted,
+/// then 24 for each such file.
+pub const MAX_LINKED_NAMES: usize = 1_000_000;
 
 /// Tries to write a root before other writers of the same generation win for good.
 pub const MAX_COMMIT_TRIES: u32 = 8;
@@ -136,6 +159,10 @@ pub const MAX_UPLOADS: usize = 2;
 /// Entries that wait for the names of the packs with their contents, at about 300
 /// bytes each: beyond, the pack is closed early.
 pub const MAX_WAITING_ENTRIES: usize = 16_384;
+/// Frames of the snapshot before whose place is known while the next one is made, at
+/// about 75 bytes each. What lies in others, as after thousands of small snapshots, is
+/// read and stored again, in fewer.
+pub const MAX_ADOPTED_FRAMES: usize = 262_144;
 /// Blobs whose place is known while a snapshot is made, at about 60 bytes each.
 /// What is beyond is stored again rather than remembered.
 pub const MAX_KNOWN_BLOBS: usize = 400_000;

@@ -10,6 +10,7 @@
 mod compare;
 mod fetch;
 mod frames;
+mod groups;
 mod place;
 mod plan;
 mod remove;
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Counts, Lineage, Progress, Refused, SnapshotError, Stage, StoredRoot,
     format::Class,
+    limits::MAX_MANIFEST_RECORDS,
     manifest::Manifest,
     tree::{Cursor, Step, Walk, set_mtime},
 };
@@ -85,6 +87,11 @@ pub async fn restore(
     let _stop = cancel.clone().drop_guard();
     let runtime = Handle::current();
     let (lineage, snapshot, root) = (lineage.clone(), snapshot.clone(), workspace.clone());
+    let records: u64 = snapshot.root.pages.iter().map(|page| u64::from(page.entries)).sum();
+    if records > MAX_MANIFEST_RECORDS {
+        let what = "the number of entries of the snapshot";
+        return Err(SnapshotError::TooLarge { what, found: records, limit: MAX_MANIFEST_RECORDS, path: String::new() });
+    }
     let work = move || {
         let empty = is_empty(&root, &keep_out)?;
         let manifest = until(&runtime, &cancel, Manifest::open(&lineage, &snapshot, !empty))?;

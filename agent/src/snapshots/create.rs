@@ -46,6 +46,7 @@ impl Snapshots {
             full: wanted.full,
             labels: wanted.labels.clone(),
             only_changes: wanted.only_changes,
+            scratch: Some(self.0.state.folder().to_owned()),
             ..CreateOptions::default()
         };
         let lineage = self.lineage().await?;

@@ -9,7 +9,10 @@ use bytes::Bytes;
 use tokio::{runtime::Handle, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use super::pages::{Pages, Part, Place, Placed, length_of, weight};
+use super::{
+    frame_table::FrameTable,
+    pages::{Pages, Part, Place, Placed, length_of, weight},
+};
 use crate::{
     Lineage, SnapshotError,
     format::{
@@ -28,10 +31,7 @@ pub(super) struct Packs {
     runtime: Handle,
     lineage: Lineage,
     cancel: CancellationToken,
-    /// Every frame of this run by its number; `None` until its pack has a name.
-    frames: Vec<Option<FrameRef>>,
-    /// Numbers of frames that were there before.
-    adopted: HashMap<(ObjectId, u64), u32>,
+    frames: FrameTable,
     known: HashMap<BlobId, Place>,
     /// Content of the frame that is being filled, and its number.
     raw: Vec<u8>,
@@ -53,8 +53,7 @@ impl Packs {
             runtime: runtime.clone(),
             lineage: lineage.clone(),
             cancel: cancel.clone(),
-            frames: Vec::new(),
-            adopted: HashMap::new(),
+            frames: FrameTable::default(),
             known: HashMap::new(),
             raw: Vec::new(),
             number: None,
@@ -68,15 +67,9 @@ impl Packs {
         }
     }
 
-    /// Numbers for frames that are in the store.
-    pub(super) fn adopt(&mut self, frames: &[FrameRef]) -> Vec<u32> {
-        let number = |frame: &FrameRef| {
-            *self.adopted.entry((frame.pack, frame.offset)).or_insert_with(|| {
-                self.frames.push(Some(*frame));
-                self.frames.len() as u32 - 1
-            })
-        };
-        frames.iter().map(number).collect()
+    /// Numbers for frames that are in the store; `None` for those that are too many.
+    pub(super) fn adopt(&mut self, frames: &[FrameRef]) -> Vec<Option<u32>> {
+        frames.iter().map(|frame| self.frames.adopt(frame)).collect()
     }
 
     /// Takes note of where a blob is. Up to a bound: a blob that is forgotten is
@@ -89,7 +82,7 @@ impl Packs {
 
     /// Where the frame `number` is, once its pack has a name.
     pub(super) fn reference(&self, number: u32) -> Option<FrameRef> {
-        self.frames[number as usize]
+        self.frames.get(number)
     }
 
     /// Stores a blob, unless it is stored already. `current` is the file it is of, as
@@ -111,10 +104,7 @@ impl Packs {
                 pages.flush(self)?;
             }
         }
-        let number = *self.number.get_or_insert_with(|| {
-            self.frames.push(None);
-            self.frames.len() as u32 - 1
-        });
+        let number = *self.number.get_or_insert_with(|| self.frames.begin());
         let place = Place { frame: number, offset: self.raw.len() as u32, length: bytes.len() as u32 };
         self.raw.extend_from_slice(bytes);
         self.blobs.push((id, place.length));
@@ -188,7 +178,7 @@ impl Packs {
         let pack = ObjectId::of(&bytes);
         let mut offset = 0;
         for (number, PackFrame { stored, raw, blake3 }) in self.pack_frames.drain(..) {
-            self.frames[number as usize] = Some(FrameRef { pack, offset, stored, raw, blake3 });
+            self.frames.place(number, &FrameRef { pack, offset, stored, raw, blake3 });
             offset += u64::from(stored);
         }
         self.index_weight = 0;

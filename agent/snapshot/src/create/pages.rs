@@ -1,7 +1,11 @@
 //! [`Pages`]: the manifest to be, page by page. Pages that say what a page of the
 //! head says are that page.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    ops::{Deref, Range},
+    rc::Rc,
+};
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
@@ -11,8 +15,9 @@ use super::packs::Packs;
 use crate::{
     Lineage, SnapshotError,
     format::{BlobId, Chunk, Dedup, Entry, Node, Observed, Page, PageRef},
-    limits::{MAX_PAGE_CHUNKS, MAX_PAGE_ENTRIES, MAX_PAGE_XATTRS, MIN_PAGE_ENTRIES, PAGE_TARGET_BYTES},
+    limits::{MAX_PAGE_CHUNKS, MAX_PAGE_ENTRIES, MAX_PAGE_XATTRS, MAX_ROOT_PAGES, MIN_PAGE_ENTRIES, PAGE_TARGET_BYTES},
     restore::until,
+    shown,
     store::PutCondition,
 };
 
@@ -27,12 +32,44 @@ pub(super) struct Place {
 /// A blob of a file with the hole before it, and where it is.
 pub(super) type Placed = ((u64, BlobId), Place);
 
+/// The places of a file, or of a run of it. What is cut off or cloned is the same list:
+/// that of a large file is tens of megabytes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Places {
+    all: Rc<Vec<Placed>>,
+    run: Range<usize>,
+}
+
+impl From<Vec<Placed>> for Places {
+    fn from(places: Vec<Placed>) -> Self {
+        Places { run: 0..places.len(), all: Rc::new(places) }
+    }
+}
+
+impl Deref for Places {
+    type Target = [Placed];
+
+    fn deref(&self) -> &[Placed] {
+        &self.all[self.run.clone()]
+    }
+}
+
+impl Places {
+    /// Takes the first `count` off.
+    fn split_first(&mut self, count: usize) -> Places {
+        let middle = self.run.start + count;
+        let first = Places { all: Rc::clone(&self.all), run: self.run.start..middle };
+        self.run.start = middle;
+        first
+    }
+}
+
 /// An entry whose content is given by places.
 #[derive(Clone, Debug)]
 pub(super) struct Part {
     /// Without chunks.
     pub(super) entry: Entry,
-    pub(super) places: Vec<Placed>,
+    pub(super) places: Places,
     pub(super) observed: Observed,
 }
 
@@ -93,8 +130,7 @@ impl Pages {
         }
         let mut start = 0;
         while part.places.len() > MAX_PAGE_CHUNKS {
-            let rest = part.places.split_off(MAX_PAGE_CHUNKS);
-            let places = std::mem::replace(&mut part.places, rest);
+            let places = part.places.split_first(MAX_PAGE_CHUNKS);
             let mut record = Part { entry: part.entry.clone(), places, observed: part.observed };
             let end = start + length_of(&record.places);
             if let Node::File(content) = &mut record.entry.node {
@@ -144,7 +180,11 @@ impl Pages {
     /// Stores the closed pages whose frames all are in packs that have names.
     pub(super) fn flush(&mut self, packs: &Packs) -> Result<(), SnapshotError> {
         while let Some(parts) = self.closed.front() {
-            if !parts.iter().flat_map(|part| &part.places).all(|(_, place)| packs.reference(place.frame).is_some()) {
+            if !parts
+                .iter()
+                .flat_map(|part| part.places.iter())
+                .all(|(_, place)| packs.reference(place.frame).is_some())
+            {
                 return Ok(());
             }
             if let Some(parts) = self.closed.pop_front() {
@@ -160,6 +200,14 @@ impl Pages {
         if let Some(known) = self.known.get(draft.content()) {
             self.done.references.push(known.clone());
             return Ok(());
+        }
+        if self.done.references.len() >= MAX_ROOT_PAGES {
+            return Err(SnapshotError::TooLarge {
+                what: "the number of manifest pages",
+                found: self.done.references.len() as u64 + 1,
+                limit: MAX_ROOT_PAGES as u64,
+                path: page.entries.first().map(|entry| shown(&entry.path)).unwrap_or_default(),
+            });
         }
         let encoded = draft.encode(self.lineage.crypt())?;
         // What could not be read again must not be committed.
@@ -194,7 +242,7 @@ fn assemble(packs: &Packs, parts: Vec<Part>) -> Result<(Page, Dedup), SnapshotEr
     for Part { mut entry, places, observed } in parts {
         if let Node::File(content) = &mut entry.node {
             content.chunks.reserve_exact(places.len());
-            for ((hole, blob), place) in places {
+            for ((hole, blob), place) in places.iter().copied() {
                 let frame = match table.get(&place.frame) {
                     Some(frame) => *frame,
                     None => {

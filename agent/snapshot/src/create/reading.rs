@@ -10,13 +10,14 @@ use rustix::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    cut::first_blob,
+    cut::Cut,
     packs::Packs,
     pages::{Pages, Placed},
 };
 use crate::{
     SnapshotError,
-    limits::{MAX_BLOB_BYTES, MAX_READ_TRIES, WHOLE_FILE_BYTES},
+    limits::{MAX_BLOB_BYTES, MAX_FILE_BLOBS, MAX_READ_TRIES},
+    shown,
 };
 
 /// A file as it was read.
@@ -85,7 +86,7 @@ impl Reader<'_> {
                 break;
             }
             let end = end.min(size);
-            if !self.run(start, end, size <= WHOLE_FILE_BYTES)? {
+            if !self.run(start, end, Cut::of(size))? {
                 return Ok(false);
             }
             at = end;
@@ -111,7 +112,7 @@ impl Reader<'_> {
     }
 
     /// Reads and cuts the bytes from `start` to `end`; whether they were there.
-    fn run(&mut self, start: u64, end: u64, whole: bool) -> Result<bool, SnapshotError> {
+    fn run(&mut self, start: u64, end: u64, cut: Cut) -> Result<bool, SnapshotError> {
         let (mut next, mut position, mut there) = (start, start, true);
         loop {
             if self.cancel.is_cancelled() {
@@ -121,8 +122,16 @@ impl Reader<'_> {
             if self.buffer.is_empty() {
                 return Ok(there);
             }
-            let length = if whole { self.buffer.len() } else { first_blob(&self.buffer) };
+            let length = cut.first_blob(&self.buffer);
             let (id, place) = self.packs.add(&self.buffer[..length], self.pages, (self.path, &self.places))?;
+            if self.places.len() >= MAX_FILE_BLOBS {
+                return Err(SnapshotError::TooLarge {
+                    what: "the number of pieces of a file, with holes between them,",
+                    found: self.places.len() as u64 + 1,
+                    limit: MAX_FILE_BLOBS as u64,
+                    path: shown(self.path),
+                });
+            }
             self.places.push(((position - self.end, id), place));
             position += length as u64;
             self.end = position;

@@ -15,7 +15,7 @@ use super::until;
 use crate::{
     Lineage, SnapshotError,
     format::{FrameRef, ObjectId, decode_frame},
-    limits::{FETCH_TARGET_BYTES, FRAME_CACHE_BYTES, MAX_FETCHES},
+    limits::{FETCH_RAW_TARGET_BYTES, FETCH_TARGET_BYTES, FRAME_CACHE_BYTES, MAX_FETCHES},
 };
 
 /// Frames that lie one after the other in one pack: one request.
@@ -31,22 +31,28 @@ pub(super) struct Run {
 pub(super) fn runs(frames: &[FrameRef], uses: impl IntoIterator<Item = u32>) -> Vec<Run> {
     let mut met = vec![false; frames.len()];
     let mut runs: Vec<Run> = Vec::new();
+    let mut raw = 0;
     for index in uses {
         if std::mem::replace(&mut met[index as usize], true) {
             continue;
         }
         let frame = &frames[index as usize];
         let end = frame.offset + u64::from(frame.stored);
+        raw += u64::from(frame.raw);
         match runs.last_mut() {
             Some(run)
                 if run.pack == frame.pack
                     && run.range.end == frame.offset
-                    && end - run.range.start <= FETCH_TARGET_BYTES =>
+                    && end - run.range.start <= FETCH_TARGET_BYTES
+                    && raw <= FETCH_RAW_TARGET_BYTES =>
             {
                 run.range.end = end;
                 run.frames.push(index);
             }
-            _ => runs.push(Run { pack: frame.pack, range: frame.offset..end, frames: vec![index] }),
+            _ => {
+                raw = u64::from(frame.raw);
+                runs.push(Run { pack: frame.pack, range: frame.offset..end, frames: vec![index] });
+            }
         }
     }
     runs
@@ -186,6 +192,15 @@ mod tests {
 
     fn frame(pack: u8, offset: u64, stored: u32) -> FrameRef {
         FrameRef { pack: ObjectId([pack; 32]), offset, stored, raw: 1, blake3: [0; 32] }
+    }
+
+    /// Frames that shrank to nothing lie by the hundred in the bytes of one request.
+    #[test]
+    fn a_request_brings_no_more_than_can_be_unpacked_at_once() {
+        let table: Vec<_> = (0..1_000).map(|at| FrameRef { raw: 1 << 20, ..frame(1, at * 100, 100) }).collect();
+        let found = runs(&table, 0..1_000);
+        assert!(found.iter().all(|run| run.frames.len() << 20 <= FETCH_RAW_TARGET_BYTES as usize), "{found:?}");
+        assert_eq!(found.len(), 125);
     }
 
     #[test]

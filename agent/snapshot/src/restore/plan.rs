@@ -1,12 +1,17 @@
 //! [`Plan`]: what is to be done about each entry of a manifest. Made from the
 //! manifest and from what is there; nothing is changed while it is made.
 
-use std::{cmp::Ordering, collections::HashMap, sync::Arc};
+use std::{cmp::Ordering, sync::Arc};
 
 use remora_agent_root::EntryKind;
 use rustix::fs::readlinkat;
 
-use super::{Living, Restorer, compare::Comparison, is_ours_or_the_systems, until};
+use super::{
+    Living, Restorer,
+    compare::Comparison,
+    groups::{Gathered, Groups},
+    is_ours_or_the_systems, until,
+};
 use crate::{
     Counts, SnapshotError, Stage,
     format::{Class, Content, Entry, Node, path_order},
@@ -41,22 +46,6 @@ pub(super) struct Plan {
     groups: Groups,
     keep: Amount,
     derived: Amount,
-}
-
-/// The inodes with several names, by the first one.
-pub(super) type Groups = HashMap<Vec<u8>, Group>;
-
-/// An inode with several names.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Group {
-    /// How many names it has.
-    names: u64,
-    /// Class of the first.
-    class: Class,
-    /// Whether the first came by and is what can have several names.
-    met: bool,
-    /// Device and inode where the first is in place already.
-    in_place: Option<(u64, u64)>,
 }
 
 impl Plan {
@@ -151,7 +140,7 @@ impl Restorer {
                     continue;
                 };
                 if content.start == 0 {
-                    let names = plan.groups.get(&entry.path).map_or(1, |group| group.names);
+                    let names = plan.groups.get(&entry.path).map_or(1, |group| group.names.into());
                     let clock = &self.snapshot.root.clock;
                     let comparison = Comparison::begin(
                         &mut self.cursor,
@@ -186,18 +175,18 @@ impl Restorer {
 
     /// How many names each inode with several has. Checks the shape of the manifest.
     fn groups(&self) -> Result<Groups, SnapshotError> {
-        let mut groups = Groups::new();
+        let mut gathered = Gathered::new();
         let mut order = Order::default();
         for at in 0..self.manifest.len() {
             for entry in &self.page(at)?.entries {
                 order.next(entry).map_err(|problem| self.misshapen(problem))?;
                 if let Node::Hardlink { first } = &entry.node {
-                    groups.entry(first.clone()).or_insert_with(|| Group { names: 1, ..Group::default() }).names += 1;
+                    gathered.add(first, &entry.path)?;
                 }
             }
         }
         order.end().map_err(|problem| self.misshapen(problem))?;
-        Ok(groups)
+        Ok(gathered.groups())
     }
 
     /// Takes note of the first name of an inode, and refuses a further one whose
@@ -261,12 +250,12 @@ fn decide(
         return Ok(if entry.path.is_empty() { Action::Keep } else { Action::Make });
     };
     let identity = (found.stat.st_dev, found.stat.st_ino);
-    let names = groups.get(&entry.path).map_or(1, |group| group.names);
+    let names = groups.get(&entry.path).map_or(1, |group| group.names.into());
     let in_place = match &entry.node {
         Node::Directory => found.kind() == EntryKind::Directory,
         Node::Hardlink { first } => groups
             .get(first)
-            .is_some_and(|group| group.in_place == Some(identity) && found.stat.st_nlink == group.names),
+            .is_some_and(|group| group.in_place == Some(identity) && found.stat.st_nlink == u64::from(group.names)),
         Node::Fifo => {
             found.kind() == EntryKind::Fifo
                 && found.stat.st_nlink == names

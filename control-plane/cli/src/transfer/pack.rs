@@ -317,7 +317,7 @@ mod tests {
         fs::write(root.join("a/.remoraignore"), "!keep.log\n").unwrap();
         let names = |rules: &Rules| packed(root, rules).1.into_iter().map(|(name, ..)| name).collect::<Vec<_>>();
         let rules = Rules { ignore_files: true, exclude: vec![] };
-        assert_eq!(names(&rules), [".gitignore", ".remoraignore", "a", "a/.remoraignore", "a/keep.log", "secret"]);
+        assert_eq!(names(&rules), [".gitignore", ".remoraignore", "a/", "a/.remoraignore", "a/keep.log", "secret"]);
         let rules = Rules { ignore_files: true, exclude: vec!["/a".to_owned()] };
         assert_eq!(names(&rules), [".gitignore", ".remoraignore", "secret"]);
         assert_eq!(names(&Rules::default()).len(), 11);

@@ -39,7 +39,7 @@ use crate::{
     lineage::now_ms,
     manifest::Manifest,
     restore::until,
-    rules::{Rules, Tally},
+    rules::{Rules, Tally, is_tagged},
     shown,
     tree::{Cursor, Found, Step, Walk, extended, extended_of_link},
 };
@@ -206,7 +206,10 @@ impl Creator {
                     }
                 }
                 Step::Entry(found) => {
-                    if derived.is_none() && found.kind() == EntryKind::Directory && Rules::is_derived(&found.path) {
+                    if derived.is_none()
+                        && found.kind() == EntryKind::Directory
+                        && (Rules::is_derived(&found.path) || self.cursor.directory(&found.path).is_ok_and(is_tagged))
+                    {
                         derived = Some(found.path.clone());
                     }
                     let class = if derived.is_some() { Class::Derived } else { Class::Keep };

@@ -1,9 +1,6 @@
 //! Diff: what two snapshots, or a snapshot and the living workspace, differ in.
 
-use std::{
-    cmp::Ordering,
-    collections::{HashMap, VecDeque},
-};
+use std::{cmp::Ordering, collections::VecDeque};
 
 use remora_agent_root::{EntryKind, Root};
 use rustix::fs::readlinkat;
@@ -14,7 +11,7 @@ use crate::{
     KeepOut, Lineage, SnapshotError, StoredRoot,
     format::{BlobId, Chunk, Entry, Node, Observed, path_order},
     manifest::{Manifest, continues},
-    restore::{Action, Comparison, is_ours_or_the_systems, until},
+    restore::{Action, Comparison, Gathered, Groups, is_ours_or_the_systems, until},
     tree::{Cursor, Found, Walk, differs, same_stat},
 };
 
@@ -100,7 +97,8 @@ pub async fn diff_living(
         let mut old = Records::open(differ, &lineage, &from)?;
         let ignored = move |path: &[u8], kind: EntryKind| is_ours_or_the_systems(path) || keep_out(path, kind);
         let mut walk = Walk::new(root.clone(), &ignored)?;
-        let mut living = Side { lineage, from, cursor: Cursor::new(root), firsts: HashMap::new() };
+        let linked = if from.root.statistics.hardlinks > 0 { old.linked(differ)? } else { Groups::default() };
+        let mut living = Side { lineage, from, cursor: Cursor::new(root), linked };
         let (mut left, mut right) = (old.next(differ)?, walk.entry()?);
         loop {
             if let Some(record) = &left
@@ -208,6 +206,19 @@ impl Records {
         Ok(Records { manifest, at: 0, page: VecDeque::new() })
     }
 
+    /// The inodes with several names.
+    fn linked(&self, differ: &Differ) -> Result<Groups, SnapshotError> {
+        let mut gathered = Gathered::new();
+        for at in 0..self.manifest.len() {
+            for entry in until(&differ.runtime, &differ.cancel, self.manifest.page(at))?.entries {
+                if let Node::Hardlink { first } = &entry.node {
+                    gathered.add(first, &entry.path)?;
+                }
+            }
+        }
+        Ok(gathered.groups())
+    }
+
     fn next(&mut self, differ: &Differ) -> Result<Option<Record>, SnapshotError> {
         let Some(mut record) = self.next_part(differ)? else { return Ok(None) };
         while matches!(&record.entry.node, Node::File(content) if content.more) {
@@ -240,16 +251,18 @@ struct Side {
     lineage: Lineage,
     from: StoredRoot,
     cursor: Cursor,
-    /// Device and inode of entries that may have further names.
-    firsts: HashMap<Vec<u8>, (u64, u64)>,
+    /// Inodes of the snapshot with several names, and which the first one is here.
+    linked: Groups,
 }
 
 impl Side {
     fn change(&mut self, record: &Record, found: &Found, differ: &Differ) -> Result<Option<Change>, SnapshotError> {
         let entry = &record.entry;
         let identity = (found.stat.st_dev, found.stat.st_ino);
-        if found.stat.st_nlink > 1 && found.kind() != EntryKind::Directory {
-            self.firsts.insert(entry.path.clone(), identity);
+        if found.stat.st_nlink > 1
+            && let Some(group) = self.linked.get_mut(&entry.path)
+        {
+            group.in_place = Some(identity);
         }
         let same_kind = match &entry.node {
             Node::Directory => found.kind() == EntryKind::Directory,
@@ -263,7 +276,8 @@ impl Side {
             }
             // What may differ about the inode is said of its first name.
             Node::Hardlink { first } => {
-                return Ok((self.firsts.get(first) != Some(&identity)).then_some(Change::Content));
+                let there = self.linked.get(first).and_then(|group| group.in_place);
+                return Ok((there != Some(identity)).then_some(Change::Content));
             }
         };
         if !same_kind {

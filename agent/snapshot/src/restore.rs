@@ -34,6 +34,7 @@ use remove::Staging;
 
 pub(crate) use compare::Comparison;
 pub(crate) use frames::unpack;
+pub(crate) use groups::{Gathered, Groups};
 pub(crate) use plan::Action;
 
 /// Takes what a restore reports.

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::Read as _,
+    os::{fd::AsFd, unix::fs::FileExt as _},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -12,6 +13,7 @@ use ignore::{
     gitignore::{Gitignore, GitignoreBuilder},
 };
 use remora_agent_root::{EntryKind, RelPath, Root};
+use rustix::fs::{Mode, OFlags, openat};
 
 use crate::{
     KeepOut, SnapshotError,
@@ -24,6 +26,10 @@ pub const RULES_FILE: &str = ".remoraignore";
 
 /// Names of directories whose content can be made again.
 const DERIVED: [&[u8]; 4] = [b"node_modules", b"target", b".next", b".venv"];
+/// What a program puts into a directory whose content it can make again, and how that
+/// file begins (<https://bford.info/cachedir/>).
+const TAG: &str = "CACHEDIR.TAG";
+const TAG_SIGNATURE: &[u8; 43] = b"Signature: 8a477f597d28d172789f06886806bc55";
 /// What every write of ours that is under way is called.
 const HIDDEN: &[u8] = b".remora-tmp-";
 /// The folder that ext4 keeps for itself at the top of a volume.
@@ -106,6 +112,17 @@ impl Rules {
     }
 }
 
+/// Whether a program has tagged the directory as one whose content it can make again.
+pub(crate) fn is_tagged(directory: impl AsFd) -> bool {
+    // Whatever has that name: a link is not followed and a FIFO not waited for.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let Ok(file) = openat(directory, TAG, flags, Mode::empty()).map(std::fs::File::from) else { return false };
+    let mut begin = [0; TAG_SIGNATURE.len()];
+    file.metadata().is_ok_and(|metadata| metadata.is_file())
+        && file.read_exact_at(&mut begin, 0).is_ok()
+        && begin == *TAG_SIGNATURE
+}
+
 fn read_rules(root: &Root) -> Result<String, SnapshotError> {
     let file = match root.open_read(&RelPath::new(RULES_FILE)?) {
         Ok(file) => std::fs::File::from(file),
@@ -183,5 +200,29 @@ mod tests {
         let error = rules("fine\n[z-a]\n", &[]).unwrap_err();
         assert!(error.to_string().starts_with(".remoraignore:2"), "{error}");
         assert!(rules("", &["[z-a]"]).is_err());
+    }
+
+    #[test]
+    fn only_a_regular_file_with_the_signature_is_a_tag() {
+        let folder = tempfile::tempdir().unwrap();
+        let tagged = |content: &[u8]| {
+            std::fs::write(folder.path().join(TAG), content).unwrap();
+            is_tagged(Root::open(folder.path()).unwrap())
+        };
+        assert!(!is_tagged(Root::open(folder.path()).unwrap()));
+        assert!(tagged(TAG_SIGNATURE));
+        assert!(tagged(&[TAG_SIGNATURE, &b"\n# made by a compiler\n"[..]].concat()));
+        for other in [&b""[..], &TAG_SIGNATURE[..42], b"signature: 8a477f597d28d172789f06886806bc55", b"\xff"] {
+            assert!(!tagged(other), "{other:?}");
+        }
+        std::fs::rename(folder.path().join(TAG), folder.path().join("real")).unwrap();
+        std::fs::write(folder.path().join("real"), TAG_SIGNATURE).unwrap();
+        std::os::unix::fs::symlink("real", folder.path().join(TAG)).unwrap();
+        assert!(!is_tagged(Root::open(folder.path()).unwrap()));
+        std::fs::remove_file(folder.path().join(TAG)).unwrap();
+        let mode = Mode::RUSR | Mode::WUSR;
+        let at = folder.path().join(TAG);
+        rustix::fs::mknodat(rustix::fs::CWD, at, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert!(!is_tagged(Root::open(folder.path()).unwrap()));
     }
 }

@@ -15,10 +15,12 @@ use std::{
 
 use remora_agent_root::Root;
 use remora_agent_snapshot::{
-    CreateOptions, Lineage, Rules, Silent, SnapshotError, StoredRoot, TreeBounds, create, restore,
+    CreateOptions, Lineage, Rules, Silent, SnapshotError, StoredRoot, TreeBounds, create,
+    format::Class,
+    restore,
     store::{DirStore, FaultPlan, FaultyStore, Store},
 };
-use remora_proto_model::Reason;
+use remora_proto_model::{Effect, Reason};
 use tokio_util::sync::CancellationToken;
 
 /// A lineage in a folder, and how many requests it made.
@@ -244,4 +246,140 @@ async fn a071_a_clock_that_was_set_proves_nothing() {
         let later = place.make(CreateOptions::default()).await.unwrap();
         assert!(later.root.clock.racy_since.seconds > 0);
     }
+}
+
+/// Each path of the snapshot with its class, in order.
+async fn classes(place: &Place, snapshot: &StoredRoot) -> Vec<(String, Class)> {
+    let mut found = Vec::new();
+    for page in &snapshot.root.pages {
+        let entries = place.lineage.restore_page(page).await.unwrap().entries;
+        found.extend(entries.into_iter().map(|entry| (String::from_utf8(entry.path).unwrap(), entry.class)));
+    }
+    found
+}
+
+/// What a program tagged as its cache is restored last, like node_modules, from the
+/// next snapshot on and for as long as the tag is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_with_a_cache_tag_is_derived() {
+    let place = Place::new(None).await;
+    for path in ["cache/sub/x", "node_modules/m/i.js", "src/main.rs"] {
+        fs::create_dir_all(place.tree.join(path).parent().unwrap()).unwrap();
+        fs::write(place.tree.join(path), path).unwrap();
+    }
+    let derived = async |snapshot: &StoredRoot| -> Vec<String> {
+        let all = classes(&place, snapshot).await;
+        all.into_iter().filter(|(_, class)| *class == Class::Derived).map(|(path, _)| path).collect()
+    };
+    let modules = ["node_modules", "node_modules/m", "node_modules/m/i.js"];
+    assert_eq!(derived(&place.make(CreateOptions::default()).await.unwrap()).await, modules);
+    let tag = place.tree.join("cache/CACHEDIR.TAG");
+    fs::write(&tag, "Signature: 8a477f597d28d172789f06886806bc55\n# of a compiler\n").unwrap();
+    let tagged = ["cache", "cache/CACHEDIR.TAG", "cache/sub", "cache/sub/x"];
+    let made = place.make(CreateOptions::default()).await.unwrap();
+    assert_eq!(derived(&made).await, [&tagged[..], &modules[..]].concat());
+    let back = tempfile::tempdir().unwrap();
+    place.bring_back(&made, back.path()).await.unwrap();
+    assert_eq!(fs::read(back.path().join("cache/sub/x")).unwrap(), b"cache/sub/x");
+    fs::remove_file(tag).unwrap();
+    assert_eq!(derived(&place.make(CreateOptions::default()).await.unwrap()).await, modules);
+}
+
+/// a009: nothing that is no file is opened or waited for, also where a file has just
+/// become one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a009_special_files_are_never_opened_or_waited_for() {
+    use std::os::unix::{fs::FileTypeExt as _, net::UnixListener};
+
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    let place = Place::new(None).await;
+    let fifo = |name: &str| {
+        mknodat(CWD, place.tree.join(name), FileType::Fifo, Mode::from_raw_mode(0o640), 0).unwrap();
+    };
+    fifo("fifo");
+    let _socket = UnixListener::bind(place.tree.join("socket")).unwrap();
+    fs::write(place.tree.join("file"), "content").unwrap();
+    let privileged = rustix::process::geteuid().is_root();
+    let device = rustix::fs::makedev(1, 11);
+    let devices = u64::from(
+        privileged && mknodat(CWD, place.tree.join("kmsg"), FileType::CharacterDevice, Mode::RUSR, device).is_ok(),
+    );
+    let made = place.make(CreateOptions::default()).await.unwrap();
+    let statistics = made.root.statistics;
+    assert_eq!((statistics.files, statistics.fifos, statistics.skipped_entries), (1, 1, 1 + devices));
+    let rules: Vec<_> = made.root.rules.iter().map(|report| (report.rule.as_str(), report.entries)).collect();
+    assert!(rules.contains(&("kind: socket", 1)), "{rules:?}");
+
+    // A file that the snapshot knows, and a FIFO that it does not, change places.
+    fs::remove_file(place.tree.join("file")).unwrap();
+    fifo("file");
+    fs::remove_file(place.tree.join("fifo")).unwrap();
+    fs::write(place.tree.join("fifo"), "now a file").unwrap();
+    place.bring_back(&made, &place.tree).await.unwrap();
+    assert!(fs::symlink_metadata(place.tree.join("fifo")).unwrap().file_type().is_fifo());
+    assert_eq!(fs::read(place.tree.join("file")).unwrap(), b"content");
+    assert!(place.tree.join("socket").exists(), "what no snapshot holds is not removed");
+}
+
+/// a058: a store, or a disk for what has to be kept meanwhile, that is full commits
+/// nothing, is named, and is over when there is room.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a058_a_full_disk_commits_nothing_and_is_over_when_there_is_room() {
+    // Not in this process: a small file system needs a mount namespace of its own.
+    const FULL: &str = "REMORA_TEST_FULL_STORE";
+    let Some(folder) = std::env::var_os(FULL).map(std::path::PathBuf::from) else {
+        let temp = tempfile::tempdir().unwrap();
+        let output = Command::new("unshare")
+            .args(["--mount", "--map-root-user"])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", "a058_a_full_disk_commits_nothing_and_is_over_when_there_is_room", "--nocapture"])
+            .env(FULL, temp.path())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&[output.stdout, output.stderr].concat()));
+        return;
+    };
+    let mount = |folder: &Path, options: &str| {
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "none"]).arg(folder).status().unwrap();
+        assert!(mounted.success());
+    };
+    let [small, tree, scratch] = ["small", "tree", "scratch"].map(|name| folder.join(name));
+    for folder in [&small, &tree, &scratch] {
+        fs::create_dir(folder).unwrap();
+    }
+    mount(&small, "size=2m");
+    mount(&scratch, "size=64k");
+    let lineage = Lineage::open(Arc::new(DirStore::open(&small).unwrap()), None, 1).await.unwrap();
+    let root = Root::open(&tree).unwrap();
+    let rules = Rules::load(&root, &[]).unwrap();
+    let make = async || {
+        let options = CreateOptions { scratch: Some(scratch.clone()), ..CreateOptions::default() };
+        create(&lineage, &root, &rules, options, Arc::new(Silent), &CancellationToken::new()).await
+    };
+    fs::write(tree.join("first"), "first").unwrap();
+    let first = make().await.unwrap();
+
+    let noise: Vec<u8> = (0..2_000_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    fs::write(tree.join("large"), &noise).unwrap();
+    let error = make().await.unwrap_err();
+    assert_eq!((error.reason(), error.effect()), (Reason::NoSpace, Effect::NotApplied), "{error}");
+    assert_eq!(lineage.head().await.unwrap().unwrap().root.id, first.root.id);
+    mount(&small, "remount,size=40m");
+    let second = make().await.unwrap();
+
+    // More first names of hard links than the scratch disk has room for.
+    for number in 0..1_000 {
+        let name = tree.join(format!("{number}-{}", "n".repeat(100)));
+        fs::write(&name, "x").unwrap();
+        fs::hard_link(&name, name.with_extension("twin")).unwrap();
+    }
+    let error = make().await.unwrap_err();
+    assert!(error.to_string().contains("hard links"), "{error}");
+    assert_eq!(error.effect(), Effect::NotApplied);
+    assert_eq!(lineage.head().await.unwrap().unwrap().root.id, second.root.id);
+    mount(&scratch, "remount,size=4m");
+    let third = make().await.unwrap();
+    assert_eq!(third.root.statistics.hardlinks, 1_000);
+    assert_eq!(fs::read_dir(&scratch).unwrap().count(), 0);
 }

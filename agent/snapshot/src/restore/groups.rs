@@ -9,41 +9,41 @@ use crate::{SnapshotError, format::Class, limits::MAX_LINKED_NAMES};
 
 /// An inode with several names.
 #[derive(Clone, Debug)]
-pub(super) struct Group {
+pub(crate) struct Group {
     first: u128,
     /// Device and inode where the first is in place already.
-    pub(super) in_place: Option<(u64, u64)>,
+    pub(crate) in_place: Option<(u64, u64)>,
     /// How many names it has.
-    pub(super) names: u32,
+    pub(crate) names: u32,
     /// Class of the first.
-    pub(super) class: Class,
+    pub(crate) class: Class,
     /// Whether the first came by and is what can have several names.
-    pub(super) met: bool,
+    pub(crate) met: bool,
 }
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Groups {
+pub(crate) struct Groups {
     key: [u8; 32],
     ascending: Vec<Group>,
 }
 
 /// First names as they are met, one for each further name.
 #[derive(Debug)]
-pub(super) struct Gathered {
+pub(crate) struct Gathered {
     key: [u8; 32],
     firsts: Vec<u128>,
 }
 
 impl Gathered {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut key = [0; 32];
         rand::rng().fill_bytes(&mut key);
         Gathered { key, firsts: Vec::new() }
     }
 
     /// Takes the first name that a further name, at `path`, is of.
-    pub(super) fn add(&mut self, first: &[u8], path: &[u8]) -> Result<(), SnapshotError> {
+    pub(crate) fn add(&mut self, first: &[u8], path: &[u8]) -> Result<(), SnapshotError> {
         if self.firsts.len() >= MAX_LINKED_NAMES {
             return Err(SnapshotError::TooLarge {
                 what: "the number of hard links in the snapshot",
@@ -56,7 +56,7 @@ impl Gathered {
         Ok(())
     }
 
-    pub(super) fn groups(mut self) -> Groups {
+    pub(crate) fn groups(mut self) -> Groups {
         self.firsts.sort_unstable();
         let runs = self.firsts.chunk_by(|a, b| a == b);
         let ascending = runs
@@ -74,12 +74,12 @@ impl Gathered {
 
 impl Groups {
     /// The inode whose first name is `path`; `None` where it has no other.
-    pub(super) fn get(&self, path: &[u8]) -> Option<&Group> {
+    pub(crate) fn get(&self, path: &[u8]) -> Option<&Group> {
         self.find(path).map(|at| &self.ascending[at])
     }
 
     /// As [`Groups::get`], to note something about it.
-    pub(super) fn get_mut(&mut self, path: &[u8]) -> Option<&mut Group> {
+    pub(crate) fn get_mut(&mut self, path: &[u8]) -> Option<&mut Group> {
         self.find(path).map(|at| &mut self.ascending[at])
     }
 

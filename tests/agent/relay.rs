@@ -1,5 +1,6 @@
 //! From a client through `serve` to a program in a container, and back.
 
+mod bad_input;
 mod containers;
 mod faults;
 mod impostor;

@@ -69,6 +69,9 @@ fn spec(spec: Option<wire::CommandSpec>, longest: Duration) -> Result<CommandSpe
         Some(Program::Shell(line)) if line.is_empty() => {
             return Err(Fault::invalid("command.shell", "is empty").hint("give a line for sh -c, or argv"));
         }
+        Some(Program::Shell(line)) if line.contains('\0') => {
+            return Err(Fault::invalid("command.shell", "has a NUL byte"));
+        }
         Some(Program::Shell(line)) => vec!["sh".into(), "-c".into(), line],
         None => return Err(Fault::invalid("command.program", "is missing").hint("give argv or shell")),
     };

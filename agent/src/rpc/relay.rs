@@ -10,7 +10,7 @@ use remora_proto::{
     model::{Capability, Fault, Reason},
 };
 use tokio::{sync::oneshot, time::sleep};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{Extensions, Status, Streaming};
 
 use crate::{
@@ -41,15 +41,15 @@ pub(crate) trait Checked: Send + 'static {
     fn is_over(&self) -> bool;
 }
 
-/// A stream from a shim until its last frame, the caller's `refusal` or the drain.
+/// A stream from a shim until its last frame, a refusal of the `caller`'s own frames or the drain.
 pub(crate) fn frames<C: Checked>(
     route: Route,
     inner: Streaming<C::Frame>,
     checked: C,
     stop: CancellationToken,
-    refusal: Option<oneshot::Receiver<Fault>>,
+    caller: Option<Caller>,
 ) -> BoxStream<'static, Result<C::Frame, Status>> {
-    let passing = Passing { route, inner, checked, stop, refusal, over: false };
+    let passing = Passing { route, inner, checked, stop, caller, over: false };
     let next = |mut passing: Passing<C>| async { passing.next().await.map(|frame| (frame, passing)) };
     futures_util::stream::unfold(passing, next).boxed()
 }
@@ -59,9 +59,16 @@ struct Passing<C: Checked> {
     inner: Streaming<C::Frame>,
     checked: C,
     stop: CancellationToken,
-    /// Why the caller's own input ended the call.
-    refusal: Option<oneshot::Receiver<Fault>>,
+    caller: Option<Caller>,
     over: bool,
+}
+
+/// What a caller that sends frames of its own has to do with the frames it gets.
+pub(crate) struct Caller {
+    /// Why its input ended the call.
+    pub(crate) refusal: Option<oneshot::Receiver<Fault>>,
+    /// Ends its way to the shim with the answer.
+    pub(crate) _ended: DropGuard,
 }
 
 impl<C: Checked> Passing<C> {
@@ -76,11 +83,13 @@ impl<C: Checked> Passing<C> {
 
     async fn pass(&mut self) -> Result<C::Frame, Fault> {
         let refused = async {
-            if let Some(refusal) = self.refusal.as_mut() {
+            if let Some(caller) = self.caller.as_mut()
+                && let Some(refusal) = caller.refusal.as_mut()
+            {
                 match refusal.await {
                     Ok(fault) => return fault,
                     // The input has ended well: nothing will be refused.
-                    Err(_) => self.refusal = None,
+                    Err(_) => caller.refusal = None,
                 }
             }
             std::future::pending().await

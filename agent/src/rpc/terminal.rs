@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::relay::{self, Checked, UNTIL_READ, capability, container};
+use super::relay::{self, Caller, Checked, UNTIL_READ, capability, container};
 use crate::{
     answers::{Violation, signalled, terminal as answers},
     limits::SHIM_CALL_TIMEOUT,
@@ -79,14 +79,26 @@ impl TerminalService for Terminals {
         start.client_id.clone_from(&asked.client);
         let sent = Arc::new(AtomicU64::new(0));
         let (refuse, refusal) = oneshot::channel();
-        let passed =
-            Passed { input, writes: asked.mode != Mode::Viewer, sent: Arc::clone(&sent), refuse: Some(refuse) };
+        let ended = CancellationToken::new();
+        let passed = Passed {
+            input,
+            writes: asked.mode != Mode::Viewer,
+            sent: Arc::clone(&sent),
+            refuse: Some(refuse),
+            ended: ended.clone(),
+        };
         let answer = route
             .answer(Call::Reads, SHIM_CALL_TIMEOUT, route.terminal().attach(passed.after(start)))
             .await
             .map_err(refused)?;
         let following = answers::Following::new(asked.start, asked.mode, &asked.client, sent);
-        let frames = relay::frames(route, answer, following, self.stop.clone(), Some(refusal));
+        let frames = relay::frames(
+            route,
+            answer,
+            following,
+            self.stop.clone(),
+            Some(Caller { refusal: Some(refusal), _ended: ended.drop_guard() }),
+        );
         Ok(Response::new(frames))
     }
 
@@ -179,6 +191,9 @@ struct Passed {
     sent: Arc<AtomicU64>,
     /// Tells the caller why its input is not taken.
     refuse: Option<oneshot::Sender<Fault>>,
+    /// The answer to the caller has ended, and so must what is sent to the shim:
+    /// while it is open the attachment stands there.
+    ended: CancellationToken,
 }
 
 impl Passed {
@@ -191,15 +206,16 @@ impl Passed {
 
     async fn next(&mut self) -> Option<TerminalInput> {
         // A caller that left or sends no more is no refusal: it may read on.
-        let message = self.input.message().await.ok()??;
+        let message = self.ended.run_until_cancelled(self.input.message()).await?.ok()??;
         match self.check(&message) {
             Ok(()) => Some(message),
             Err(fault) => {
                 if let Some(refuse) = self.refuse.take() {
                     _ = refuse.send(fault);
                 }
-                // The answer ends the call, and this stream with it.
-                std::future::pending().await
+                // The refusal ends the answer, and that ends this.
+                self.ended.cancelled().await;
+                None
             }
         }
     }

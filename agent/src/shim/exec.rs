@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use futures_util::stream::BoxStream;
-use remora_agent_term::{Command, FRAME_BYTES, HEARTBEAT, Registry, Stream, excerpt};
+use remora_agent_term::{Command, FRAME_BYTES, HEARTBEAT, Registry, Stream, TermError, excerpt};
 use remora_proto::agent::v1::{
     self as wire, AttachCommandRequest, CommandData, CommandExit, CommandGap, CommandHeartbeat, CommandOutput,
     GetOutputRequest, GetOutputResponse, ListCommandsRequest, ListCommandsResponse, OutputStream, RunRequest,
@@ -91,8 +91,16 @@ impl ExecService for ExecRpc {
     async fn attach(&self, request: Request<AttachCommandRequest>) -> Result<Response<Self::AttachStream>, Status> {
         let request = request.into_inner();
         let command = self.find(&request.container, &request.id)?;
-        command.read(Stream::Stdout, request.stdout_offset, 0).map_err(refuse)?;
-        command.read(Stream::Stderr, request.stderr_offset, 0).map_err(refuse)?;
+        let view = command.view();
+        for (what, given, head) in [
+            ("stdout_offset", request.stdout_offset, view.stdout.head),
+            ("stderr_offset", request.stderr_offset, view.stderr.head),
+        ] {
+            if given > head {
+                let problem = format!("only {head} bytes were printed so far");
+                return Err(refuse(TermError::OutOfRange { what, given, problem }));
+            }
+        }
         let follower = Follower {
             command,
             container: self.container.clone(),
@@ -231,7 +239,7 @@ fn read_excerpt(
     stream: Stream,
     range: remora_agent_term::Held,
     limit: usize,
-) -> Result<wire::Excerpt, remora_agent_term::TermError> {
+) -> Result<wire::Excerpt, TermError> {
     let bytes = limit * 4;
     let (offset, first) = command.read(stream, range.base, bytes)?;
     let whole = range.base == 0 && offset + first.len() as u64 == range.head;

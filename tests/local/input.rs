@@ -59,6 +59,14 @@ fn policy(change: impl FnOnce(&mut SnapshotPolicy)) -> Option<SnapshotPolicy> {
     Some(policy)
 }
 
+fn named(name: &str) -> Container {
+    Container { name: name.to_owned(), ..Container::default() }
+}
+
+fn variables(count: usize) -> std::collections::HashMap<String, String> {
+    (0..count).map(|at| (format!("V{at}"), String::new())).collect()
+}
+
 /// Each bad spec with the field that it is wrong in.
 fn bad_specs() -> Vec<(&'static str, Option<ProjectSpec>)> {
     let port = |name: &str, port| Port { name: name.to_owned(), port };
@@ -85,6 +93,39 @@ fn bad_specs() -> Vec<(&'static str, Option<ProjectSpec>)> {
         ("snapshots.keepHourly", spec_with(|spec| spec.snapshots = policy(|p| p.keep_hourly = 1_001))),
         ("snapshots.keepDaily", spec_with(|spec| spec.snapshots = policy(|p| p.keep_daily = 1_001))),
         ("snapshots.exclude", spec_with(|spec| spec.snapshots = policy(|p| p.exclude = vec![String::new()]))),
+        ("snapshots.exclude", spec_with(|spec| spec.snapshots = policy(|p| p.exclude = vec!["a\nb".to_owned()]))),
+        ("snapshots.exclude", spec_with(|spec| spec.snapshots = policy(|p| p.exclude = vec!["x".repeat(257)]))),
+        ("snapshots.exclude", spec_with(|spec| spec.snapshots = policy(|p| p.exclude = vec!["x".to_owned(); 65]))),
+        ("containers", spec_with(|spec| spec.containers = (0..17).map(|at| named(&format!("c{at}"))).collect())),
+        ("containers.name", container_with(|container| container.name = "a".repeat(41))),
+        ("containers.command", container_with(|container| container.command = vec!["a".to_owned(); 1_025])),
+        ("containers.command", container_with(|container| container.command = vec!["a".repeat(32 * 1024 + 1)])),
+        ("containers.env", container_with(|container| container.env = variables(257))),
+        (
+            "containers.env",
+            container_with(|container| container.env = [("A".to_owned(), "x".repeat(32 * 1024 + 1))].into()),
+        ),
+        ("env", container_with(|container| container.env = [("REMORA_A".to_owned(), String::new())].into())),
+        ("env", container_with(|container| container.env = [("A=B".to_owned(), String::new())].into())),
+        ("env", container_with(|container| container.env = [(String::new(), String::new())].into())),
+        ("env", container_with(|container| container.env = [("A".repeat(257), String::new())].into())),
+        (
+            "containers.ports",
+            container_with(|container| container.ports = (1..18).map(|at| port(&format!("p{at}"), at)).collect()),
+        ),
+        ("containers.ports.name", container_with(|container| container.ports = vec![port("a", 1), port("a", 2)])),
+        ("containers.ports.name", container_with(|container| container.ports = vec![port("", 1)])),
+        ("containers.ports.name", container_with(|container| container.ports = vec![port(&"a".repeat(16), 1)])),
+        (
+            "containers.ports",
+            spec_with(|spec| {
+                spec.containers.push(named("other"));
+                spec.containers.iter_mut().for_each(|container| container.ports = vec![port("a", 1)]);
+            }),
+        ),
+        ("containers.workdir", container_with(|container| container.workdir = "/x".to_owned())),
+        ("containers.workdir", container_with(|container| container.workdir = "a\0".to_owned())),
+        ("containers.workdir", container_with(|container| container.workdir = "x".repeat(4_096))),
     ]
 }
 
@@ -224,6 +265,71 @@ async fn each_bad_field_over_rest_is_named_and_changes_nothing() {
         assert_eq!((answer.status.as_u16(), answer.reason().as_str()), (400, "INVALID_ARGUMENT"), "{path} {body}");
         let detail = answer.json()["detail"].as_str().unwrap().to_owned();
         assert!(detail.starts_with(field), "{path} {field}: {detail}");
+    }
+    // Every field of a spec, as a spec and as a change of one.
+    let port = |name: &str, port: u32| json!({"name": name, "port": port});
+    let words = |count: usize| vec!["a"; count];
+    let many: serde_json::Map<String, Value> = variables(257).into_iter().map(|(name, _)| (name, json!(""))).collect();
+    for (field, container) in [
+        ("containers.command:", json!({"name": "a", "command": [""]})),
+        ("containers.command:", json!({"name": "a", "command": ["a\0"]})),
+        ("containers.command:", json!({"name": "a", "command": words(1_025)})),
+        ("containers.command:", json!({"name": "a", "command": ["a".repeat(32 * 1024 + 1)]})),
+        ("containers[0].command:", json!({"name": "a", "command": "npm start"})),
+        ("env:", json!({"name": "a", "env": {"1": ""}})),
+        ("env:", json!({"name": "a", "env": {"REMORA_A": ""}})),
+        ("containers.env:", json!({"name": "a", "env": {"A": "\0"}})),
+        ("containers.env:", json!({"name": "a", "env": many})),
+        ("containers[0].env", json!({"name": "a", "env": {"A": 1}})),
+        ("containers.ports.name:", json!({"name": "a", "ports": [port("A", 1)]})),
+        ("containers.ports.name:", json!({"name": "a", "ports": [port("a", 1), port("a", 2)]})),
+        ("containers.ports.port:", json!({"name": "a", "ports": [port("a", 0)]})),
+        ("containers.ports:", json!({"name": "a", "ports": [port("a", 1), port("b", 1)]})),
+        ("containers[0].ports[0]", json!({"name": "a", "ports": [{"name": "a"}]})),
+        ("containers.workdir:", json!({"name": "a", "workdir": "../x"})),
+        ("containers.workdir:", json!({"name": "a", "workdir": "/x"})),
+        ("containers[0]", json!({})),
+        ("containers[0]", json!("dev")),
+    ] {
+        for (method, path, body, prefix) in [
+            ("POST", "/projects", json!({"name": "bad", "spec": {"containers": [container.clone()]}}), "spec."),
+            ("PATCH", "/projects/good", json!({"containers": [container]}), ""),
+        ] {
+            let answer = server.rest(method, &format!("/api/v1{path}"), Some(&body)).await;
+            assert_eq!(
+                (answer.status.as_u16(), answer.reason().as_str()),
+                (400, "INVALID_ARGUMENT"),
+                "{method} {field}"
+            );
+            let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+            assert!(detail.strip_prefix(prefix).unwrap_or(&detail).starts_with(field), "{method} {field}: {detail}");
+        }
+    }
+    for (field, snapshots) in [
+        ("snapshots.intervalSeconds:", json!({"intervalSeconds": 9})),
+        ("snapshots.intervalSeconds:", json!({"intervalSeconds": 86_401})),
+        ("snapshots.keepLast:", json!({"keepLast": 0})),
+        ("snapshots.keepHourly:", json!({"keepHourly": 1_001})),
+        ("snapshots.keepDaily:", json!({"keepDaily": 1_001})),
+        ("snapshots.exclude:", json!({"exclude": [""]})),
+        ("snapshots.exclude:", json!({"exclude": ["x".repeat(257)]})),
+        ("snapshots.keepLast:", json!({"keepLast": -1})),
+        ("snapshots.keepLast:", json!({"keepLast": "ten"})),
+    ] {
+        let spec = json!({"containers": [{"name": "a"}], "snapshots": snapshots});
+        for (method, path, body) in [
+            ("POST", "/projects", json!({"name": "bad", "spec": spec})),
+            ("PATCH", "/projects/good", json!({"snapshots": snapshots})),
+        ] {
+            let answer = server.rest(method, &format!("/api/v1{path}"), Some(&body)).await;
+            assert_eq!(
+                (answer.status.as_u16(), answer.reason().as_str()),
+                (400, "INVALID_ARGUMENT"),
+                "{method} {field}"
+            );
+            let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+            assert!(detail.trim_start_matches("spec.").starts_with(field), "{method} {field}: {detail}");
+        }
     }
     // A field that nobody knows is named, wherever it stands.
     for (method, path, body) in [

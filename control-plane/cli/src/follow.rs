@@ -99,6 +99,9 @@ fn fault_of(project: &Project, condition: &Condition) -> Fault {
         ConditionType::HibernateBlocked => {
             format!("nothing was deleted and it is tried again; `remora status {}` shows how it goes", project.name)
         }
+        _ if condition.reason == Reason::CommandEnded.as_str() => {
+            format!("`remora sh {0}` looks around in it, `remora up --name {0} --restart` runs it again", project.name)
+        }
         _ => format!("`remora status {}` shows everything", project.name),
     };
     Fault::new(

@@ -6,8 +6,8 @@ use std::{collections::HashMap, time::Duration};
 
 use remora_proto::{
     agent::v1::{
-        CreateSnapshotRequest, GetInfoRequest, PruneSnapshotsRequest, RestoreSnapshotRequest, SnapshotConsistency,
-        SnapshotInfo, SnapshotProgress, agent_service_client::AgentServiceClient,
+        CreateSnapshotRequest, GetInfoRequest, GetSnapshotRequest, PruneSnapshotsRequest, RestoreSnapshotRequest,
+        SnapshotConsistency, SnapshotInfo, SnapshotProgress, agent_service_client::AgentServiceClient,
         create_snapshot_event::Event as Created, restore_snapshot_event::Event as Restored,
         snapshot_service_client::SnapshotServiceClient,
     },
@@ -82,6 +82,13 @@ pub(crate) async fn create_snapshot(
         }
     }
     committed.ok_or_else(|| cut_short("the snapshot"))
+}
+
+/// The snapshot `id`.
+pub(crate) async fn find_snapshot(agent: &AgentHandle, id: &str) -> Result<SnapshotInfo, Fault> {
+    let request = authorised(agent, Verb::SnapshotRead, GetSnapshotRequest { snapshot: id.to_owned() })?;
+    let mut client = SnapshotServiceClient::new(agent.channel.clone());
+    client.get(request).await.map(tonic::Response::into_inner).map_err(|status| from_status(&status))
 }
 
 /// Makes the workspace equal to `snapshot`, with its writers held meanwhile.

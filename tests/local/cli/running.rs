@@ -224,8 +224,9 @@ async fn a_port_of_another_project_is_refused_by_name() {
 async fn a_command_that_has_ended_is_said() {
     let server = ServerProcess::start().await;
     let cli = admin(&server);
-    let up = cli.run(&["up", "--empty", "--name", "web", "--cmd", "exit 9"]).await;
-    up.refused(69, "the command of dev has ended");
+    let up = cli.run(&["up", "--empty", "--name", "web", "--cmd", "echo no such port >&2; exit 9"]).await;
+    up.refused(69, "the command of dev has ended (exit 9), its last words: no such port");
+    assert!(up.stderr.contains("remora up --name web --restart"), "{}", up.stderr);
     let sheet = cli.run(&["status", "web"]).await.ok();
     assert!(sheet.contains("phase        Degraded") && sheet.contains("exit 9"), "{sheet}");
     let doctor = cli.run(&["doctor"]).await.ok();
@@ -234,4 +235,58 @@ async fn a_command_that_has_ended_is_said() {
     assert_eq!(cli.run(&["exec", "web", "--", "echo", "hi"]).await.ok(), "hi\n");
     let missing = cli.run(&["up", "--empty", "--name", "none", "--", "no-such-program"]).await;
     missing.refused(69, "no-such-program");
+}
+
+/// A project that runs in every form, and its files there and back.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_runs_is_shown_and_copied_in_every_form() {
+    let (server, cli) = running("exec sleep 100000", &["--port", "http:4713"]).await;
+    let url = "http://127.0.0.1:4713";
+    assert_eq!(cli.run(&["status", "web", "-o", "name"]).await.ok(), "web\n");
+    let yaml = cli.run(&["status", "web", "-o", "yaml"]).await.ok();
+    assert!(yaml.contains("\n  phase: Ready\n") && yaml.contains(&format!("url: {url}")), "{yaml}");
+    let sheet = cli.run(&["status", "web"]).await.ok();
+    assert!(sheet.contains("dev: runs") && sheet.contains(&format!("dev http {url}")), "{sheet}");
+    let table = cli.run(&["ls"]).await.ok();
+    assert!(table.contains("Ready") && table.contains(url) && !table.contains("GENERATION"), "{table}");
+    let wide = cli.run(&["ls", "-o", "wide"]).await.ok();
+    assert!(wide.contains("GENERATION") && wide.contains("Running"), "{wide}");
+
+    let tree = cli.folder().join("tree");
+    fs::create_dir_all(tree.join("deep/er")).unwrap();
+    fs::write(tree.join("deep/er/file"), vec![7; 300_000]).unwrap();
+    fs::set_permissions(tree.join("deep/er/file"), std::os::unix::fs::PermissionsExt::from_mode(0o750)).unwrap();
+    std::os::unix::fs::symlink("deep/er/file", tree.join("link")).unwrap();
+    cli.run(&["cp", "tree", "web:copied"]).await.ok();
+    cli.run(&["cp", "web:copied", "back"]).await.ok();
+    // The folder itself has the time of the copy.
+    let inside = |folder: &std::path::Path| {
+        let mut tree = tree::record(folder).unwrap();
+        tree.remove(std::path::Path::new(""));
+        tree
+    };
+    let before = inside(&tree);
+    assert_eq!(inside(&workspace(&server).join("copied")), before);
+    assert_eq!(inside(&cli.folder().join("back")), before);
+    cli.run(&["cp", "web:no-such-file", "x"]).await.refused(66, "no-such-file");
+    cli.run(&["cp", "web:copied", "back/deep/er/file"]).await.refused(74, "Not a directory");
+    cli.run(&["snapshot", "create", "web"]).await.ok();
+    let snapshots = cli.run(&["snapshot", "ls", "web", "-o", "name"]).await.ok();
+    let unknown = "9999-1-abababababababababababababababab";
+    for (args, code, words) in [
+        (&["cp", "tree", "web:../x"][..], 64, "../x"),
+        (&["fs", "read", "web", "../x"], 64, "../x"),
+        (&["fs", "ls", "web", "/etc"], 64, "/etc"),
+        (&["fs", "grep", "web", "("], 64, "unclosed group"),
+        (&["snapshot", "restore", "web", unknown], 66, unknown),
+        (&["snapshot", "restore", "web", "9999-1-ab"], 64, "9999-1-ab"),
+        (&["snapshot", "verify", "web", unknown], 66, unknown),
+        (&["snapshot", "diff", "web", unknown], 66, unknown),
+    ] {
+        let ran = cli.run(args).await;
+        assert!(ran.code == code && ran.stderr.contains(words), "{args:?}: {ran:?}");
+    }
+    assert_eq!(cli.run(&["snapshot", "ls", "web", "-o", "name"]).await.ok(), snapshots, "one was made for nothing");
+    assert_eq!(inside(&cli.folder().join("back")), before, "a refused copy changed something");
+    assert_eq!(inside(&workspace(&server).join("copied")), before);
 }

@@ -77,12 +77,16 @@ pub(crate) fn durability(status: &AgentStatus) -> Option<Durability> {
 /// How a container is; `starts` is what the one that starts it knows.
 pub(crate) fn container(state: &mut ContainerState, said: &ContainerStatus) {
     state.running = said.reachable && said.main_running;
-    state.ended = match &said.main_exit {
+    state.ended = match said {
         _ if !said.reachable => "it does not answer".to_owned(),
         _ if said.main_running => String::new(),
-        Some(exit) => words(exit),
-        None => "unknown".to_owned(),
+        ended => end(ended),
     };
+}
+
+/// How the command of a container ended.
+pub(crate) fn end(said: &ContainerStatus) -> String {
+    said.main_exit.as_ref().map_or_else(|| "unknown".to_owned(), words)
 }
 
 /// Whether a container's command ended in a way that nobody wants.

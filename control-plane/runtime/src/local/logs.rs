@@ -41,6 +41,24 @@ pub(crate) fn bound(path: &Path) -> io::Result<()> {
 
 /// What a log says last, for a person who wants to know why a process ended; empty where it says nothing.
 pub(crate) fn last_words(path: &Path) -> String {
+    // Our own lines are JSON; their point is the error or the message.
+    let said = |line: &str| Some(own(line).unwrap_or_else(|| line.to_owned()));
+    last(path, said)
+}
+
+/// What a container's command said last: of its log the lines that are not ours.
+pub(crate) fn last_words_of_command(path: &Path) -> String {
+    last(path, |line| own(line).is_none().then(|| line.to_owned()))
+}
+
+/// The error or the message of one of our own lines.
+fn own(line: &str) -> Option<String> {
+    let line: serde_json::Value = serde_json::from_str(line).ok()?;
+    ["error", "message"].iter().find_map(|key| line["fields"][key].as_str()).map(str::to_owned)
+}
+
+/// The last line of a log for which there are words.
+fn last(path: &Path, words: impl Fn(&str) -> Option<String>) -> String {
     let read = || {
         let mut file = File::open(path)?;
         let length = file.metadata()?.len();
@@ -50,10 +68,7 @@ pub(crate) fn last_words(path: &Path) -> String {
         io::Result::Ok(String::from_utf8_lossy(&text).into_owned())
     };
     let text = read().unwrap_or_default();
-    let line = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
-    // Our own lines are JSON; their point is the error or the message.
-    let fields = serde_json::from_str::<serde_json::Value>(line).unwrap_or_default();
-    let said = ["error", "message"].iter().find_map(|key| fields["fields"][key].as_str()).unwrap_or(line);
+    let said = text.lines().rev().filter(|line| !line.trim().is_empty()).find_map(words).unwrap_or_default();
     said.chars().filter(|character| !character.is_control()).take(SHOWN).collect()
 }
 
@@ -75,6 +90,10 @@ mod tests {
         assert!(fs::metadata(&path).unwrap().len() < 100);
         assert_eq!(fs::metadata(folder.path().join("web.log.1")).unwrap().len(), KEPT_LOG_BYTES);
         assert_eq!(last_words(&path), "the end");
+        assert_eq!(last_words_of_command(&path), "");
+        log.write_all(b"sh: 1: nmp: not found\n\n{\"fields\":{\"message\":\"the command has ended\"}}\n").unwrap();
+        assert_eq!(last_words(&path), "the command has ended");
+        assert_eq!(last_words_of_command(&path), "sh: 1: nmp: not found");
         assert_eq!(last_words(&folder.path().join("none")), "");
     }
 }

@@ -4,7 +4,7 @@ use remora_proto::convert::snapshot::SnapshotId;
 use remora_proto_model::{Effect, Fault, ProjectId};
 
 use super::{Inner, Restored, alive};
-use crate::agents::{Making, committed, create_snapshot, restore_snapshot};
+use crate::agents::{Making, committed, create_snapshot, find_snapshot, restore_snapshot};
 
 pub(super) async fn restore(inner: &Inner, id: ProjectId, snapshot: &str) -> Result<Restored, Fault> {
     let snapshot: SnapshotId = snapshot.parse()?;
@@ -12,6 +12,8 @@ pub(super) async fn restore(inner: &Inner, id: ProjectId, snapshot: &str) -> Res
     alive(&entry.record())?;
     let _one = entry.snapshots.lock().await;
     let agent = entry.agent()?;
+    // What does not exist is told before anything is made for its sake.
+    find_snapshot(&agent, &snapshot.to_string()).await?;
     let make = async |why| create_snapshot(&agent, Making { held: None, why, only_changes: false }, |_| {}).await;
     let before = make("before-restore").await.map_err(|fault| fault.stage("before-restore"))?;
     restore_snapshot(&agent, &snapshot.to_string()).await.map_err(|fault| {

@@ -8,7 +8,11 @@ use remora_proto_model::{
 };
 
 use super::Driver;
-use crate::{agents::status, local::environment::endpoints, projects::now_ms};
+use crate::{
+    agents::status,
+    local::{environment::endpoints, logs},
+    projects::now_ms,
+};
 
 /// The word of a condition that is as it should be.
 const FINE: &str = "OK";
@@ -19,11 +23,9 @@ impl Driver {
         let phase = phase(wish, observed, step);
         let said = self.said().filter(|_| serves);
         let told = || said.iter().flat_map(|said| &said.containers);
-        let names = |wanted: &dyn Fn(&ContainerStatus) -> bool| -> Vec<&str> {
-            told().filter(|container| wanted(container)).map(|container| container.name.as_str()).collect()
-        };
-        let ended = names(&status::ended_badly);
-        let silent = names(&|container| !container.reachable);
+        let ended: Vec<&ContainerStatus> = told().filter(|container| status::ended_badly(container)).collect();
+        let silent: Vec<&str> =
+            told().filter(|container| !container.reachable).map(|container| container.name.as_str()).collect();
         let failed = !ended.is_empty() || !silent.is_empty();
         let phase = if phase == Phase::Ready && failed { Phase::Degraded } else { phase };
         let mut verdicts = vec![
@@ -55,10 +57,7 @@ impl Driver {
                 Some(fault) => (fault.reason.as_str(), fault.to_string()),
                 None if !ended.is_empty() => (
                     Reason::CommandEnded.as_str(),
-                    format!(
-                        "the command of {} has ended; its log says why, and a new start runs it again",
-                        ended.join(", ")
-                    ),
+                    ended.iter().map(|container| self.end_words(observed, container)).collect::<Vec<_>>().join("; "),
                 ),
                 None if !silent.is_empty() => {
                     (Reason::ContainerUnavailable.as_str(), format!("{} does not answer", silent.join(", ")))
@@ -99,6 +98,14 @@ impl Driver {
                 }
             })
             .await
+    }
+
+    /// How a command ended, and what it said last.
+    fn end_words(&self, observed: &Observed, container: &ContainerStatus) -> String {
+        let how = status::end(container);
+        let said = logs::last_words_of_command(&self.dir.log(observed.generation, &container.name));
+        let said = if said.is_empty() { String::new() } else { format!(", its last words: {said}") };
+        format!("the command of {} has ended ({how}){said}", container.name)
     }
 
     fn ready_words(&self, phase: Phase, serves: bool) -> (&'static str, String) {

@@ -62,9 +62,12 @@ impl Driver {
             }
             if self.tending.fault.is_none()
                 && due(&mut self.tending.pruned, self.inner.config.prune_interval)
-                && let Err(fault) = prune(&agent, &policy).await
             {
-                warn!(%fault, "old snapshots stay");
+                // Not while a restore needs what the policy no longer keeps.
+                let _one = self.entry.snapshots.lock().await;
+                if let Err(fault) = prune(&agent, &policy).await {
+                    warn!(%fault, "old snapshots stay");
+                }
             }
             return;
         }

@@ -60,9 +60,7 @@ impl Driver {
                 }
                 Err(fault) => self.tending.fault = Some(fault),
             }
-            if self.tending.fault.is_none()
-                && due(&mut self.tending.pruned, self.inner.config.prune_interval)
-            {
+            if self.tending.fault.is_none() && due(&mut self.tending.pruned, self.inner.config.prune_interval) {
                 // Not while a restore needs what the policy no longer keeps.
                 let _one = self.entry.snapshots.lock().await;
                 if let Err(fault) = prune(&agent, &policy).await {

@@ -1,12 +1,13 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help demo test setup fmt lint unit acceptance bench dist clean
+.PHONY: help demo test setup fmt lint unit acceptance bench dist cluster cluster-down clean
 
 help:
 	@echo "make demo   the main job on this machine, step by step with times"
 	@echo "make test   formatting, lints, unit, property and end-to-end tests; says how many ran"
 	@echo "make acceptance   a real Vite and React project: up, edit, build, hibernate, wake (needs Node 20 or later)"
 	@echo "make bench  seconds and peak memory of searches and of snapshots of 100,000 files; fails above a bound"
+	@echo "make cluster   a ready Kubernetes, checked; prints its KUBECONFIG last (make cluster-down ends it)"
 	@echo "make dist   static binaries in dist/"
 
 demo:
@@ -54,6 +55,12 @@ dist:
 		cp "$${CARGO_TARGET_DIR:-target}/x86_64-unknown-linux-musl/release/$$name" dist/; \
 		printf '%s  %s bytes\n' "dist/$$name" "$$(stat -c %s dist/$$name)"; \
 	done
+
+cluster:
+	@tests/rig/up.sh
+
+cluster-down:
+	@tests/rig/down.sh
 
 clean:
 	cargo clean

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Compiles etcd, Kubernetes, CoreDNS and Helm, once for each set of versions. Sourced.
+
+build_programs() {
+    [ ! -e "$RIG_BIN/complete" ] || return 0
+    local go version setting
+    go=$(find_go)
+    echo "cluster: compiling Kubernetes, etcd, CoreDNS and Helm (about ten minutes of two cores, once)"
+    mkdir -p "$RIG_BIN"
+    # Modules have no version stamped in; clients refuse a server without one.
+    version=$("$go" -C "$RIG_SOURCE" list -m -f '{{.Version}}' k8s.io/kubernetes)
+    [[ $version =~ ^v([0-9]+)\.([0-9]+)\. ]]
+    setting=k8s.io/component-base/version
+    CGO_ENABLED=0 "$go" -C "$RIG_SOURCE" build -trimpath -o "$RIG_BIN/" -ldflags "-s -w
+        -X $setting.gitVersion=$version
+        -X $setting.gitMajor=${BASH_REMATCH[1]} -X $setting.gitMinor=${BASH_REMATCH[2]}" \
+        ./node ./coredns helm.sh/helm/v3/cmd/helm
+    local name
+    for name in etcd kubectl kubelet kube-proxy kube-apiserver kube-controller-manager kube-scheduler; do
+        ln -sf node "$RIG_BIN/$name"
+    done
+    touch "$RIG_BIN/complete"
+}

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Names in the cluster: CoreDNS as a Deployment, as in any cluster, so that
+# NetworkPolicies that let pods ask kube-dns mean the same here. Sourced.
+
+start_dns() {
+    push_image coredns "$RIG_REGISTRY/coredns:1"
+    sed -e "s|@IMAGE@|$RIG_REGISTRY/coredns:1|" -e "s|@ADDRESS@|$RIG_DNS_SERVICE|" "$RIG_SOURCE/coredns.yaml" |
+        KUBECONFIG=$RIG_KUBECONFIG "$RIG_BIN/kubectl" apply -f - >/dev/null
+}

@@ -4,6 +4,9 @@ mod source;
 
 pub(crate) use source::{Source, SourceFault};
 
+/// Bytes that are held of a path besides its own.
+pub(crate) const HELD_BYTES: usize = 64;
+
 /// How an archive is packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ArchiveFormat {

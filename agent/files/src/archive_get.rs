@@ -26,8 +26,11 @@ use rustix::{
 
 use crate::{
     FileError,
-    archive::{ArchiveFormat, ArchiveSummary},
-    limits::{ARCHIVE_BLOCK_BYTES, ARCHIVE_LEVEL, MAX_ARCHIVE_BYTES, MAX_ARCHIVE_ENTRIES, MAX_WALK_NAMES},
+    archive::{ArchiveFormat, ArchiveSummary, HELD_BYTES},
+    limits::{
+        ARCHIVE_BLOCK_BYTES, ARCHIVE_LEVEL, MAX_ARCHIVE_BYTES, MAX_ARCHIVE_ENTRIES, MAX_ARCHIVE_HELD_BYTES,
+        MAX_WALK_NAMES,
+    },
     patterns::Patterns,
     tree_walk::{Found, TreeWalk},
     unfinished::HIDDEN_PREFIX,
@@ -80,6 +83,7 @@ fn pack<W: Write>(root: &Root, path: &RelPath, exclude: &Patterns, out: W) -> Re
         out,
         summary: ArchiveSummary::default(),
         linked: HashMap::new(),
+        held: 0,
         block: vec![0; ARCHIVE_BLOCK_BYTES],
     };
     let found = root.stat(path, true)?;
@@ -102,6 +106,8 @@ struct Pack<'a, W> {
     summary: ArchiveSummary,
     /// Files with several names: the first of them in the archive.
     linked: HashMap<(u64, u64), Box<[u8]>>,
+    /// Bytes of those.
+    held: usize,
     block: Vec<u8>,
 }
 
@@ -202,8 +208,16 @@ impl<W: Write> Pack<'_, W> {
                 }
                 Entry::Vacant(place) => {
                     place.insert(found.path.into());
+                    self.held += found.path.len() + HELD_BYTES;
                 }
             }
+        }
+        if self.held > MAX_ARCHIVE_HELD_BYTES {
+            return Err(FileError::refused(
+                Reason::LimitReached,
+                format!("\"{}\" is one file with several names too many", self.named(found.path)),
+                format!("their paths have at most {MAX_ARCHIVE_HELD_BYTES} bytes; get parts of the directory"),
+            ));
         }
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         self.summary.content_bytes = self.summary.content_bytes.saturating_add(size);

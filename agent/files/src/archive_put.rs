@@ -26,8 +26,8 @@ use rustix::{
 
 use crate::{
     FileError,
-    archive::{ArchiveFormat, ArchiveSummary, Source, SourceFault},
-    limits::{ARCHIVE_BLOCK_BYTES, MAX_ARCHIVE_BYTES, MAX_ARCHIVE_ENTRIES},
+    archive::{ArchiveFormat, ArchiveSummary, HELD_BYTES, Source, SourceFault},
+    limits::{ARCHIVE_BLOCK_BYTES, MAX_ARCHIVE_BYTES, MAX_ARCHIVE_ENTRIES, MAX_ARCHIVE_HELD_BYTES},
     unfinished::hidden_name,
     write::Hidden,
 };
@@ -51,6 +51,7 @@ pub fn archive_put(
         summary: ArchiveSummary::default(),
         parent: None,
         directories: Vec::new(),
+        held: 0,
         block: vec![0; ARCHIVE_BLOCK_BYTES],
     };
     let unpacked = unpack.all(&mut Members::new(source)).and_then(|()| unpack.finish());
@@ -75,6 +76,8 @@ struct Unpack<'a> {
     /// Directories of the archive, whose modes and times are set last: filling
     /// them changes the one and may need the other.
     directories: Vec<(RelPath, u32, Time)>,
+    /// Bytes of those.
+    held: usize,
     block: Vec<u8>,
 }
 
@@ -131,6 +134,13 @@ impl Unpack<'_> {
     }
 
     fn directory(&mut self, path: RelPath, member: &Member) -> Result<(), FileError> {
+        self.held += path.as_bytes().len() + HELD_BYTES;
+        if self.held > MAX_ARCHIVE_HELD_BYTES {
+            return Err(refused(
+                format!("has one directory too many, \"{}\"", shown(&member.path)),
+                "their paths have at most 32 MiB; send it in parts",
+            ));
+        }
         let (dir, name) = self.place(&path)?;
         // It must be possible to fill it; its own mode comes last.
         let made = mkdirat(&dir, &name, Mode::from_raw_mode(member.mode | 0o700));

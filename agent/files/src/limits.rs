@@ -65,6 +65,10 @@ pub const MAX_PATTERN_BYTES: usize = 4_096;
 /// Entries of one archive: some hundred times a large project.
 pub const MAX_ARCHIVE_ENTRIES: u64 = 1_000_000;
 
+/// Bytes of paths, with 64 for each, that one archive holds until its end: of files with
+/// several names when it is packed, of directories when it is unpacked. Some 200,000.
+pub const MAX_ARCHIVE_HELD_BYTES: usize = 32 * 1024 * 1024;
+
 /// Bytes that one archive holds, unpacked: as many as the workspace of a large
 /// project, and little enough to stop an archive made to fill a disk.
 pub const MAX_ARCHIVE_BYTES: u64 = 64 * 1024 * 1024 * 1024;

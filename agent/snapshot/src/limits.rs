@@ -113,9 +113,9 @@ pub const COMMIT_WITHIN: Duration = Duration::from_secs(12 * 60 * 60);
 /// customary 1,024 descriptors of a process, and deeper than nearly every tree.
 pub const MAX_HELD_DIRECTORIES: usize = 32;
 
-/// Stored bytes of manifest pages that a restore keeps for its next passes, in
-/// bytes: those of half a million entries.
-pub const MANIFEST_CACHE_BYTES: usize = 16 * 1024 * 1024;
+/// Stored bytes of manifest pages that are kept for the next passes over them: those
+/// of a quarter of a million entries. An agent that serves holds as much once more.
+pub const MANIFEST_CACHE_BYTES: usize = 8 * 1024 * 1024;
 /// Requests of one restore or verification that are underway at a time.
 pub const MAX_FETCHES: usize = 4;
 /// Bytes of a pack that one request asks for: with those underway and the one in
@@ -135,9 +135,9 @@ pub const MAX_TREE_ENTRIES: u64 = 5_000_000;
 /// Records of one manifest that is restored, at a byte each: those of the largest
 /// tree, and room for files whose blobs go over several.
 pub const MAX_MANIFEST_RECORDS: u64 = 8_000_000;
-/// Bytes of one workspace, holes not counted. For each megabyte that is new about 50
-/// bytes of memory say where it is.
-pub const MAX_TREE_BYTES: u64 = 512 * 1024 * 1024 * 1024;
+/// Bytes of one workspace, holes not counted: each frame of it, of some 900 KiB, takes
+/// 48 bytes of memory while it is new and 75 where it is taken over.
+pub const MAX_TREE_BYTES: u64 = 192 * 1024 * 1024 * 1024;
 /// Bytes of one file, holes not counted: some hundred thousand blobs.
 pub const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024 * 1024;
 /// Bytes of names that a walk holds of the directories on its way, with 8 for each
@@ -159,10 +159,10 @@ pub const MAX_UPLOADS: usize = 2;
 /// Entries that wait for the names of the packs with their contents, at about 300
 /// bytes each: beyond, the pack is closed early.
 pub const MAX_WAITING_ENTRIES: usize = 16_384;
-/// Frames of the snapshot before whose place is known while the next one is made, at
-/// about 75 bytes each. What lies in others, as after thousands of small snapshots, is
-/// read and stored again, in fewer.
-pub const MAX_ADOPTED_FRAMES: usize = 262_144;
+/// Bytes of memory for the places of frames of the snapshot before, while the next one
+/// is made: those of the largest workspace in whole packs. What lies in others, as
+/// after ten thousands of snapshots of one file, is read and stored again, in fewer.
+pub const ADOPTED_FRAMES_BYTES: usize = 24 * 1024 * 1024;
 /// Blobs whose place is known while a snapshot is made, at about 60 bytes each.
 /// What is beyond is stored again rather than remembered.
 pub const MAX_KNOWN_BLOBS: usize = 400_000;

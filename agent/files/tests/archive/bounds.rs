@@ -6,7 +6,7 @@ use std::{
 };
 
 use remora_agent_files::{ArchiveFormat, archive_put};
-use remora_agent_root::RelPath;
+use remora_agent_root::{RelPath, Root};
 use remora_proto_model::{Fault, Reason};
 
 use crate::{
@@ -63,12 +63,34 @@ fn a073_bombs_are_stopped_by_their_ratio_and_their_number() {
         let endless = Endless { block: dot, at: 0 };
         let error = archive_put(root, &RelPath::root(), ArchiveFormat::Tar, endless).unwrap_err();
         assert!(error.to_string().contains("1000000 entries"), "{error}");
+        let long = format!("{}/", "d".repeat(250)).repeat(15);
+        let held = Endless { block: Forge::default().pax(&[("path", &long)]).link(b'5', "d/", "").0, at: 0 };
+        let error = archive_put(root, &path("held"), ArchiveFormat::Tar, held).unwrap_err();
+        assert!(error.to_string().contains("one directory too many"), "{error}");
         let directories = Endless { block: Forge::default().pax(&[("path", "x")]).0, at: 0 };
         assert_eq!(
             archive_put(root, &RelPath::root(), ArchiveFormat::Tar, directories).unwrap_err().reason(),
             Reason::ArchiveInvalid
         );
     });
+}
+
+#[test]
+fn a021_linked_files_are_packed_up_to_what_may_be_held_of_them() {
+    let temp = tempfile::tempdir().unwrap();
+    let deep = temp.path().join(format!("{}/", "d".repeat(250)).repeat(15));
+    fs::create_dir_all(&deep).unwrap();
+    fs::create_dir(temp.path().join("z")).unwrap();
+    let root = Root::open(temp.path()).unwrap();
+    let link = |number: usize| {
+        fs::write(deep.join(number.to_string()), "").unwrap();
+        fs::hard_link(deep.join(number.to_string()), temp.path().join("z").join(number.to_string())).unwrap();
+    };
+    (0..1_000).for_each(link);
+    assert_eq!(get(&root, "", ArchiveFormat::Tar, &[]).unwrap().0.entries, 16 + 2_000);
+    (1_000..8_900).for_each(link);
+    let error = get(&root, "", ArchiveFormat::Tar, &[]).unwrap_err();
+    assert_eq!(error.reason(), Reason::LimitReached, "{error}");
 }
 
 /// The same block again and again.

@@ -1,10 +1,10 @@
 //! [`FrameTable`]: where every frame is that a snapshot in the making refers to.
 
-use std::collections::{HashMap, hash_map::Entry};
+use std::collections::HashMap;
 
 use crate::{
     format::{FrameRef, ObjectId},
-    limits::MAX_ADOPTED_FRAMES,
+    limits::ADOPTED_FRAMES_BYTES,
 };
 
 /// See the module. Frames have numbers, packs too: a frame takes 48 bytes.
@@ -16,6 +16,11 @@ pub(super) struct FrameTable {
     /// Numbers of frames that were in the store before, by pack and offset.
     adopted: HashMap<(u32, u32), u32>,
 }
+
+/// Bytes that a frame takes which is taken over, and a pack: its fields, here and in
+/// maps that are half full.
+const FRAME_BYTES: usize = 75;
+const PACK_BYTES: usize = 110;
 
 /// In place of the number of a pack that has no name yet.
 const UNNAMED: u32 = u32::MAX;
@@ -33,16 +38,18 @@ struct Slot {
 impl FrameTable {
     /// The number of a frame that is in the store; `None` where that would be one too many.
     pub(super) fn adopt(&mut self, frame: &FrameRef) -> Option<u32> {
-        let pack = self.pack(&frame.pack);
-        let full = self.adopted.len() >= MAX_ADOPTED_FRAMES;
-        match self.adopted.entry((pack, frame.offset as u32)) {
-            Entry::Occupied(number) => Some(*number.get()),
-            Entry::Vacant(_) if full => None,
-            Entry::Vacant(place) => {
-                self.frames.push(slot(pack, frame));
-                Some(*place.insert(self.frames.len() as u32 - 1))
-            }
+        let known = self.pack_numbers.get(&frame.pack);
+        if let Some(number) = known.and_then(|pack| self.adopted.get(&(*pack, frame.offset as u32))) {
+            return Some(*number);
         }
+        if (self.adopted.len() + 1) * FRAME_BYTES + (self.packs.len() + 1) * PACK_BYTES > ADOPTED_FRAMES_BYTES {
+            return None;
+        }
+        let pack = self.pack(&frame.pack);
+        self.frames.push(slot(pack, frame));
+        let number = self.frames.len() as u32 - 1;
+        self.adopted.insert((pack, frame.offset as u32), number);
+        Some(number)
     }
 
     /// The number of a frame that is being filled.
@@ -85,6 +92,7 @@ fn slot(pack: u32, frame: &FrameRef) -> Slot {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::{MAX_FRAME_RAW, MAX_TREE_BYTES};
 
     fn frame(pack: u32, offset: u64) -> FrameRef {
         let mut name = [0; 32];
@@ -107,10 +115,18 @@ mod tests {
     #[test]
     fn thousands_of_packs_of_one_frame_end_at_the_bound() {
         let mut table = FrameTable::default();
-        let bound = MAX_ADOPTED_FRAMES as u32;
-        assert!((0..bound).all(|pack| table.adopt(&frame(pack, 0)).is_some()));
-        assert_eq!(table.adopt(&frame(bound, 0)), None);
+        let bound = (0..).find(|pack| table.adopt(&frame(*pack, 0)).is_none()).unwrap();
+        assert!((100_000..200_000).contains(&bound), "{bound}");
+        assert_eq!((table.adopt(&frame(bound, 0)), table.packs.len() as u32), (None, bound));
         assert_eq!(table.adopt(&frame(5, 0)), Some(5));
         assert_eq!(table.get(bound - 1), Some(frame(bound - 1, 0)));
+    }
+
+    /// The largest workspace, in frames three quarters full, in packs of twenty.
+    #[test]
+    fn the_largest_workspace_is_taken_over_whole() {
+        let mut table = FrameTable::default();
+        let frames = u32::try_from(MAX_TREE_BYTES / (MAX_FRAME_RAW as u64 * 3 / 4)).unwrap();
+        assert!((0..frames).all(|at| table.adopt(&frame(at / 20, u64::from(at % 20))).is_some()));
     }
 }

@@ -14,7 +14,8 @@ build_programs() {
     CGO_ENABLED=0 "$go" -C "$RIG_SOURCE" build -trimpath -o "$RIG_BIN/" -ldflags "-s -w
         -X $setting.gitVersion=$version
         -X $setting.gitMajor=${BASH_REMATCH[1]} -X $setting.gitMinor=${BASH_REMATCH[2]}" \
-        ./node ./coredns helm.sh/helm/v3/cmd/helm
+        ./node ./coredns helm.sh/helm/v3/cmd/helm \
+        2> >(grep -v '^go: downloading' >&2)
     local name
     for name in etcd kubectl kubelet kube-proxy kube-apiserver kube-controller-manager kube-scheduler; do
         ln -sf node "$RIG_BIN/$name"

@@ -7,6 +7,7 @@
 # IMAGE is a busybox in a registry the nodes pull from. Without it only what
 # needs no pod is checked.
 set -euo pipefail
+shopt -s inherit_errexit
 image=${1:-}
 space=remora-check-$$
 started=$SECONDS
@@ -93,8 +94,15 @@ get() { in_client sh -c "printf 'GET / HTTP/1.0\r\n\r\n' | /busybox nc -w 5 $1 8
 address=$(kubectl -n "$space" get service server -o jsonpath='{.spec.clusterIP}')
 [ "$(get "$address")" = hello ] || fail "the Service does not answer at $address"
 say "a Service answers at its cluster address"
-named=$(in_client nslookup "server.$space.svc.cluster.local" | sed -n '/^Name:/,$s/^Address: //p' | head -n 1)
-[ "$named" = "$address" ] || fail "its DNS name leads to '$named', not to $address"
-[ "$(get "$named")" = hello ] || fail "the Service does not answer at $named"
+# The DNS server hears of a Service by a watch: later where the API server was
+# away a moment ago.
+name=server.$space.svc.cluster.local
+look_up() { in_client nslookup "$name" 2>/dev/null | sed -n '/^Name:/,$s/^Address: //p' | head -n 1; }
+deadline=$((SECONDS + 30))
+until named=$(look_up) && [ "$named" = "$address" ]; do
+    [ "$SECONDS" -lt "$deadline" ] || fail "$name leads to '$named', not to $address"
+    sleep 0.2
+done
+[ "$(get "$named")" = hello ] || fail "the Service does not answer at $name"
 say "and at its DNS name"
 say "all of it in $((SECONDS - started)) s"

@@ -2,6 +2,7 @@
 # `make cluster-down`: ends what `make cluster` started, and looks that nothing
 # of it is left. A cluster that was there before stays.
 set -euo pipefail
+shopt -s inherit_errexit
 # shellcheck source=tests/rig/bare.sh
 source "$(dirname "$0")/bare.sh"
 # shellcheck source=tests/rig/kind.sh

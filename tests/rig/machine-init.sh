@@ -4,6 +4,7 @@
 #
 #   machine-init.sh STATE HOSTNAME
 set -euo pipefail
+shopt -s inherit_errexit
 state=$1
 echo "$2" >/proc/sys/kernel/hostname
 
@@ -15,6 +16,8 @@ while read -r target _; do
     case $target in /sys/*) ;; *) umount --lazy "$target" ;; esac
 done <<<"$hierarchies"
 mount -t sysfs sysfs /sys
+# Where the kernel has AppArmor, containerd loads its profile through this.
+if grep -qw securityfs /proc/filesystems; then mount -t securityfs securityfs /sys/kernel/security; fi
 if [[ $hierarchies != "/sys/fs/cgroup cgroup2 "* ]]; then
     mount -t tmpfs -o mode=755 tmpfs /sys/fs/cgroup
 fi

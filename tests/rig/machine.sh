@@ -7,12 +7,15 @@
 # cgroup namespace makes the kubelet's root the rig's own cgroup. What is left
 # to tidy is one cgroup in each hierarchy and one folder.
 
+# Whether this machine has cgroups of version 2, and only those.
+unified() { [ "$(stat -fc %T /sys/fs/cgroup)" = cgroup2fs ]; }
+
 # Prints, for each cgroup hierarchy of this machine, the rig's folder in it.
 # Version 1: below the caller's own cgroup, whose limits so hold for the cluster
 # as well. Version 2 allows no children with controllers below a cgroup that has
 # processes: there it is at the top.
 cgroup_folders() {
-    if [ "$(stat -fc %T /sys/fs/cgroup)" = cgroup2fs ]; then
+    if unified; then
         echo "/sys/fs/cgroup/$RIG_CGROUP"
         return
     fi
@@ -35,7 +38,8 @@ find_cgroups() {
 
 # Every process in those cgroups.
 find_processes() {
-    find_cgroups | sed 's|$|/cgroup.procs|' | xargs -r cat 2>/dev/null | sort -nu
+    # A cgroup may go while it is read.
+    find_cgroups | sed 's|$|/cgroup.procs|' | { xargs -r cat 2>/dev/null || true; } | sort -nu
 }
 
 # The first process of the machine: number 1 in the namespace below this one.
@@ -50,6 +54,23 @@ machine_pid() {
     return 1
 }
 
+# Version 2: gives every controller of a cgroup to its children.
+delegate() {
+    local controllers
+    unified || return 0
+    controllers=$(cat "$1/cgroup.controllers")
+    echo "+${controllers// / +}" >"$1/cgroup.subtree_control"
+}
+
+# Moves every process of a cgroup to its child `daemons`. One that forks
+# meanwhile has its child still here.
+move_to_daemons() {
+    local pids pid
+    while pids=$(cat "$1/cgroup.procs") && [ -n "$pids" ]; do
+        for pid in $pids; do echo "$pid" >"$1/daemons/cgroup.procs" || true; done
+    done
+}
+
 make_cgroups() {
     local folder parent file
     for folder in $(cgroup_folders); do
@@ -60,9 +81,7 @@ make_cgroups() {
             echo 1 >"$folder/cgroup.clone_children"
             for file in cpuset.cpus cpuset.mems; do cat "$parent/$file" >"$folder/$file"; done
         fi
-        if [ -s "$parent/cgroup.controllers" ]; then
-            sed 's/[^ ]*/+&/g' "$parent/cgroup.controllers" >"$parent/cgroup.subtree_control"
-        fi
+        delegate "$parent"
         mkdir -p "$folder/daemons"
     done
 }
@@ -75,7 +94,7 @@ join_cgroups() {
 }
 
 start_machine() {
-    local pid folder
+    local folder
     mkdir -p "$RIG_STATE"/{run,lib,log,etc}
     make_cgroups
     # The cgroup where the process stands when it gets its cgroup namespace is
@@ -89,10 +108,8 @@ start_machine() {
     wait_until 20 "the node's machine stands" "$RIG_LOG/machine.log" test -e "$RIG_STATE/run/rig/standing"
     # Version 2 gives controllers to children only of a cgroup without processes.
     for folder in $(find_cgroups | grep "/$RIG_CGROUP\$"); do
-        while read -r pid; do echo "$pid" >"$folder/daemons/cgroup.procs"; done <"$folder/cgroup.procs"
-        if [ -s "$folder/cgroup.controllers" ]; then
-            sed 's/[^ ]*/+&/g' "$folder/cgroup.controllers" >"$folder/cgroup.subtree_control"
-        fi
+        move_to_daemons "$folder"
+        delegate "$folder"
     done
 }
 
@@ -117,9 +134,14 @@ start_daemon() {
         </dev/null >>"$RIG_LOG/$name.log" 2>&1 9>&-
 }
 
+# An API server waits a minute for requests that are running; nobody else does.
 stop_daemon() {
     # shellcheck disable=SC2016 # the inner shell expands them
-    on_machine bash -c 'pid=$(cat "/run/rig/$0.pid"); kill "$pid"; tail --pid="$pid" -f /dev/null' "$1"
+    on_machine bash -c '
+        pid=$(cat "/run/rig/$0.pid")
+        kill "$pid"
+        timeout 10 tail --pid="$pid" -f /dev/null || kill -KILL "$pid"
+    ' "$1"
 }
 
 stop_machine() {

@@ -41,10 +41,10 @@ install_packages() {
 
 # Prints the path of a Go as new as go.mod asks for.
 #
-# From 1.21 on any Go fetches the toolchain of go.mod by itself. Debian's may be older: it
-# gets the toolchain by the same road, as a module checked against the same
-# public checksums, but knows neither how to start it nor that its files are
-# programs.
+# From 1.21 on any Go fetches the toolchain of go.mod by itself. Debian's may be
+# older: it gets the toolchain by the same road, as a module checked against the
+# same public checksums, but knows neither how to start it nor that its files
+# are programs.
 find_go() {
     local go wanted folder
     go=$(command -v go || echo /usr/local/go/bin/go)
@@ -53,9 +53,12 @@ find_go() {
         echo "$go"
         return
     fi
-    folder=$(cd / && "$go" mod download -json \
-        "golang.org/toolchain@v0.0.1-$wanted.$("$go" env GOOS)-$("$go" env GOARCH)" |
-        sed -n 's/^\t"Dir": "\(.*\)",*$/\1/p')
+    wanted=golang.org/toolchain@v0.0.1-$wanted.$("$go" env GOOS)-$("$go" env GOARCH)
+    if ! folder=$(cd / && "$go" mod download -json "$wanted"); then
+        echo "cluster: $go is older than go.mod asks for, and cannot fetch that release: $folder" >&2
+        return 1
+    fi
+    folder=$(sed -n 's/^\t"Dir": "\(.*\)",*$/\1/p' <<<"$folder")
     chmod -R u+w "$folder"
     find "$folder/bin" "$folder/pkg/tool" -type f -exec chmod +x {} +
     echo "$folder/bin/go"

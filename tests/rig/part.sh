@@ -5,6 +5,7 @@
 #
 # `start` returns when it answers.
 set -euo pipefail
+shopt -s inherit_errexit
 # shellcheck source=tests/rig/bare.sh
 source "$(dirname "$0")/bare.sh"
 

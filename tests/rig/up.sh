@@ -5,6 +5,7 @@
 # Which one: what KUBECONFIG names, where REMORA_CLUSTER=existing says so; Kind,
 # where a Docker engine answers; else the bare rig.
 set -euo pipefail
+shopt -s inherit_errexit
 # shellcheck source=tests/rig/bare.sh
 source "$(dirname "$0")/bare.sh"
 # shellcheck source=tests/rig/kind.sh

@@ -1,8 +1,11 @@
 //! How the server begins and ends.
 
-use remora_tests::server::ServerProcess;
+use remora_proto::control::v1::Phase;
+use remora_tests::server::{ServerProcess, processes_of};
 use rustix::process::Signal;
 use serde_json::Value;
+
+use crate::running::{generation, reach, run, workspace};
 
 #[tokio::test]
 async fn it_announces_serves_and_ends_in_order() {
@@ -39,6 +42,25 @@ async fn local_writes_the_context() {
     server.restart().await;
     assert_eq!(read()["api_key"], context["api_key"]);
     assert_eq!(server.rest("GET", "/api/v1/info", None).await.json()["role"], "Admin");
+    server.check_log(&[]);
+}
+
+/// `remora local` that is told to end stops what it runs, with a final snapshot, and
+/// starts it again the next time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn local_takes_its_projects_with_it_and_brings_them_back() {
+    let mut server = ServerProcess::start_as(&["local"]).await;
+    let project = run(&server, "a").await;
+    std::fs::write(workspace(&server, &project).join("file"), "kept").unwrap();
+    let folder = server.folder().join("data/projects").join(&project.id);
+    assert!(!processes_of(&folder).is_empty());
+    assert!(server.stop(Signal::INT).await.success());
+    assert_eq!(processes_of(&folder), [], "something of it runs on");
+    server.restart().await;
+    let back = reach(&server, "a", Phase::Ready).await;
+    assert!(generation(&back) > generation(&project));
+    assert!(back.status.unwrap().head.is_some(), "its final snapshot is committed");
+    assert_eq!(std::fs::read_to_string(workspace(&server, &project).join("file")).unwrap(), "kept");
     server.check_log(&[]);
 }
 

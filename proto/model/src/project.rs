@@ -418,6 +418,8 @@ pub enum ConditionType {
     Fenced,
     /// Something that it needs does not run.
     Degraded,
+    /// What runs is what its spec says; otherwise a new start is needed.
+    SpecCurrent,
 }
 
 impl ConditionType {
@@ -429,6 +431,7 @@ impl ConditionType {
         ConditionType::HibernateBlocked,
         ConditionType::Fenced,
         ConditionType::Degraded,
+        ConditionType::SpecCurrent,
     ];
 }
 

@@ -9,13 +9,16 @@ use std::{
 
 use remora_tests::{
     cli::Cli,
-    eventually::eventually,
+    eventually::{eventually, eventually_told},
     server::{ServerProcess, processes_of},
     tree,
 };
+use rustix::process::{Signal, kill_process};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::admin;
+use crate::running::{agent_of, get};
 
 /// A server with the project `web`, made of the folder `site`, that runs `command`.
 pub(super) async fn running(command: &str, flags: &[&str]) -> (ServerProcess, Cli) {
@@ -165,6 +168,38 @@ async fn snapshots_are_made_compared_verified_restored_and_pruned() {
     cli.run(&["snapshot", "verify", "web", &first]).await.refused(66, &first);
 }
 
+/// A command goes on while its server and its agent are killed; what it is fed
+/// and what it prints comes once, and how it ends arrives.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_goes_on_when_its_server_or_its_agent_is_killed() {
+    let (mut server, cli) = running("exec sleep 100000", &[]).await;
+    let address = server.url.trim_start_matches("http://").to_owned();
+    let mut command = cli.command(&["exec", "web", "--", "sh", "-c", "cat; echo end >&2; exit 7"]);
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let part = |number: u8| -> Vec<u8> { (0..600_000_u32).map(|at| (at % 251) as u8 ^ number).collect() };
+    for number in 0..3 {
+        let (sent, mut echoed) = (part(number), vec![0; 600_000]);
+        let feed = async { stdin.write_all(&sent).await.unwrap() };
+        tokio::join!(feed, async { stdout.read_exact(&mut echoed).await.unwrap() });
+        assert!(echoed == sent, "part {number} is not what was sent");
+        if number == 0 {
+            server.kill().await;
+            server.restart_at(&address).await;
+        } else if number == 1 {
+            let project = get(&server, "web").await;
+            kill_process(agent_of(&server, &project), Signal::KILL).unwrap();
+        }
+    }
+    drop(stdin);
+    let mut rest = Vec::new();
+    stdout.read_to_end(&mut rest).await.unwrap();
+    let output = child.wait_with_output().await.unwrap();
+    assert_eq!((rest, output.status.code()), (Vec::new(), Some(7)), "{}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(said.lines().filter(|line| *line == "end").count(), 1, "{said}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_of_a_project_is_left_behind() {
     let (server, cli) = running("sleep 100000 & exec sleep 100001", &[]).await;
@@ -187,14 +222,21 @@ async fn up_again_changes_what_it_names_and_says_what_a_start_is_needed_for() {
     let up = cli.run(&["up", "site", "--name", "web", "--env", "COLOUR=red"]).await;
     assert!(up.code == 0 && up.stderr.contains("changed env of web"), "{up:?}");
     assert!(up.stderr.contains("goes on as it was started") && up.stderr.contains("--restart"), "{}", up.stderr);
-    let changed = status().await;
+    let current = |project: &Value| {
+        let conditions = project["status"]["conditions"].as_array().unwrap();
+        let condition = conditions.iter().find(|condition| condition["type"] == "SpecCurrent").unwrap();
+        (condition["status"].as_bool().unwrap(), condition["reason"].as_str().unwrap().to_owned())
+    };
+    let changed = eventually_told(async || Some(status().await).filter(|project| !current(project).0)).await;
+    assert_eq!(current(&changed).1, "RESTART_NEEDED");
     let container = &changed["spec"]["containers"][0];
     assert_eq!((&container["env"]["COLOUR"], &container["command"][0]), (&"red".into(), &"sh".into()));
     assert_eq!((changed["status"]["generation"].as_u64(), colour().as_deref()), (Some(1), Some("blue\n")));
 
     let anew = cli.run(&["up", "site", "--name", "web", "--restart"]).await;
     assert!(anew.code == 0 && !anew.stderr.contains("changed"), "{anew:?}");
-    assert_eq!(status().await["status"]["generation"], 2);
+    let anew = status().await;
+    assert_eq!((&anew["status"]["generation"], current(&anew).0), (&2.into(), true));
     eventually(|| (colour()? == "red\n").then_some(())).await;
     // Its files are those it had.
     assert_eq!(cli.run(&["fs", "read", "web", "index.html"]).await.ok(), "hello");

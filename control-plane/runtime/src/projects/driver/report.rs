@@ -14,6 +14,8 @@ use crate::{
     projects::now_ms,
 };
 
+/// The word of a spec that a pod which runs does not follow.
+const RESTART_NEEDED: &str = "RESTART_NEEDED";
 /// The word of a condition that is as it should be.
 const FINE: &str = "OK";
 
@@ -69,6 +71,18 @@ impl Driver {
                 None => (FINE, String::new()),
             },
         ));
+        let outdated = self.outdated(observed);
+        verdicts.push((
+            ConditionType::SpecCurrent,
+            outdated.is_empty(),
+            match outdated.as_slice() {
+                [] => (FINE, String::new()),
+                what => (
+                    RESTART_NEEDED,
+                    format!("{} changed since it was started; a new start is needed", what.join(" and ")),
+                ),
+            },
+        ));
         let mut containers = self.container_states(observed);
         for state in &mut containers {
             if let Some(container) = told().rfind(|container| container.name == state.name.as_str()) {
@@ -98,6 +112,17 @@ impl Driver {
                 }
             })
             .await
+    }
+
+    /// What of the spec is not what runs.
+    fn outdated(&self, observed: &Observed) -> Vec<&'static str> {
+        let Some(made) = self.made.as_ref().filter(|_| !matches!(observed.pod, Pod::Absent | Pod::Raised)) else {
+            return Vec::new();
+        };
+        let spec = self.entry.project().spec;
+        let differs =
+            [("containers", made.containers != spec.containers), ("exclude", made.exclude != spec.snapshots.exclude)];
+        differs.into_iter().filter_map(|(what, differs)| differs.then_some(what)).collect()
     }
 
     /// How a command ended, and what it said last.

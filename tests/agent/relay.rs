@@ -1,6 +1,7 @@
 //! From a client through `serve` to a program in a container, and back.
 
 mod bad_input;
+mod calls;
 mod containers;
 mod faults;
 mod impostor;

@@ -10,7 +10,7 @@ use remora_agent_term::{Death, Frozen, Registry, freeze, thaw};
 use remora_proto::{
     agent::v1::{ExitStatus, exit_status::Cause},
     fault::to_status,
-    model::Fault,
+    model::{Fault, Reason},
     shim::v1::{
         FreezeRequest, FreezeResponse, HelloRequest, HelloResponse, StatusRequest, StatusResponse, StopRequest,
         StopResponse, ThawRequest, ThawResponse, shim_service_server::ShimService,
@@ -94,10 +94,19 @@ impl ShimService for ShimRpc {
         let freezer = Arc::clone(&self.freezer);
         let stopping = move || {
             let mut freezer = freezer.lock().unwrap_or_else(PoisonError::into_inner);
-            freeze(&mut freezer.frozen);
-            freezer.frozen.len()
+            let moving = freeze(&mut freezer.frozen);
+            if let Some(first) = moving.first() {
+                thaw(&mut freezer.frozen);
+                freezer.lease = None;
+                let problem = format!("process {} ({}) does not stop", first.pid, first.command);
+                return Err(to_status(&Fault::new(Reason::IoError, problem).hint(
+                    "it waits for a device or a network file system; try again, or take a snapshot without stopping",
+                )));
+            }
+            Ok(freezer.frozen.len())
         };
-        let processes = tokio::task::spawn_blocking(stopping).await.unwrap_or_default();
+        let lost = |_| to_status(&Fault::new(Reason::Internal, "the call failed within the shim"));
+        let processes = tokio::task::spawn_blocking(stopping).await.map_err(lost)??;
         let thawing = Arc::clone(&self.freezer);
         let lease = AbortOnDropHandle::new(tokio::spawn(async move {
             tokio::time::sleep(lease).await;

@@ -62,6 +62,9 @@ pub const KILL_GRACE_MAX: Duration = Duration::from_secs(60);
 /// Time that killed processes have to be gone before they are called survivors:
 /// only the kernel's uninterruptible sleep outlives SIGKILL.
 pub const KILL_SETTLE: Duration = Duration::from_secs(1);
+/// Time that processes have to stand still: longer is the kernel's
+/// uninterruptible sleep, and what waits there may still write.
+pub const FREEZE_SETTLE: Duration = Duration::from_secs(5);
 
 /// Words of an argv.
 pub const ARGV_WORDS: usize = 4_096;

@@ -11,7 +11,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_s
 
 use crate::{
     environment::SESSION_MARK,
-    limits::{COMMAND_LINE_CHARACTERS, KILL_SETTLE, NAMED_PROCESSES},
+    limits::{COMMAND_LINE_CHARACTERS, FREEZE_SETTLE, KILL_SETTLE, NAMED_PROCESSES},
     screen::visible,
 };
 
@@ -90,7 +90,10 @@ fn look(pid: i32) -> Option<Entry> {
     let mut fields = std::str::from_utf8(stat.get(after..)?).ok()?.split(' ');
     let state = *fields.next()?.as_bytes().first()?;
     let parent = fields.next()?.parse().ok()?;
-    let start = fields.nth(17)?.parse().ok()?;
+    let threads: u32 = fields.nth(15)?.parse().ok()?;
+    let start = fields.nth(1)?.parse().ok()?;
+    // A zombie whose other threads go on is a process that runs.
+    let state = if state == b'Z' && threads > 1 { b'S' } else { state };
     Some(Entry { identity: Identity { pid, start }, parent, state })
 }
 
@@ -189,20 +192,56 @@ fn below_us() -> Vec<Entry> {
     all.into_iter().filter(|entry| found.contains(&entry.identity)).collect()
 }
 
-/// Stops every descendant of this process; repeats until no new one appears.
-/// What was stopped before (by job control) is left alone.
-pub fn freeze(frozen: &mut Frozen) {
+/// Stops every descendant of this process, and returns once each thread of each
+/// stands still: a signal that was sent has not arrived yet, one process may let
+/// another go on until it stops itself, and new ones may appear. What was stopped
+/// before (by job control) is left alone. Returns what does not stop in time.
+pub fn freeze(frozen: &mut Frozen) -> Vec<Process> {
+    let deadline = Instant::now() + FREEZE_SETTLE;
     loop {
-        let fresh: Vec<Identity> = below_us()
-            .into_iter()
-            .filter(|entry| !matches!(entry.state, b'T' | b't') && !frozen.0.contains(&entry.identity))
-            .map(|entry| entry.identity)
-            .collect();
-        if fresh.is_empty() {
-            return;
+        let all = below_us();
+        let paces: HashMap<i32, Pace> =
+            all.iter().map(|entry| (entry.identity.pid, pace(entry.identity.pid))).collect();
+        let is = |pid: i32, wanted: Pace| paces.get(&pid) == Some(&wanted);
+        if paces.values().all(|pace| *pace == Pace::Stands) {
+            return Vec::new();
         }
-        send(&fresh, Signal::STOP);
-        frozen.0.extend(fresh);
+        let moving = |entry: &&Entry| !is(entry.identity.pid, Pace::Stands);
+        if Instant::now() >= deadline {
+            return all.iter().filter(moving).take(NAMED_PROCESSES).map(|entry| describe(entry.identity.pid)).collect();
+        }
+        // A parent within vfork(2) cannot stop before its child has called exec: that one goes on until then.
+        let (needed, others): (Vec<&Entry>, Vec<&Entry>) = all.iter().partition(|entry| is(entry.parent, Pace::Waits));
+        let needed = needed.into_iter().map(|entry| entry.identity).filter(|identity| frozen.0.remove(identity));
+        send(&needed.collect::<Vec<_>>(), Signal::CONT);
+        let stopping: Vec<Identity> = others.into_iter().filter(moving).map(|entry| entry.identity).collect();
+        send(&stopping, Signal::STOP);
+        frozen.0.extend(stopping);
+        pause();
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pace {
+    /// No thread of it runs.
+    Stands,
+    /// A thread of it is in the kernel's uninterruptible sleep.
+    Waits,
+    Runs,
+}
+
+fn pace(pid: i32) -> Pace {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return Pace::Stands };
+    let state = |stat: &[u8]| Some(*stat.get(stat.iter().rposition(|byte| *byte == b')')? + 2)?);
+    // One that has ended meanwhile has no stat.
+    let states: Vec<u8> =
+        threads.flatten().filter_map(|thread| state(&fs::read(thread.path().join("stat")).ok()?)).collect();
+    if states.iter().all(|state| matches!(state, b'T' | b't' | b'Z' | b'X')) {
+        Pace::Stands
+    } else if states.contains(&b'D') {
+        Pace::Waits
+    } else {
+        Pace::Runs
     }
 }
 

@@ -8,7 +8,7 @@ use remora_proto::{
     fault::from_status,
     model::{Capability, Reason, Verb},
 };
-use remora_tests::{agent::PATIENCE, pod::Pod};
+use remora_tests::{agent::PATIENCE, eventually::eventually, pod::Pod};
 use rustix::process::Signal;
 use tokio::time::timeout;
 
@@ -86,6 +86,30 @@ async fn a_shim_that_is_gone_is_said_and_found_again() {
     pod.start_shim("dev").await;
     assert_ne!(seen(true).await, first);
     assert_eq!(run(&pod, "echo back").await.stdout.unwrap().head, "back\n");
+}
+
+/// What is frozen stands still when the call has returned, not soon after it:
+/// a snapshot is made then. One of the processes even lets the others go on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_written_from_the_answer_to_freeze_until_thaw() {
+    let pod = Pod::start().await;
+    let line = "for n in 1 2 3; do sh -c \"while :; do echo x >> busy-$n; done\" & pids=\"$pids $!\"; done; \
+                echo $pids > pids; while :; do kill -CONT $pids; echo x >> busy-0; /bin/true; done";
+    start(&pod, shell(line)).await;
+    pod.file("pids").await;
+    let sizes = || {
+        [0, 1, 2, 3].map(|n| std::fs::metadata(pod.workspace.join(format!("busy-{n}"))).map_or(0, |file| file.len()))
+    };
+    let mut agent = pod.status().await;
+    let mut before = sizes();
+    for round in 0..20 {
+        eventually(|| sizes().iter().zip(before).all(|(now, then)| *now > then).then_some(())).await;
+        agent.freeze(FreezeContainersRequest { lease_ms: 60_000 }).await.unwrap();
+        before = sizes();
+        agent.get_info(GetInfoRequest {}).await.unwrap();
+        assert_eq!(sizes(), before, "round {round}");
+        assert!(agent.thaw(ThawContainersRequest {}).await.unwrap().into_inner().was_frozen);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

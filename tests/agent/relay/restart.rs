@@ -1,9 +1,12 @@
 //! kill -9 of `serve` while things run.
 
+use std::{os::unix::fs::FileTypeExt as _, path::Path};
+
 use remora_proto::agent::v1::{
-    AttachCommandRequest, CommandSpec, OutputStream, attach_start::From, command_output, exit_status::Cause,
+    AttachCommandRequest, CommandSpec, ListTerminalsRequest, OutputStream, attach_start::From, command_output,
+    exit_status::Cause,
 };
-use remora_tests::{agent::PATIENCE, pod::Pod};
+use remora_tests::{agent::PATIENCE, eventually::eventually, pod::Pod};
 use tokio::time::timeout;
 
 use super::{attach, open, shell, start, viewer, writer};
@@ -83,6 +86,32 @@ async fn a_terminal_and_a_command_outlive_kill_9_of_serve_byte_by_byte() {
     assert!(printed == truth, "{} bytes of {}", printed.len(), truth.len());
     let status = ended.exit.unwrap();
     assert_eq!((status.cause(), status.code), (Cause::Exited, Some(7)));
+}
+
+/// The user's code shares the socket's folder with the shim.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a102_a_socket_that_was_removed_is_made_again() {
+    let mut pod = Pod::start().await;
+    let terminal = open(&pod, "exec cat", 0).await;
+    let socket = pod.shims[0].socket.clone();
+    let remove: [fn(&Path); 3] = [
+        |socket| std::fs::remove_file(socket).unwrap(),
+        |socket| std::fs::remove_dir_all(socket.parent().unwrap()).unwrap(),
+        |socket| {
+            std::fs::remove_file(socket).unwrap();
+            std::fs::write(socket, "not a socket").unwrap();
+        },
+    ];
+    for remove in remove {
+        remove(&socket);
+        // The connection that stands needs no path.
+        let listed = pod.terminals().await.list(ListTerminalsRequest::default()).await.unwrap().into_inner();
+        assert_eq!(listed.terminals[0].id, terminal.id);
+        eventually(|| std::fs::metadata(&socket).ok().filter(|file| file.file_type().is_socket())).await;
+        pod.restart_agent().await;
+        let listed = pod.terminals().await.list(ListTerminalsRequest::default()).await.unwrap().into_inner();
+        assert_eq!(listed.terminals[0].id, terminal.id);
+    }
 }
 
 /// What was typed before the restart is not typed again: the client's numbers live in the shim.

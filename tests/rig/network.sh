@@ -11,10 +11,19 @@ outgoing_rule() {
         -m comment --comment "$RIG_CGROUP" -j MASQUERADE
 }
 
+# The largest packet that this machine's way out takes. The node and its pods
+# send none larger, so nothing depends on messages that packets were too large.
+outer_mtu() {
+    local device
+    device=$(ip route show default | sed -n 's/.* dev \([^ ]*\).*/\1/p' | head -n 1)
+    if [ -n "$device" ]; then cat "/sys/class/net/$device/mtu"; else echo 1500; fi
+}
+
 make_network() {
-    local pid
+    local pid mtu
     pid=$(machine_pid)
-    ip link add "$RIG_LINK" type veth peer name eth0 netns "$pid"
+    mtu=$(outer_mtu)
+    ip link add "$RIG_LINK" mtu "$mtu" type veth peer name eth0 mtu "$mtu" netns "$pid"
     ip address add "$RIG_HOST_ADDRESS/24" dev "$RIG_LINK"
     ip link set "$RIG_LINK" up
     # shellcheck disable=SC2016 # the inner shell expands them

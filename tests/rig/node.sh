@@ -37,7 +37,7 @@ TOML
 {
   "cniVersion": "0.4.0", "name": "pods",
   "plugins": [
-    {"type": "ptp", "ipam": {"type": "host-local",
+    {"type": "ptp", "mtu": $(outer_mtu), "ipam": {"type": "host-local",
       "ranges": [[{"subnet": "$RIG_NODE_POD_NETWORK"}]], "routes": [{"dst": "0.0.0.0/0"}]}},
     {"type": "portmap", "capabilities": {"portMappings": true}}
   ]

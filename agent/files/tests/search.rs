@@ -416,6 +416,22 @@ fn a_match_in_a_long_line_is_found_wherever_it_lies_and_given_once() {
     });
 }
 
+/// Holes are binary: a file of terabytes costs what its first block does.
+#[test]
+fn a019_a_sparse_file_of_terabytes_is_not_read_through() {
+    each(&[("text", "needle\n")], |root, base| {
+        for (name, begin) in [("hole", &b""[..]), ("log", b"first\nneedle\n")] {
+            let file = fs::File::create(base.join(name)).unwrap();
+            std::os::unix::fs::FileExt::write_all_at(&file, begin, 0).unwrap();
+            file.set_len(5 << 40).unwrap();
+        }
+        let began = std::time::Instant::now();
+        let (results, summary) = grep(root, "", how("needle")).unwrap();
+        assert!(texts(&results).contains(&"text:1:needle".to_owned()), "{:?}", texts(&results));
+        assert!(!summary.more && began.elapsed() < std::time::Duration::from_secs(10), "{:?}", began.elapsed());
+    });
+}
+
 #[test]
 fn a013_a_tree_of_4096_levels_is_searched_as_far_as_it_can_be_named() {
     each(&[("top", "needle")], |root, base| {

@@ -4,19 +4,16 @@
 //! unchanged is taken over as it stands there; everything else is read, cut,
 //! compressed and sent. Then the pages that are new, and last the root.
 
+mod clock;
 mod cut;
 mod frame_table;
 mod links;
 mod packs;
 mod pages;
+mod parent;
 mod reading;
 
-use std::{
-    collections::BTreeMap,
-    path::PathBuf,
-    sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
-};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Instant};
 
 use remora_agent_root::{EntryKind, Root, limits::MAX_PATH_BYTES};
 use rustix::{
@@ -28,24 +25,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Counts, Lineage, Progress, SnapshotError, Stage, StoredRoot,
-    format::{
-        Class, ClockReading, Content, Entry, Node, Observed, Root as RootObject, SnapshotId, Statistics, Timestamp,
-        path_order,
-    },
+    format::{Class, Content, Entry, Node, Observed, Root as RootObject, SnapshotId, Statistics, Timestamp},
     limits::{
         COMMIT_WITHIN, MAX_FILE_BYTES, MAX_FUZZY_PATHS, MAX_TREE_BYTES, MAX_TREE_ENTRIES, MAX_XATTRS, MAX_XATTRS_BYTES,
-        RACY_WINDOW,
     },
     lineage::now_ms,
-    manifest::Manifest,
-    restore::until,
     rules::{Rules, Tally, is_tagged},
     shown,
     tree::{Cursor, Found, Step, Walk, extended, extended_of_link},
 };
 use links::{First, Links};
 use packs::Packs;
-use pages::{Pages, Part, Place, Places};
+use pages::{Pages, Part, Places};
+use parent::Parent;
 
 /// How a snapshot is made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -172,7 +164,7 @@ struct Creator {
 impl Creator {
     fn run(mut self, head: Option<&StoredRoot>) -> Result<Made, SnapshotError> {
         let created_ms = now_ms();
-        let mut clock = clock_now();
+        let mut clock = clock::now();
         self.count()?;
         let mut packs = Packs::new(&self.runtime, &self.lineage, &self.cancel);
         let mut pages = Pages::new(&self.runtime, &self.lineage, &self.cancel);
@@ -437,169 +429,4 @@ fn fits(part: Part) -> Result<Part, SnapshotError> {
 
 fn observed(stat: &Stat) -> Observed {
     Observed { ctime: Timestamp { seconds: stat.st_ctime, nanos: stat.st_ctime_nsec as u32 }, inode: stat.st_ino }
-}
-
-/// What the clocks say now, and from when on times prove nothing.
-fn clock_now() -> ClockReading {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let since = now.saturating_sub(RACY_WINDOW);
-    ClockReading {
-        boot_id: boot_id().unwrap_or_default(),
-        offset_ns: uptime().map_or(0, |uptime| (now.as_nanos() as i64).saturating_sub(uptime.as_nanos() as i64)),
-        racy_since: Timestamp { seconds: since.as_secs() as i64, nanos: since.subsec_nanos() },
-    }
-}
-
-fn uptime() -> Option<Duration> {
-    let text = std::fs::read_to_string("/proc/uptime").ok()?;
-    Duration::try_from_secs_f64(text.split_ascii_whitespace().next()?.parse().ok()?).ok()
-}
-
-fn boot_id() -> Option<[u8; 16]> {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    Some(*uuid::Uuid::parse_str(text.trim()).ok()?.as_bytes())
-}
-
-/// How far the clock may run apart from the time since boot before it counts as set.
-const CLOCK_SLACK: Duration = Duration::from_secs(1);
-
-/// The manifest of the head, in step with the walk.
-struct Parent {
-    manifest: Option<Manifest>,
-    clock: ClockReading,
-    /// Whether times prove anything.
-    trusted: bool,
-    /// Whether the clock was set since the head's scan.
-    clock_was_set: bool,
-    at: usize,
-    ahead: std::vec::IntoIter<Part>,
-    next: Option<Part>,
-}
-
-impl Parent {
-    fn open(
-        creator: &Creator,
-        head: Option<&StoredRoot>,
-        now: &ClockReading,
-        packs: &mut Packs,
-        pages: &mut Pages,
-    ) -> Result<Self, SnapshotError> {
-        let mut parent = Parent {
-            manifest: None,
-            clock: ClockReading::default(),
-            trusted: false,
-            clock_was_set: false,
-            at: 0,
-            ahead: Vec::new().into_iter(),
-            next: None,
-        };
-        let Some(head) = head else { return Ok(parent) };
-        parent.clock = head.root.clock;
-        parent.clock_was_set = parent.clock.boot_id == now.boot_id
-            && parent.clock.offset_ns.abs_diff(now.offset_ns) > CLOCK_SLACK.as_nanos() as u64;
-        parent.trusted = !creator.full && !parent.clock_was_set;
-        let manifest = until(&creator.runtime, &creator.cancel, Manifest::open(&creator.lineage, head, true))?;
-        // Contents that are stored already are not stored again, whatever they are called now.
-        for at in 0..manifest.len() {
-            let (page, dedup) = until(&creator.runtime, &creator.cancel, manifest.whole_page(at))?;
-            let table = packs.adopt(&page.frames);
-            let chunks = page.entries.iter().flat_map(Entry::chunks);
-            for (chunk, blob) in chunks.zip(&dedup.blobs) {
-                if let Some(frame) = table[chunk.frame as usize] {
-                    packs.know(*blob, Place { frame, offset: chunk.offset, length: chunk.length });
-                }
-            }
-        }
-        pages.know(&head.root.pages);
-        parent.manifest = Some(manifest);
-        Ok(parent)
-    }
-
-    /// Goes on to `path`, past all that lies before it; the entry that is there.
-    fn advance(&mut self, creator: &Creator, path: &[u8], packs: &mut Packs) -> Result<Option<Part>, SnapshotError> {
-        loop {
-            if self.next.is_none() {
-                self.next = self.entry(creator, packs)?;
-            }
-            let Some(next) = &self.next else { return Ok(None) };
-            match path_order(&next.entry.path, path) {
-                std::cmp::Ordering::Less => self.next = None,
-                std::cmp::Ordering::Equal => return Ok(self.next.take()),
-                std::cmp::Ordering::Greater => return Ok(None),
-            }
-        }
-    }
-
-    /// The next entry, with all of its records.
-    fn entry(&mut self, creator: &Creator, packs: &mut Packs) -> Result<Option<Part>, SnapshotError> {
-        let Some(mut part) = self.record(creator, packs)? else { return Ok(None) };
-        if !matches!(&part.entry.node, Node::File(content) if content.more) {
-            return Ok(Some(part));
-        }
-        let mut places = part.places.to_vec();
-        while matches!(&part.entry.node, Node::File(content) if content.more) {
-            let Some(record) = self.record(creator, packs)? else { break };
-            if record.observed == Observed::default() {
-                // Not all of it can be taken over.
-                part.observed = Observed::default();
-            }
-            places.extend_from_slice(&record.places);
-            if let (Node::File(all), Node::File(record)) = (&mut part.entry.node, &record.entry.node) {
-                all.more = record.more;
-            }
-        }
-        part.places = places.into();
-        Ok(Some(part))
-    }
-
-    fn record(&mut self, creator: &Creator, packs: &mut Packs) -> Result<Option<Part>, SnapshotError> {
-        loop {
-            if let Some(part) = self.ahead.next() {
-                return Ok(Some(part));
-            }
-            let Some(manifest) = self.manifest.as_ref().filter(|manifest| self.at < manifest.len()) else {
-                return Ok(None);
-            };
-            let (page, dedup) = until(&creator.runtime, &creator.cancel, manifest.whole_page(self.at))?;
-            self.at += 1;
-            let table = packs.adopt(&page.frames);
-            let mut blobs = dedup.blobs.iter();
-            let parts = page.entries.into_iter().zip(dedup.observed).map(|(mut entry, mut observed)| {
-                let mut places = Vec::new();
-                if let Node::File(content) = &mut entry.node {
-                    for (chunk, blob) in std::mem::take(&mut content.chunks).iter().zip(blobs.by_ref()) {
-                        let Some(frame) = table[chunk.frame as usize] else {
-                            // Where it is was one frame too many to remember: the file is read again.
-                            observed = Observed::default();
-                            continue;
-                        };
-                        let place = Place { frame, offset: chunk.offset, length: chunk.length };
-                        places.push(((chunk.hole, *blob), place));
-                    }
-                }
-                Part { entry, places: places.into(), observed }
-            });
-            self.ahead = parts.collect::<Vec<_>>().into_iter();
-        }
-    }
-
-    /// Whether inode and times say that nothing about the entry has changed.
-    fn proves(&self, before: &Part, stat: &Stat) -> bool {
-        let mtime = Timestamp { seconds: stat.st_mtime, nanos: stat.st_mtime_nsec as u32 };
-        let kind = match &before.entry.node {
-            Node::Directory => EntryKind::Directory,
-            Node::Symlink { .. } => EntryKind::Symlink,
-            Node::Fifo => EntryKind::Fifo,
-            Node::File(content) if content.size == stat.st_size as u64 => EntryKind::File,
-            Node::File(_) | Node::Hardlink { .. } => return false,
-        };
-        self.trusted
-            && kind == EntryKind::of_mode(stat.st_mode)
-            && observed(stat) == before.observed
-            && mtime == before.entry.mtime
-            && (stat.st_uid, stat.st_gid) == (before.entry.uid, before.entry.gid)
-            && (kind == EntryKind::Symlink || stat.st_mode & 0o7777 == before.entry.mode)
-            && before.observed.ctime < self.clock.racy_since
-            && mtime < self.clock.racy_since
-    }
 }

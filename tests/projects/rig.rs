@@ -158,6 +158,9 @@ impl Rig {
 
 impl Drop for Rig {
     fn drop(&mut self) {
+        // First the drivers: they would start again what is killed here.
+        let shutdown = self.projects.shutdown(Shutdown::LeaveRunning);
+        tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(shutdown));
         for pid in processes(self.folder.path()) {
             let pid = rustix::process::Pid::from_raw(pid).unwrap();
             // One that has ended meanwhile is what is wanted.

@@ -299,6 +299,10 @@ async fn what_runs_is_shown_and_copied_in_every_form() {
     fs::write(tree.join("deep/er/file"), vec![7; 300_000]).unwrap();
     fs::set_permissions(tree.join("deep/er/file"), std::os::unix::fs::PermissionsExt::from_mode(0o750)).unwrap();
     std::os::unix::fs::symlink("deep/er/file", tree.join("link")).unwrap();
+    fs::hard_link(tree.join("deep/er/file"), tree.join("again")).unwrap();
+    for (path, name, value) in [("again", "user.note", &b"two\nlines\0"[..]), ("deep", "user.a=b", b"")] {
+        rustix::fs::setxattr(tree.join(path), name, value, rustix::fs::XattrFlags::empty()).unwrap();
+    }
     cli.run(&["cp", "tree", "web:copied"]).await.ok();
     cli.run(&["cp", "web:copied", "back"]).await.ok();
     // The folder itself has the time of the copy.

@@ -285,6 +285,46 @@ async fn a_directory_with_a_cache_tag_is_derived() {
     assert_eq!(derived(&place.make(CreateOptions::default()).await.unwrap()).await, modules);
 }
 
+/// A file with more blobs than a page may name goes over several, also when the next
+/// snapshot takes it over, and a file beyond a gigabyte is cut into longer ones.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_files_come_back_and_are_not_stored_again() {
+    let place = Place::new(None).await;
+    let specks = fs::File::create(place.tree.join("specks")).unwrap();
+    for number in 0..20_000_u64 {
+        let block: Vec<u8> = (0..512_u64).flat_map(|at| (at * 7 + number).to_le_bytes()).collect();
+        specks.write_all_at(&block, number * 8_192).unwrap();
+    }
+    let large = fs::File::create(place.tree.join("large")).unwrap();
+    let noise: Vec<u8> = (0..6_000_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    large.write_all_at(&noise, 0).unwrap();
+    large.write_all_at(b"the end", (1 << 30) + 5_000_000).unwrap();
+    let made = place.make(CreateOptions::default()).await.unwrap();
+    let mut blobs = std::collections::BTreeMap::<Vec<u8>, (usize, usize)>::new();
+    for page in &made.root.pages {
+        for entry in place.lineage.restore_page(page).await.unwrap().entries {
+            let found = blobs.entry(entry.path.clone()).or_default();
+            *found = (found.0 + 1, found.1 + entry.chunks().len());
+        }
+    }
+    assert_eq!(blobs[&b"specks"[..]], (2, 20_000), "records and blobs");
+    let (records, count) = blobs[&b"large"[..]];
+    assert!(records == 1 && (24_000_000 / 262_144..24_000_000 / 131_072 + 2).contains(&count), "{count}");
+
+    let (_, bytes) = place.stored().await;
+    for full in [false, true] {
+        let again = place.make(CreateOptions { full, ..CreateOptions::default() }).await.unwrap();
+        assert_eq!(again.root.pages, made.root.pages);
+    }
+    assert!(place.stored().await.1 - bytes < 10_000);
+    let back = tempfile::tempdir().unwrap();
+    place.bring_back(&made, back.path()).await.unwrap();
+    for name in ["specks", "large"] {
+        let same = Command::new("cmp").arg(place.tree.join(name)).arg(back.path().join(name)).status().unwrap();
+        assert!(same.success(), "{name}");
+    }
+}
+
 /// a009: nothing that is no file is opened or waited for, also where a file has just
 /// become one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

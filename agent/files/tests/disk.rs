@@ -105,7 +105,7 @@ fn a058_a_full_disk_keeps_the_old_content_and_serves_again_when_it_has_room() {
         let unpacked = archive_put(root, &path("small/to"), ArchiveFormat::Tar, &archive[..]).map(drop);
         let fault = no_space("archive", unpacked);
         assert_eq!(fault.effect, Effect::Applied);
-        assert!(fault.message.contains("1 entries"), "{fault}");
+        assert!(fault.message.contains("(entries: 1)"), "{fault}");
         assert_eq!(names(&small.join("to")), ["a"]);
 
         let mut number = 0;

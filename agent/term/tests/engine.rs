@@ -7,6 +7,7 @@ use remora_agent_term::{
     Target, TermError, Terminal, TerminalSpec,
 };
 use remora_proto_model::Reason;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, timeout};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -236,7 +237,7 @@ async fn a046_a_background_child_that_holds_the_pipe_delays_the_exit_by_two_seco
     let view = command.view();
     assert!(view.pipe_holders.iter().any(|holder| holder.command == "sleep 1000"), "{:?}", view.pipe_holders);
     for holder in view.pipe_holders {
-        assert!(std::process::Command::new("kill").arg(holder.pid.to_string()).status().unwrap().success());
+        kill_process(Pid::from_raw(holder.pid).unwrap(), Signal::TERM).unwrap();
     }
 }
 
@@ -301,10 +302,7 @@ async fn a_signal_that_was_survived_is_no_cause_of_death() {
         match target {
             Some(target) => assert_eq!(command.signal(9, target).unwrap(), 1),
             // Somebody else's signal.
-            None => {
-                let pid = command.view().pid.to_string();
-                assert!(std::process::Command::new("kill").args(["-9", &pid]).status().unwrap().success());
-            }
+            None => kill_process(Pid::from_raw(command.view().pid).unwrap(), Signal::KILL).unwrap(),
         }
         let exit = timeout(SOON, command.ended()).await.unwrap();
         assert_eq!((exit.cause, exit.signal), (cause, Some(9)));

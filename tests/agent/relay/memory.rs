@@ -6,6 +6,7 @@ use remora_proto::agent::v1::{
     Argv, CommandSpec, RunRequest, WaitRequest, attach_start::From, command_spec::Program, exit_status::Cause,
 };
 use remora_tests::pod::{Pod, ShimProcess, shim_command};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Command;
 
 use super::{attach, open, run, start, viewer, words};
@@ -80,8 +81,8 @@ async fn a057_a_program_that_eats_all_memory_dies_of_that_and_its_container_live
 
     // What only looks like it: the same signal, from somebody else.
     let id = start(&pod, super::shell("echo $$ > pid; exec sleep 1000")).await;
-    let pid = pod.file("pid").await.trim().to_owned();
-    assert!(std::process::Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+    let pid = pod.file("pid").await.trim().parse().unwrap();
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
     let request = WaitRequest { id, timeout_ms: 30_000, ..WaitRequest::default() };
     let killed = pod.commands().await.wait(request).await.unwrap().into_inner().exit.unwrap();
     assert_eq!((killed.cause(), killed.signal), (Cause::Signaled, Some(9)));

@@ -15,7 +15,9 @@ async fn shim(folder: &Path, line: &str) -> ShimProcess {
 
 /// Sends the signal of that number as anybody would.
 fn send(shim: &ShimProcess, number: i32) {
-    let status = std::process::Command::new("kill").args([format!("-{number}"), shim.pid().to_string()]).status();
+    let status = std::process::Command::new("sh")
+        .args(["-c", "kill \"-$0\" \"$1\"", &number.to_string(), &shim.pid().to_string()])
+        .status();
     assert!(status.unwrap().success());
 }
 

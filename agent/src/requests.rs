@@ -1,9 +1,11 @@
-//! What a request to TerminalService or ExecService may say, as the engine's
+//! What a request that is for a container may say, as the engine's
 //! values. `serve` looks before it sends a request on, and the shim looks again:
 //! neither trusts whoever called it.
 
 pub(crate) mod exec;
 pub(crate) mod terminal;
+
+use std::{ops::RangeInclusive, time::Duration};
 
 use remora_agent_term::{Target, signal_number};
 use remora_proto::{
@@ -41,6 +43,21 @@ pub(crate) fn signal(number: i32, target: i32) -> Result<Target, Fault> {
         Ok(SignalTarget::Tree) => Ok(Target::Tree),
         _ => Err(Fault::invalid("target", "is missing").hint("give LEADER, GROUP or TREE")),
     }
+}
+
+/// A time in milliseconds; 0 is the default.
+pub(crate) fn milliseconds(
+    field: &str,
+    given: u32,
+    default: u32,
+    bounds: RangeInclusive<u32>,
+) -> Result<Duration, Fault> {
+    let value = if given == 0 { default } else { given };
+    if !bounds.contains(&value) {
+        let problem = format!("is {given}; from {} to {} are taken", bounds.start(), bounds.end());
+        return Err(Fault::invalid(field, problem));
+    }
+    Ok(Duration::from_millis(value.into()))
 }
 
 /// The name of a client; empty is a new one.

@@ -179,16 +179,22 @@ async fn check(place: &Place, trees: &[&Tree]) -> usize {
     listed.len()
 }
 
-#[tokio::test]
-async fn a063_a_killed_create_commits_all_or_nothing() {
-    let temp = tempfile::tempdir().unwrap();
-    let base = Place(temp.path().join("base"));
+/// A workspace that was changed since its one snapshot, and the tree of that snapshot.
+async fn changed_since(folder: &Path) -> (Place, Tree) {
+    let base = Place(folder.join("base"));
     fs::create_dir_all(base.tree()).unwrap();
     plant(&base.tree());
     let lineage = Lineage::open(store(&base.store()), None, 1).await.unwrap();
     make(&lineage, &base.tree()).await.unwrap();
-    let first = record(&base.tree()).unwrap();
+    let tree = record(&base.tree()).unwrap();
     change(&base.tree());
+    (base, tree)
+}
+
+#[tokio::test]
+async fn a063_a_killed_create_commits_all_or_nothing() {
+    let temp = tempfile::tempdir().unwrap();
+    let (base, first) = changed_since(temp.path()).await;
     let second = record(&base.tree()).unwrap();
     let mut kills = [0, 0];
     for when in ["before", "after"] {
@@ -213,13 +219,7 @@ async fn a063_a_killed_create_commits_all_or_nothing() {
 #[tokio::test]
 async fn a062_a_killed_restore_is_the_old_tree_the_new_one_or_says_that_it_is_neither() {
     let temp = tempfile::tempdir().unwrap();
-    let base = Place(temp.path().join("base"));
-    fs::create_dir_all(base.tree()).unwrap();
-    plant(&base.tree());
-    let lineage = Lineage::open(store(&base.store()), None, 1).await.unwrap();
-    make(&lineage, &base.tree()).await.unwrap();
-    let wanted = record(&base.tree()).unwrap();
-    change(&base.tree());
+    let (base, wanted) = changed_since(temp.path()).await;
     base.state();
     let bare = Place(temp.path().join("bare"));
     fs::create_dir_all(bare.tree()).unwrap();

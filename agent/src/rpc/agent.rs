@@ -26,7 +26,7 @@ use uuid::Uuid;
 use super::relay::capability;
 use crate::{
     limits::{self, STATUS_LOOK},
-    requests::refused,
+    requests::{milliseconds, refused},
     shims::Shims,
     snapshots,
 };
@@ -77,7 +77,8 @@ impl AgentService for Agent {
         &self,
         request: Request<WatchStatusRequest>,
     ) -> Result<Response<Self::WatchStatusStream>, Status> {
-        let interval = milliseconds("interval_ms", request.get_ref().interval_ms, 10_000, 500..=60_000)?;
+        let interval =
+            milliseconds("interval_ms", request.get_ref().interval_ms, 10_000, 500..=60_000).map_err(defaulted)?;
         let watching = Watching {
             shims: Arc::clone(&self.shims),
             calls: self.calls.clone(),
@@ -93,7 +94,7 @@ impl AgentService for Agent {
         &self,
         request: Request<FreezeContainersRequest>,
     ) -> Result<Response<FreezeContainersResponse>, Status> {
-        let lease = milliseconds("lease_ms", request.get_ref().lease_ms, 60_000, 1_000..=300_000)?;
+        let lease = milliseconds("lease_ms", request.get_ref().lease_ms, 60_000, 1_000..=300_000).map_err(defaulted)?;
         self.shims.all_allowed(capability(request.extensions())?).map_err(refused)?;
         let processes = self.shims.freeze(lease).await.map_err(refused)?;
         Ok(Response::new(FreezeContainersResponse { processes }))
@@ -161,16 +162,6 @@ fn shown(durability: snapshots::Durability) -> Durability {
     Durability { head, dirty_files, dirty_bytes, measured_ms, committed_ms }
 }
 
-fn milliseconds(
-    field: &str,
-    given: u32,
-    default: u32,
-    bounds: std::ops::RangeInclusive<u32>,
-) -> Result<Duration, Status> {
-    let value = if given == 0 { default } else { given };
-    if !bounds.contains(&value) {
-        let problem = format!("is {given}; from {} to {} are taken", bounds.start(), bounds.end());
-        return Err(refused(Fault::invalid(field, problem).hint("0 is the default")));
-    }
-    Ok(Duration::from_millis(value.into()))
+fn defaulted(fault: Fault) -> Status {
+    refused(fault.hint("0 is the default"))
 }

@@ -5,23 +5,20 @@ use std::sync::Arc;
 
 use futures_util::stream::BoxStream;
 use remora_agent_term::{KILL_GRACE, KILL_SETTLE, PIPE_DRAIN};
-use remora_proto::{
-    agent::v1::{
-        AttachCommandRequest, Command, CommandOutput, GetOutputRequest, GetOutputResponse, ListCommandsRequest,
-        ListCommandsResponse, RunRequest, RunResponse, SignalCommandRequest, SignalResponse, StartRequest, WaitRequest,
-        WriteStdinRequest, WriteStdinResponse, exec_service_server::ExecService,
-    },
-    fault::to_status,
+use remora_proto::agent::v1::{
+    AttachCommandRequest, Command, CommandOutput, GetOutputRequest, GetOutputResponse, ListCommandsRequest,
+    ListCommandsResponse, RunRequest, RunResponse, SignalCommandRequest, SignalResponse, StartRequest, WaitRequest,
+    WriteStdinRequest, WriteStdinResponse, exec_service_server::ExecService,
 };
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use super::relay::{self, Checked, UNTIL_READ, container};
+use super::relay::{self, Checked, UNTIL_READ, checked, container};
 use crate::{
     answers::{Violation, exec as answers, signalled},
     limits::SHIM_CALL_TIMEOUT,
     requests::{self, exec::Run, refused},
-    shims::{Call, Route, Shims},
+    shims::{Call, Shims},
 };
 
 /// The commands of every container.
@@ -35,10 +32,6 @@ impl Commands {
     pub(crate) fn new(shims: Arc<Shims>, stop: CancellationToken) -> Self {
         Commands { shims, stop }
     }
-}
-
-fn checked<T>(route: &Route, answer: Result<T, Violation>) -> Result<Response<T>, Status> {
-    answer.map(Response::new).map_err(|violation| to_status(&violation.fault(route.container())))
 }
 
 fn named(spec: Option<&remora_proto::agent::v1::CommandSpec>) -> &str {

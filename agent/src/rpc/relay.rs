@@ -11,7 +11,7 @@ use remora_proto::{
 };
 use tokio::{sync::oneshot, time::sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tonic::{Extensions, Status, Streaming};
+use tonic::{Extensions, Response, Status, Streaming};
 
 use crate::{
     answers::Violation,
@@ -22,6 +22,11 @@ use crate::{
 /// Time for a shim to answer a call that waits while a program does not read its
 /// input: that may be for ever, so the caller's own deadline is the bound.
 pub(crate) const UNTIL_READ: Duration = Duration::MAX;
+
+/// A shim's answer, as it is passed on: looked at, and refused where it cannot be.
+pub(crate) fn checked<T>(route: &Route, answer: Result<T, Violation>) -> Result<Response<T>, Status> {
+    answer.map(Response::new).map_err(|violation| to_status(&violation.fault(route.container())))
+}
 
 /// The container that a request names, where its bearer may reach it.
 pub(crate) fn container<'a>(shims: &'a Shims, extensions: &Extensions, name: &str) -> Result<&'a Shim, Status> {

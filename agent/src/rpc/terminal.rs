@@ -15,19 +15,18 @@ use remora_proto::{
         ScreenResponse, SignalResponse, SignalTerminalRequest, Terminal, TerminalInput, TerminalOutput,
         WriteTerminalRequest, WriteTerminalResponse, terminal_input::Frame, terminal_service_server::TerminalService,
     },
-    fault::to_status,
     model::{Fault, Verb},
 };
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::relay::{self, Caller, Checked, UNTIL_READ, capability, container};
+use super::relay::{self, Caller, Checked, UNTIL_READ, capability, checked, container};
 use crate::{
     answers::{Violation, signalled, terminal as answers},
     limits::SHIM_CALL_TIMEOUT,
     requests::{self, refused},
-    shims::{Call, Route, Shims},
+    shims::{Call, Shims},
 };
 
 /// The terminals of every container.
@@ -41,10 +40,6 @@ impl Terminals {
     pub(crate) fn new(shims: Arc<Shims>, stop: CancellationToken) -> Self {
         Terminals { shims, stop }
     }
-}
-
-fn checked<T>(route: &Route, answer: Result<T, Violation>) -> Result<Response<T>, Status> {
-    answer.map(Response::new).map_err(|violation| to_status(&violation.fault(route.container())))
 }
 
 #[tonic::async_trait]

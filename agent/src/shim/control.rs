@@ -22,6 +22,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request, Response, Status};
 
 use super::main_command::MainStatus;
+use crate::requests::{milliseconds, refused};
 
 /// The protocol that this shim speaks.
 pub const PROTOCOL: u32 = 1;
@@ -70,7 +71,8 @@ impl ShimService for ShimRpc {
     type StatusStream = BoxStream<'static, Result<StatusResponse, Status>>;
 
     async fn status(&self, request: Request<StatusRequest>) -> Result<Response<Self::StatusStream>, Status> {
-        let interval = milliseconds("interval_ms", request.get_ref().interval_ms, 10_000, 500..=60_000)?;
+        let interval =
+            milliseconds("interval_ms", request.get_ref().interval_ms, 10_000, 500..=60_000).map_err(refused)?;
         let (registry, freezer, main) = (Arc::clone(&self.registry), Arc::clone(&self.freezer), self.main.clone());
         let follow = (registry, freezer, main, None::<StatusResponse>);
         let stream = futures_util::stream::unfold(follow, move |(registry, freezer, mut main, last)| async move {
@@ -90,7 +92,7 @@ impl ShimService for ShimRpc {
     }
 
     async fn freeze(&self, request: Request<FreezeRequest>) -> Result<Response<FreezeResponse>, Status> {
-        let lease = milliseconds("lease_ms", request.get_ref().lease_ms, 60_000, 1_000..=300_000)?;
+        let lease = milliseconds("lease_ms", request.get_ref().lease_ms, 60_000, 1_000..=300_000).map_err(refused)?;
         let freezer = Arc::clone(&self.freezer);
         let stopping = move || {
             let mut freezer = freezer.lock().unwrap_or_else(PoisonError::into_inner);
@@ -125,7 +127,7 @@ impl ShimService for ShimRpc {
     }
 
     async fn stop(&self, request: Request<StopRequest>) -> Result<Response<StopResponse>, Status> {
-        let grace = milliseconds("grace_ms", request.get_ref().grace_ms, 10_000, 1..=600_000)?;
+        let grace = milliseconds("grace_ms", request.get_ref().grace_ms, 10_000, 1..=600_000).map_err(refused)?;
         self.stop.send_replace(Some(grace));
         Ok(Response::new(StopResponse {}))
     }
@@ -155,18 +157,4 @@ fn exit(death: Option<Death>) -> ExitStatus {
         _ => Cause::Unknown,
     };
     ExitStatus { cause: cause.into(), code, signal }
-}
-
-fn milliseconds(
-    field: &str,
-    given: u32,
-    default: u32,
-    bounds: std::ops::RangeInclusive<u32>,
-) -> Result<Duration, Status> {
-    let value = if given == 0 { default } else { given };
-    if !bounds.contains(&value) {
-        let problem = format!("is {given}; from {} to {} are taken", bounds.start(), bounds.end());
-        return Err(to_status(&Fault::invalid(field, problem)));
-    }
-    Ok(Duration::from_millis(value.into()))
 }

@@ -3,10 +3,11 @@
 
 use remora_proto::{
     control::v1::{
-        Container, ContainerList, CreateKeyRequest, CreateProjectRequest, DeleteProjectRequest, GetProjectRequest,
-        HibernateProjectRequest, ListProjectsRequest, MintTokenRequest, PatchProjectRequest, Port, ProjectSpec,
-        PutSourceHead, PutSourceRequest, RestoreProjectRequest, RevokeKeyRequest, Role, SnapshotPolicy,
-        StartProjectRequest, StopProjectRequest, WakeProjectRequest, WatchProjectsRequest, put_source_request::Part,
+        Amounts, Container, ContainerList, CreateKeyRequest, CreateProjectRequest, DeleteProjectRequest,
+        GetProjectRequest, HibernateProjectRequest, ListProjectsRequest, MintTokenRequest, PatchProjectRequest, Port,
+        ProjectSpec, PutSourceHead, PutSourceRequest, Quota, Resources, RestoreProjectRequest, RevokeKeyRequest, Role,
+        SnapshotPolicy, StartProjectRequest, StopProjectRequest, WakeProjectRequest, WatchProjectsRequest, Workspace,
+        put_source_request::Part,
     },
     fault::from_status,
     model::{Effect, Reason},
@@ -126,6 +127,21 @@ fn bad_specs() -> Vec<(&'static str, Option<ProjectSpec>)> {
         ("containers.workdir", container_with(|container| container.workdir = "/x".to_owned())),
         ("containers.workdir", container_with(|container| container.workdir = "a\0".to_owned())),
         ("containers.workdir", container_with(|container| container.workdir = "x".repeat(4_096))),
+        ("containers.image", container_with(|container| container.image = "a b".to_owned())),
+        (
+            "containers.resources.limits.memory",
+            container_with(|container| {
+                let limits = Amounts { memory: "much".to_owned(), ..Amounts::default() };
+                container.resources = Some(Resources { requests: None, limits: Some(limits) });
+            }),
+        ),
+        (
+            "workspace.path",
+            spec_with(|spec| {
+                spec.workspace = Some(Workspace { path: "/proc".to_owned(), ..Workspace::default() });
+            }),
+        ),
+        ("quota.pods", spec_with(|spec| spec.quota = Some(Quota { pods: Some(1), ..Quota::default() }))),
     ]
 }
 
@@ -150,6 +166,8 @@ async fn each_bad_field_over_grpc_is_named_and_changes_nothing() {
             display_name: Some(spec.display_name),
             containers: Some(ContainerList { containers: spec.containers }),
             snapshots: spec.snapshots,
+            workspace: spec.workspace,
+            quota: spec.quota,
         };
         refused(field, projects.patch(patch).await);
     }
@@ -162,7 +180,9 @@ async fn each_bad_field_over_grpc_is_named_and_changes_nothing() {
     }
     named! {
         get GetProjectRequest {};
-        patch PatchProjectRequest { resource_version: 0, display_name: None, containers: None, snapshots: None };
+        patch PatchProjectRequest {
+            resource_version: 0, display_name: None, containers: None, snapshots: None, workspace: None, quota: None
+        };
         delete DeleteProjectRequest { purge: true };
         start StartProjectRequest {};
         stop StopProjectRequest {};
@@ -288,6 +308,12 @@ async fn each_bad_field_over_rest_is_named_and_changes_nothing() {
         ("containers[0].ports[0]", json!({"name": "a", "ports": [{"name": "a"}]})),
         ("containers.workdir:", json!({"name": "a", "workdir": "../x"})),
         ("containers.workdir:", json!({"name": "a", "workdir": "/x"})),
+        ("containers[0].image", json!({"name": "a", "image": "A b"})),
+        ("containers[0].resources.limits.memory", json!({"name": "a", "resources": {"limits": {"memory": "much"}}})),
+        (
+            "containers.resources.requests.cpu:",
+            json!({"name": "a", "resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}}),
+        ),
         ("containers[0]", json!({})),
         ("containers[0]", json!("dev")),
     ] {

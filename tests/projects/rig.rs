@@ -176,13 +176,7 @@ pub(crate) fn counter() -> Container {
 
 /// A container that runs `script`.
 pub(crate) fn shell(script: &str) -> Container {
-    Container {
-        name: "web".parse().unwrap(),
-        command: ["sh", "-c", script].map(str::to_owned).to_vec(),
-        env: Default::default(),
-        ports: Vec::new(),
-        workdir: String::new(),
-    }
+    Container { command: ["sh", "-c", script].map(str::to_owned).to_vec(), ..Container::named("web".parse().unwrap()) }
 }
 
 pub(crate) fn endpoint(url: &str, prefix: &str) -> StoreEndpoint {

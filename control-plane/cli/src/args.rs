@@ -26,7 +26,7 @@ pub struct GlobalArgs {
 #[derive(Subcommand, Clone, Debug)]
 pub enum Command {
     /// Make a project of a folder and start it.
-    Up(verbs::up::UpArgs),
+    Up(Box<verbs::up::UpArgs>),
     /// List projects.
     #[command(alias = "list")]
     Ls(verbs::ls::LsArgs),
@@ -172,6 +172,11 @@ mod tests {
             ("remora up --container A", "container name"),
             ("remora up --env =x", "variable"),
             ("remora up --empty .", "--empty"),
+            ("remora up --image A:b:c", "no reference to an image"),
+            ("remora up --cpu fast", "no quantity"),
+            ("remora up --memory 1Gi:", "no quantity"),
+            ("remora up --storage-class fast", "--volume"),
+            ("remora up --owner a/b", "user id"),
             ("remora up --cmd x -- y", "--cmd"),
             ("remora start web --timeout 0", "--timeout"),
             ("remora start web --no-wait --timeout 3", "--no-wait"),

@@ -37,7 +37,7 @@ pub async fn run(global: &GlobalArgs, command: Command, root: clap::Command) -> 
         Command::Status(args) => status::run(&context(global)?, args).await,
         Command::Stop(args) => lifecycle::run(&context(global)?, args, lifecycle::Change::Stop).await,
         Command::Token(command) => token::run(&context(global)?, command).await,
-        Command::Up(args) => up::run(&context(global)?, args).await,
+        Command::Up(args) => up::run(&context(global)?, *args).await,
         Command::Version(args) => version::run(global, args).await,
         Command::Wake(args) => lifecycle::run(&context(global)?, args, lifecycle::Change::Wake).await,
     }

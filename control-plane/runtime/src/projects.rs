@@ -29,10 +29,7 @@ use futures_util::Stream;
 use remora_control_plane_project::{Tree, Wish};
 use remora_proto_model::{
     Fault, ProjectId, ProjectName, Reason,
-    project::{
-        Condition, ConditionType, Desired, Phase, Project, ProjectPatch, ProjectSpec, ProjectStatus,
-        validate_containers,
-    },
+    project::{Condition, ConditionType, Desired, Phase, Project, ProjectPatch, ProjectSpec, ProjectStatus},
 };
 use tokio::{
     sync::{Mutex, broadcast, watch},
@@ -223,7 +220,7 @@ impl Projects {
         self.inner
             .change(&entry, |record| {
                 alive(record)?;
-                let ProjectPatch { resource_version, display_name, desired, containers, snapshots } = patch;
+                let resource_version = patch.resource_version;
                 let there = record.project.resource_version;
                 if resource_version != 0 && !(record.spec_version..=there).contains(&resource_version) {
                     return Err(Fault::new(
@@ -235,21 +232,7 @@ impl Projects {
                     )
                     .hint("read it again and repeat the change"));
                 }
-                let mut spec = record.project.spec.clone();
-                if let Some(display_name) = display_name {
-                    spec.display_name = display_name;
-                }
-                if let Some(desired) = desired {
-                    spec.desired = desired;
-                }
-                if let Some(containers) = containers {
-                    validate_containers(&containers)?;
-                    spec.containers = containers;
-                }
-                if let Some(snapshots) = snapshots {
-                    spec.snapshots = snapshots;
-                }
-                spec.validate()?;
+                let spec = record.project.spec.patched(patch)?;
                 let before = &record.project.spec;
                 if spec.desired == Desired::Running
                     && (before.desired != Desired::Running || before.containers != spec.containers)

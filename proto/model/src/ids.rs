@@ -160,6 +160,55 @@ impl fmt::Display for Generation {
     }
 }
 
+/// Whoever a project belongs to, in the words of who signs them in. Its grammar is
+/// that of a label's value, since it becomes one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct UserId(String);
+
+impl UserId {
+    /// Longest id, in bytes: what a label's value has.
+    pub const MAX_BYTES: usize = 63;
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for UserId {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let ends = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric());
+        let inside = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        let fits = text.len() <= Self::MAX_BYTES && text.bytes().all(inside);
+        if !fits || !ends(text.bytes().next()) || !ends(text.bytes().next_back()) {
+            let problem = "must have 1 to 63 letters, digits, '-', '_' and '.', a letter or digit at both ends";
+            return Err(IdError::new("user id", text, problem));
+        }
+        Ok(UserId(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for UserId {
+    type Error = IdError;
+    fn try_from(text: String) -> Result<Self, IdError> {
+        text.parse()
+    }
+}
+
+impl From<UserId> for String {
+    fn from(user: UserId) -> String {
+        user.0
+    }
+}
+
+impl fmt::Display for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// A caller's word for one intended effect: repeating a call with the same key
 /// and the same request returns the first result.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -205,6 +254,16 @@ mod tests {
             assert!(bad.parse::<ContainerName>().is_err(), "{bad:?}");
         }
         assert_eq!("web-1".parse::<ProjectName>().unwrap().as_str(), "web-1");
+    }
+
+    #[test]
+    fn a_user_is_a_label() {
+        for bad in ["", "-a", "a-", "a/b", "a b", "a@b", "é", "a\n", &"a".repeat(64)] {
+            assert!(bad.parse::<UserId>().is_err(), "{bad:?}");
+        }
+        for good in ["a", "Alice_1.x", "3f0c9a52-8d1b-4a77-9a0e-6b1d6c1f2e44", &"a".repeat(63)] {
+            assert_eq!(good.parse::<UserId>().unwrap().as_str(), good);
+        }
     }
 
     #[test]

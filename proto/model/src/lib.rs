@@ -14,6 +14,6 @@ mod verb;
 
 pub use capability::{Capability, CapabilityError, PathPrefix};
 pub use fault::{Effect, Fault, errno_reason};
-pub use ids::{ContainerName, Generation, IdError, IdempotencyKey, ProjectId, ProjectName, SessionId};
+pub use ids::{ContainerName, Generation, IdError, IdempotencyKey, ProjectId, ProjectName, SessionId, UserId};
 pub use reason::{GrpcCode, Reason};
 pub use verb::{METHODS, Verb, verb_of};

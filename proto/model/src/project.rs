@@ -2,22 +2,28 @@
 //! ([`ProjectStatus`]). The JSON form is that of REST and of `-o json`; it is
 //! frozen once released.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+mod container;
+mod image;
+mod quantity;
+mod resources;
+mod workspace;
+
+use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ContainerName, Fault, Generation, ProjectId, ProjectName, Reason};
+pub use self::{
+    container::{
+        Container, MAX_COMMAND_WORDS, MAX_CONTAINERS, MAX_ENV, MAX_PORTS, MAX_VARIABLE_NAME_BYTES, MAX_WORD_BYTES,
+        MAX_WORKDIR_BYTES, Port, validate_containers, variable_name,
+    },
+    image::{ImageReference, ImageReferenceError, MAX_IMAGE_BYTES},
+    quantity::{MAX_QUANTITY_BYTES, Quantity, QuantityError},
+    resources::{Amounts, MAX_QUOTA_PODS, Quota, Resources},
+    workspace::{AccessMode, DEFAULT_WORKSPACE, MAX_STORAGE_CLASS_BYTES, MAX_WORKSPACE_PATH_BYTES, Volume, Workspace},
+};
+use crate::{ContainerName, Fault, Generation, ProjectId, ProjectName, Reason, UserId};
 
-/// Most containers of a project: what one person's machine runs.
-pub const MAX_CONTAINERS: usize = 16;
-/// Most ports of a container.
-pub const MAX_PORTS: usize = 16;
-/// Most variables that a container's environment adds.
-pub const MAX_ENV: usize = 256;
-/// Longest value of a variable, and longest word of a command, in bytes (MAX_ARG_STRLEN of execve(2) is 131,072).
-pub const MAX_WORD_BYTES: usize = 32 * 1024;
-/// Most words of a command.
-pub const MAX_COMMAND_WORDS: usize = 1_024;
 /// Longest display name, in characters.
 pub const MAX_DISPLAY_NAME_CHARACTERS: usize = 256;
 /// Most patterns of what snapshots leave out.
@@ -95,39 +101,6 @@ pub enum Source {
     Archive,
 }
 
-/// A port that a container's command listens on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(deny_unknown_fields)]
-pub struct Port {
-    /// 1 to 15 of a-z, 0-9 and '-', unique in the container (RFC 6335, 5.1, less the rule of a letter).
-    pub name: String,
-    /// 1 to 65,535.
-    pub port: u16,
-}
-
-/// A container of a project.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Container {
-    /// Unique in the project.
-    #[cfg_attr(feature = "openapi", schema(value_type = String))]
-    pub name: ContainerName,
-    /// Program and arguments; empty runs nothing of its own.
-    #[serde(default)]
-    pub command: Vec<String>,
-    /// Added to the environment.
-    #[serde(default)]
-    pub env: BTreeMap<String, String>,
-    /// Ports that the command listens on.
-    #[serde(default)]
-    pub ports: Vec<Port>,
-    /// Working directory relative to the workspace; empty is the workspace.
-    #[serde(default)]
-    pub workdir: String,
-}
-
 /// When snapshots are made by themselves and which are kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -156,6 +129,10 @@ impl Default for SnapshotPolicy {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ProjectSpec {
+    /// Whose it is; what is made for it on a cluster carries it as a label. Cannot change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub owner: Option<UserId>,
     /// For people; empty is the name.
     #[serde(default)]
     pub display_name: String,
@@ -164,12 +141,18 @@ pub struct ProjectSpec {
     pub desired: Desired,
     /// 1 to 16; the first is the default one.
     pub containers: Vec<Container>,
+    /// Where containers see the workspace, and what holds it.
+    #[serde(default, skip_serializing_if = "Workspace::is_default")]
+    pub workspace: Workspace,
     /// Where the first content comes from.
     #[serde(default)]
     pub source: Source,
     /// When snapshots are made and which are kept.
     #[serde(default)]
     pub snapshots: SnapshotPolicy,
+    /// What all of it may use of a cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota: Option<Quota>,
 }
 
 impl ProjectSpec {
@@ -183,132 +166,39 @@ impl ProjectSpec {
             ));
         }
         validate_containers(&self.containers)?;
-        self.snapshots.validate()
+        self.workspace.validate()?;
+        self.snapshots.validate()?;
+        self.quota.as_ref().map_or(Ok(()), Quota::validate)
     }
-}
 
-/// Checks a project's containers. The error names the field.
-pub fn validate_containers(containers: &[Container]) -> Result<(), Fault> {
-    if containers.is_empty() || containers.len() > MAX_CONTAINERS {
-        return Err(Fault::invalid(
-            "containers",
-            format!("{} given; a project has 1 to {MAX_CONTAINERS}", containers.len()),
-        ));
+    /// The spec with what `patch` names in place of what is here, checked whole.
+    /// Which version the patch is for is not looked at.
+    pub fn patched(&self, patch: ProjectPatch) -> Result<ProjectSpec, Fault> {
+        let ProjectPatch { resource_version: _, display_name, desired, containers, snapshots, workspace, quota } =
+            patch;
+        let mut spec = self.clone();
+        if let Some(display_name) = display_name {
+            spec.display_name = display_name;
+        }
+        if let Some(desired) = desired {
+            spec.desired = desired;
+        }
+        if let Some(containers) = containers {
+            spec.containers = containers;
+        }
+        if let Some(snapshots) = snapshots {
+            spec.snapshots = snapshots;
+        }
+        if let Some(workspace) = workspace {
+            self.workspace.may_become(&workspace)?;
+            spec.workspace = workspace;
+        }
+        if let Some(quota) = quota {
+            spec.quota = Some(quota);
+        }
+        spec.validate()?;
+        Ok(spec)
     }
-    let mut ports = BTreeMap::new();
-    for (at, container) in containers.iter().enumerate() {
-        if containers[..at].iter().any(|other| other.name == container.name) {
-            return Err(Fault::invalid("containers.name", format!("{} is there twice", container.name))
-                .hint("give each container its own name"));
-        }
-        container.validate()?;
-        for port in &container.ports {
-            if let Some(other) = ports.insert(port.port, &container.name) {
-                return Err(Fault::invalid(
-                    "containers.ports",
-                    format!("{} is a port of {other} and of {}", port.port, container.name),
-                )
-                .hint("the containers of a project share one network; give each port once"));
-            }
-        }
-    }
-    Ok(())
-}
-
-impl Container {
-    fn validate(&self) -> Result<(), Fault> {
-        let name = &self.name;
-        if self.command.len() > MAX_COMMAND_WORDS {
-            return Err(Fault::invalid(
-                "containers.command",
-                format!("of {name} has {} words; at most {MAX_COMMAND_WORDS}", self.command.len()),
-            ));
-        }
-        if self.command.first().is_some_and(String::is_empty) {
-            return Err(Fault::invalid("containers.command", format!("of {name} begins with an empty word"))
-                .hint("name a program, or give no command at all"));
-        }
-        for word in &self.command {
-            word_fits("containers.command", word)?;
-        }
-        if self.env.len() > MAX_ENV {
-            return Err(Fault::invalid(
-                "containers.env",
-                format!("of {name} has {} variables; at most {MAX_ENV}", self.env.len()),
-            ));
-        }
-        for (variable, value) in &self.env {
-            variable_name(variable)?;
-            word_fits("containers.env", value)?;
-        }
-        if self.ports.len() > MAX_PORTS {
-            return Err(Fault::invalid(
-                "containers.ports",
-                format!("of {name} are {}; at most {MAX_PORTS}", self.ports.len()),
-            ));
-        }
-        for (at, port) in self.ports.iter().enumerate() {
-            if !port_name_is_good(&port.name) {
-                let shown: String = port.name.chars().take(40).collect();
-                return Err(Fault::invalid(
-                    "containers.ports.name",
-                    format!("{shown:?} must be 1 to 15 of a-z, 0-9 and '-'"),
-                ));
-            }
-            if port.port == 0 {
-                return Err(Fault::invalid("containers.ports.port", "is 0").hint("give 1 to 65535"));
-            }
-            if self.ports[..at].iter().any(|other| other.name == port.name) {
-                return Err(Fault::invalid(
-                    "containers.ports.name",
-                    format!("{:?} is there twice in {name}", port.name),
-                ));
-            }
-        }
-        if self.workdir.len() > 4095
-            || self.workdir.contains('\0')
-            || self.workdir.starts_with('/')
-            || self.workdir.split('/').any(|part| part == "..")
-        {
-            let shown: String = self.workdir.chars().take(80).collect();
-            return Err(Fault::invalid("containers.workdir", format!("{shown:?} is no path inside the workspace"))
-                .hint("give it relative to the workspace, without '..'"));
-        }
-        Ok(())
-    }
-}
-
-fn port_name_is_good(name: &str) -> bool {
-    (1..=15).contains(&name.len())
-        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-        && !name.starts_with('-')
-        && !name.ends_with('-')
-}
-
-fn word_fits(field: &str, word: &str) -> Result<(), Fault> {
-    if word.len() > MAX_WORD_BYTES || word.contains('\0') {
-        return Err(Fault::invalid(
-            field,
-            format!("a word has {} bytes or a NUL; at most {MAX_WORD_BYTES}, no NUL", word.len()),
-        ));
-    }
-    Ok(())
-}
-
-/// Checks the name of an environment variable that a caller sets.
-pub fn variable_name(name: &str) -> Result<(), Fault> {
-    let shown: String = name.chars().take(80).collect();
-    let starts = name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
-    if !starts || name.len() > 256 || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-        return Err(Fault::invalid("env", format!("{shown:?} is no name of a variable"))
-            .hint("use letters, digits and '_', a digit not first"));
-    }
-    if name.starts_with("REMORA_") {
-        return Err(
-            Fault::invalid("env", format!("{shown:?} begins with REMORA_, which is taken")).hint("choose another name")
-        );
-    }
-    Ok(())
 }
 
 impl SnapshotPolicy {
@@ -483,6 +373,25 @@ pub struct ContainerState {
     pub starts: u32,
 }
 
+/// A pod of a project, on a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct PodState {
+    /// Its name in the project's namespace.
+    pub name: String,
+    /// Its uid: a pod that is made anew has another.
+    pub uid: String,
+    /// The one container that it is for; absent where it is for all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+    pub container: Option<ContainerName>,
+    /// Its address; empty until it has one.
+    pub ip: String,
+    /// Whether the cluster says that it is ready.
+    pub ready: bool,
+}
+
 /// What a project is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -507,6 +416,12 @@ pub struct ProjectStatus {
     pub conditions: Vec<Condition>,
     /// How its containers are.
     pub containers: Vec<ContainerState>,
+    /// The namespace that it has on a cluster; empty on a local server.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub namespace: String,
+    /// Its pods on a cluster; none on a local server.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pods: Vec<PodState>,
 }
 
 /// A project.
@@ -545,6 +460,10 @@ pub struct ProjectPatch {
     pub containers: Option<Vec<Container>>,
     /// The snapshot policy.
     pub snapshots: Option<SnapshotPolicy>,
+    /// Where containers see the workspace; its volume cannot change.
+    pub workspace: Option<Workspace>,
+    /// What all of it may use of a cluster.
+    pub quota: Option<Quota>,
 }
 
 /// What a caller may do to a project; each has what those before it have.

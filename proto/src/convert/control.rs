@@ -1,10 +1,13 @@
 //! Projects, keys and roles between their messages and their validated values.
 
+mod resources;
+
 use remora_proto_model::{
-    ContainerName, Fault, Generation, ProjectId,
+    ContainerName, Fault, Generation, ProjectId, UserId,
     project::{
-        ApiKey, Condition, ConditionType, Container, ContainerState, Desired, Durability, Endpoint, Head, Phase, Port,
-        Project, ProjectPatch, ProjectSpec, ProjectStatus, Role, SnapshotPolicy, Source, StartTimings,
+        ApiKey, Condition, ConditionType, Container, ContainerState, Desired, Durability, Endpoint, Head, Phase,
+        PodState, Port, Project, ProjectPatch, ProjectSpec, ProjectStatus, Quota, Resources, Role, SnapshotPolicy,
+        Source, StartTimings, Workspace,
     },
 };
 
@@ -66,13 +69,15 @@ pub fn role(number: i32) -> Result<Role, Fault> {
 
 impl From<Container> for wire::Container {
     fn from(container: Container) -> Self {
-        let Container { name, command, env, ports, workdir } = container;
+        let Container { name, image, command, env, ports, workdir, resources } = container;
         wire::Container {
             name: name.into(),
             command,
             env: env.into_iter().collect(),
             ports: ports.into_iter().map(|port| wire::Port { name: port.name, port: port.port.into() }).collect(),
             workdir,
+            image: image.map(String::from).unwrap_or_default(),
+            resources: (!resources.is_empty()).then(|| resources.into()),
         }
     }
 }
@@ -87,10 +92,12 @@ impl TryFrom<wire::Container> for Container {
         };
         Ok(Container {
             name: container.name.parse().map_err(|error| Fault::invalid("containers.name", error))?,
+            image: resources::image(&container.image)?,
             command: container.command,
             env: container.env.into_iter().collect(),
             ports: container.ports.into_iter().map(port).collect::<Result<_, Fault>>()?,
             workdir: container.workdir,
+            resources: container.resources.map(Resources::try_from).transpose()?.unwrap_or_default(),
         })
     }
 }
@@ -121,7 +128,7 @@ impl TryFrom<wire::SnapshotPolicy> for SnapshotPolicy {
 
 impl From<ProjectSpec> for wire::ProjectSpec {
     fn from(spec: ProjectSpec) -> Self {
-        let ProjectSpec { display_name, desired, containers, source, snapshots } = spec;
+        let ProjectSpec { owner, display_name, desired, containers, workspace, source, snapshots, quota } = spec;
         let source = match source {
             Source::Empty => wire::source::Source::Empty(true),
             Source::Archive => wire::source::Source::Archive(true),
@@ -132,6 +139,9 @@ impl From<ProjectSpec> for wire::ProjectSpec {
             containers: containers.into_iter().map(Into::into).collect(),
             source: Some(wire::Source { source: Some(source) }),
             snapshots: Some(snapshots.into()),
+            owner: owner.map(String::from).unwrap_or_default(),
+            workspace: Some(workspace.into()),
+            quota: quota.map(Into::into),
         }
     }
 }
@@ -144,12 +154,16 @@ impl TryFrom<wire::ProjectSpec> for ProjectSpec {
             Some(wire::source::Source::Archive(true)) => Source::Archive,
             _ => Source::Empty,
         };
+        let owner = |text: String| text.parse::<UserId>().map_err(|error| Fault::invalid("owner", error));
         let spec = ProjectSpec {
+            owner: Some(spec.owner).filter(|text| !text.is_empty()).map(owner).transpose()?,
             display_name: spec.display_name,
             desired: desired(spec.desired)?,
             containers: spec.containers.into_iter().map(Container::try_from).collect::<Result<_, Fault>>()?,
+            workspace: spec.workspace.map(Workspace::try_from).transpose()?.unwrap_or_default(),
             source,
             snapshots: spec.snapshots.map(SnapshotPolicy::try_from).transpose()?.unwrap_or_default(),
+            quota: spec.quota.map(Quota::try_from).transpose()?,
         };
         spec.validate()?;
         Ok(spec)
@@ -169,6 +183,8 @@ impl TryFrom<wire::PatchProjectRequest> for ProjectPatch {
             desired: None,
             containers,
             snapshots: request.snapshots.map(SnapshotPolicy::try_from).transpose()?,
+            workspace: request.workspace.map(Workspace::try_from).transpose()?,
+            quota: request.quota.map(Quota::try_from).transpose()?,
         })
     }
 }
@@ -193,6 +209,13 @@ impl From<ProjectStatus> for wire::ProjectStatus {
             ended: state.ended,
             starts: state.starts,
         };
+        let pod = |pod: PodState| wire::PodState {
+            name: pod.name,
+            uid: pod.uid,
+            container: pod.container.map(String::from).unwrap_or_default(),
+            ip: pod.ip,
+            ready: pod.ready,
+        };
         wire::ProjectStatus {
             phase: wire::Phase::from(status.phase).into(),
             generation: status.generation.0,
@@ -216,6 +239,8 @@ impl From<ProjectStatus> for wire::ProjectStatus {
             }),
             conditions: status.conditions.into_iter().map(condition).collect(),
             containers: status.containers.into_iter().map(container).collect(),
+            namespace: status.namespace,
+            pods: status.pods.into_iter().map(pod).collect(),
         }
     }
 }
@@ -237,6 +262,11 @@ impl TryFrom<wire::ProjectStatus> for ProjectStatus {
             let kind = condition.r#type.parse::<ConditionType>().ok()?;
             let wire::Condition { status, reason, message, since_ms, .. } = condition;
             Some(Condition { kind, status, reason, message, since_ms })
+        };
+        let pod = |pod: wire::PodState| {
+            let wire::PodState { name: pod_name, uid, container, ip, ready } = pod;
+            let container = if container.is_empty() { None } else { Some(name(&container)?) };
+            Ok(PodState { name: pod_name, uid, container, ip, ready })
         };
         let durability = status.durability.unwrap_or_default();
         let timings = status.timings.unwrap_or_default();
@@ -263,6 +293,8 @@ impl TryFrom<wire::ProjectStatus> for ProjectStatus {
             },
             conditions: status.conditions.into_iter().filter_map(condition).collect(),
             containers: status.containers.into_iter().map(container).collect::<Result<_, Fault>>()?,
+            namespace: status.namespace,
+            pods: status.pods.into_iter().map(pod).collect::<Result<_, Fault>>()?,
         })
     }
 }
@@ -324,7 +356,10 @@ impl TryFrom<wire::ApiKey> for ApiKey {
 
 #[cfg(test)]
 mod tests {
-    use remora_proto_model::ProjectName;
+    use remora_proto_model::{
+        ProjectName,
+        project::{AccessMode, Amounts, Volume},
+    };
 
     use super::*;
 
@@ -333,15 +368,37 @@ mod tests {
             display_name: "Shop".to_owned(),
             desired: Desired::Hibernated,
             containers: vec![Container {
-                name: "web".parse().unwrap(),
                 command: vec!["npm".to_owned(), "run".to_owned(), "dev".to_owned()],
                 env: [("A".to_owned(), "b".to_owned())].into(),
                 ports: vec![Port { name: "http".to_owned(), port: 5173 }],
                 workdir: "app".to_owned(),
+                ..Container::named("web".parse().unwrap())
             }],
             source: Source::Archive,
             snapshots: SnapshotPolicy { exclude: vec!["*.log".to_owned()], ..SnapshotPolicy::default() },
+            ..ProjectSpec::default()
         }
+    }
+
+    /// With everything that only a cluster gives a meaning to.
+    fn cluster_spec() -> ProjectSpec {
+        let quantity = |text: &str| Some(text.parse().unwrap());
+        let mut spec = spec();
+        spec.owner = Some("alice".parse().unwrap());
+        spec.containers[0].image = Some("ghcr.io/a/web:1".parse().unwrap());
+        spec.containers[0].resources = Resources {
+            requests: Amounts { cpu: quantity("250m"), memory: quantity("1Gi"), ephemeral_storage: None },
+            limits: Amounts { cpu: None, memory: quantity("2Gi"), ephemeral_storage: quantity("10Gi") },
+        };
+        let volume = Volume {
+            size: "20Gi".parse().unwrap(),
+            class: "fast".to_owned(),
+            access_mode: AccessMode::ReadWriteOncePod,
+        };
+        spec.workspace = Workspace { path: "/srv/app".to_owned(), volume: Some(volume), size_limit: None };
+        spec.quota =
+            Some(Quota { cpu: quantity("4"), memory: quantity("8Gi"), pods: Some(4), storage: quantity("50Gi") });
+        spec
     }
 
     #[test]
@@ -352,7 +409,7 @@ mod tests {
                 name: "shop".parse::<ProjectName>().unwrap(),
                 resource_version: 7,
                 created_ms: 1,
-                spec: spec(),
+                spec: cluster_spec(),
                 status: ProjectStatus {
                     phase: *phase,
                     generation: Generation(3),
@@ -381,6 +438,14 @@ mod tests {
                         ended: "exit 1".to_owned(),
                         starts: 2,
                     }],
+                    namespace: "proj-x".to_owned(),
+                    pods: vec![PodState {
+                        name: "dev-g3".to_owned(),
+                        uid: "u".to_owned(),
+                        container: Some("web".parse().unwrap()),
+                        ip: "10.0.0.1".to_owned(),
+                        ready: true,
+                    }],
                 },
             };
             assert_eq!(Project::try_from(wire::Project::from(project.clone())), Ok(project));
@@ -390,7 +455,7 @@ mod tests {
     /// Each bad spec is refused with the name of its field.
     #[test]
     fn bad_specs_name_their_field() {
-        let good = || wire::ProjectSpec::from(spec());
+        let good = || wire::ProjectSpec::from(cluster_spec());
         let with = |change: &dyn Fn(&mut wire::Container)| {
             let mut spec = good();
             change(&mut spec.containers[0]);
@@ -399,6 +464,23 @@ mod tests {
         let policy = |change: &dyn Fn(&mut wire::SnapshotPolicy)| {
             let mut spec = good();
             change(spec.snapshots.as_mut().unwrap());
+            spec
+        };
+        let limits = |cpu: &str, memory: &str| {
+            with(&|container| {
+                let amounts = wire::Amounts { cpu: cpu.to_owned(), memory: memory.to_owned(), ..Default::default() };
+                container.resources.as_mut().unwrap().limits = Some(amounts);
+            })
+        };
+        let workspace = |change: &dyn Fn(&mut wire::Workspace)| {
+            let mut spec = good();
+            change(spec.workspace.as_mut().unwrap());
+            spec
+        };
+        let volume = |change: &dyn Fn(&mut wire::Volume)| workspace(&|w| change(w.volume.as_mut().unwrap()));
+        let quota = |change: &dyn Fn(&mut wire::Quota)| {
+            let mut spec = good();
+            change(spec.quota.as_mut().unwrap());
             spec
         };
         let twice = wire::ProjectSpec { containers: vec![good().containers[0].clone(); 2], ..good() };
@@ -418,6 +500,25 @@ mod tests {
             ("containers.ports.name", with(&|c| c.ports[0].name = "A".to_owned())),
             ("containers.workdir", with(&|c| c.workdir = "../x".to_owned())),
             ("containers.workdir", with(&|c| c.workdir = "/x".to_owned())),
+            ("owner", wire::ProjectSpec { owner: "a/b".to_owned(), ..good() }),
+            ("containers.image", with(&|c| c.image = "A b".to_owned())),
+            ("containers.resources.limits.cpu", limits("fast", "")),
+            ("containers.resources.limits.cpu", limits("0", "")),
+            ("containers.resources.limits.cpu", limits("1u", "")),
+            ("containers.resources.limits.memory", limits("", "1m")),
+            ("containers.resources.requests.cpu", limits("249m", "")),
+            ("containers.resources.requests.memory", limits("", "1M")),
+            ("workspace.path", workspace(&|w| w.path = "srv".to_owned())),
+            ("workspace.path", workspace(&|w| w.path = "/proc".to_owned())),
+            ("workspace.sizeLimit", workspace(&|w| w.size_limit = "1Gi".to_owned())),
+            ("workspace.volume.size", volume(&|v| v.size = String::new())),
+            ("workspace.volume.size", volume(&|v| v.size = "0".to_owned())),
+            ("workspace.volume.class", volume(&|v| v.class = "Fast".to_owned())),
+            ("workspace.volume.accessMode", volume(&|v| v.access_mode = 9)),
+            ("quota.cpu", quota(&|q| q.cpu = "x".to_owned())),
+            ("quota.memory", quota(&|q| q.memory = "0".to_owned())),
+            ("quota.pods", quota(&|q| q.pods = Some(1))),
+            ("quota.storage", quota(&|q| q.storage = "1m".to_owned())),
             ("snapshots.intervalSeconds", policy(&|p| p.interval_seconds = 1)),
             ("snapshots.keepLast", policy(&|p| p.keep_last = 1_001)),
             ("snapshots.keepHourly", policy(&|p| p.keep_hourly = 1_001)),
@@ -426,6 +527,24 @@ mod tests {
             let fault = ProjectSpec::try_from(bad).unwrap_err();
             assert!(fault.message.starts_with(field), "{field}: {fault}");
         }
+    }
+
+    #[test]
+    fn a_patch_changes_what_it_names_and_never_the_volume() {
+        let spec = cluster_spec();
+        let same = ProjectPatch { workspace: Some(spec.workspace.clone()), ..ProjectPatch::default() };
+        assert_eq!(spec.patched(same), Ok(spec.clone()));
+        let moved = Workspace { path: "/srv/other".to_owned(), ..spec.workspace.clone() };
+        let request =
+            wire::PatchProjectRequest { workspace: Some(moved.clone().into()), ..wire::PatchProjectRequest::default() };
+        let patched = spec.patched(request.try_into().unwrap()).unwrap();
+        assert_eq!(patched, ProjectSpec { workspace: moved, ..spec.clone() });
+        let gone = ProjectPatch { workspace: Some(Workspace::default()), ..ProjectPatch::default() };
+        let fault = spec.patched(gone).unwrap_err();
+        assert!(fault.message.starts_with("workspace.volume: cannot change"), "{fault}");
+        let quota = Quota { pods: Some(2), ..Quota::default() };
+        let patched = spec.patched(ProjectPatch { quota: Some(quota.clone()), ..ProjectPatch::default() }).unwrap();
+        assert_eq!(patched.quota, Some(quota));
     }
 
     /// The JSON form, which REST and the CLI print, does not change by accident.
@@ -437,6 +556,12 @@ mod tests {
             r#"{"displayName":"Shop","desired":"Hibernated","containers":[{"name":"web","command":["npm","run","dev"],"env":{"A":"b"},"ports":[{"name":"http","port":5173}],"workdir":"app"}],"source":"Archive","snapshots":{"intervalSeconds":60,"keepLast":10,"keepHourly":0,"keepDaily":0,"exclude":["*.log"]}}"#
         );
         assert_eq!(serde_json::from_str::<ProjectSpec>(&text).unwrap(), spec());
+        let text = serde_json::to_string(&cluster_spec()).unwrap();
+        assert_eq!(
+            text,
+            r#"{"owner":"alice","displayName":"Shop","desired":"Hibernated","containers":[{"name":"web","image":"ghcr.io/a/web:1","command":["npm","run","dev"],"env":{"A":"b"},"ports":[{"name":"http","port":5173}],"workdir":"app","resources":{"requests":{"cpu":"250m","memory":"1Gi"},"limits":{"memory":"2Gi","ephemeralStorage":"10Gi"}}}],"workspace":{"path":"/srv/app","volume":{"size":"20Gi","class":"fast","accessMode":"ReadWriteOncePod"}},"source":"Archive","snapshots":{"intervalSeconds":60,"keepLast":10,"keepHourly":0,"keepDaily":0,"exclude":["*.log"]},"quota":{"cpu":"4","memory":"8Gi","pods":4,"storage":"50Gi"}}"#
+        );
+        assert_eq!(serde_json::from_str::<ProjectSpec>(&text).unwrap(), cluster_spec());
         let typo = serde_json::from_str::<ProjectSpec>(r#"{"containers":[],"desire":"Running"}"#).unwrap_err();
         assert!(typo.to_string().contains("desire"), "{typo}");
     }

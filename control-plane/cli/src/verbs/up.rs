@@ -6,6 +6,7 @@
 //!                        └─ it runs: it goes on as it was started; --restart starts it anew
 //! ```
 
+mod cluster;
 mod spec;
 
 use std::{env, path::PathBuf, time::Duration};
@@ -20,7 +21,10 @@ use remora_proto_model::{
     project::{Phase, Port, Project, Source},
 };
 
-use self::spec::{Changed, changed, parse_port, spec};
+use self::{
+    cluster::ClusterArgs,
+    spec::{Changed, changed, parse_port, spec},
+};
 use crate::{
     Context, Failure,
     args::{WaitArgs, parse_env},
@@ -63,6 +67,8 @@ pub struct UpArgs {
     /// Folder that the command runs in, relative to the workspace.
     #[arg(long, value_name = "PATH")]
     workdir: Option<String>,
+    #[command(flatten)]
+    cluster: ClusterArgs,
     /// What is neither sent nor kept in snapshots, as a line of .remoraignore; repeat for more.
     #[arg(long, value_name = "PATTERN")]
     exclude: Vec<String>,
@@ -89,7 +95,7 @@ pub(crate) async fn run(context: &Context, args: UpArgs) -> Result<(), Failure> 
         }
     };
     // What can be told from the flags alone is told before anything is asked.
-    let fresh = spec(&args);
+    let fresh = spec(&args)?;
     fresh.validate()?;
     let wait = Duration::from_secs(args.wait.timeout.into());
     let mut client = clients::projects(context).await?;
@@ -169,6 +175,8 @@ async fn change(
             display_name: None,
             containers: Some(ContainerList { containers: spec.containers.into_iter().map(Into::into).collect() }),
             snapshots: Some(spec.snapshots.into()),
+            workspace: Some(spec.workspace.into()),
+            quota: None,
         };
         let patched = domain(client.patch(request).await?.into_inner())?;
         note(&format!("changed {} of {name}", what.join(", ")));

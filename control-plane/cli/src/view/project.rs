@@ -16,6 +16,7 @@ impl Listed for Project {
         Column::number("UNSAVED"),
         Column::text("ENDPOINTS"),
         Column::number("GENERATION").only_wide(),
+        Column::text("NAMESPACE").only_wide(),
         Column::text("ID").only_wide(),
     ];
 
@@ -32,6 +33,7 @@ impl Listed for Project {
             unsaved(self),
             endpoints.join(","),
             status.generation.to_string(),
+            if status.namespace.is_empty() { "-".to_owned() } else { status.namespace.clone() },
             self.id.to_string(),
         ]
     }
@@ -64,6 +66,12 @@ pub(crate) fn sheet(project: &Project, text: &mut Vec<u8>) -> std::io::Result<()
     line("id", project.id.to_string())?;
     if !project.spec.display_name.is_empty() {
         line("shown as", project.spec.display_name.clone())?;
+    }
+    if let Some(owner) = &project.spec.owner {
+        line("owner", owner.to_string())?;
+    }
+    if !status.namespace.is_empty() {
+        line("namespace", status.namespace.clone())?;
     }
     line(
         "phase",
@@ -105,6 +113,8 @@ pub(crate) fn sheet(project: &Project, text: &mut Vec<u8>) -> std::io::Result<()
             format!("{} ago", age(status.last_activity_ms, now))
         },
     )?;
+    // There an image says what runs where the spec does not.
+    let on_cluster = !status.namespace.is_empty();
     for container in &project.spec.containers {
         let state = status.containers.iter().find(|state| state.name == container.name);
         let how = match state {
@@ -112,10 +122,17 @@ pub(crate) fn sheet(project: &Project, text: &mut Vec<u8>) -> std::io::Result<()
             Some(state) if !state.ended.is_empty() => {
                 format!("ended: {} (started {} times)", state.ended, state.starts)
             }
+            _ if container.command.is_empty() && on_cluster => "does not run".to_owned(),
             _ if container.command.is_empty() => "no command of its own".to_owned(),
             _ => "does not run".to_owned(),
         };
-        line("container", format!("{}: {how}", container.name))?;
+        let image = container.image.as_ref().map(|image| format!(", image {image}")).unwrap_or_default();
+        line("container", format!("{}: {how}{image}", container.name))?;
+    }
+    for pod in &status.pods {
+        let ready = if pod.ready { "ready" } else { "not ready" };
+        let address = if pod.ip.is_empty() { "without an address" } else { &pod.ip };
+        line("pod", format!("{} {ready}, {address}", pod.name))?;
     }
     for endpoint in &status.endpoints {
         line("endpoint", format!("{} {} {}", endpoint.container, endpoint.port_name, endpoint.url))?;
@@ -168,20 +185,15 @@ impl Listed for ApiKey {
 mod tests {
     use remora_proto_model::{
         Generation, ProjectId,
-        project::{Condition, ConditionType, Container, ProjectSpec, ProjectStatus},
+        project::{Condition, ConditionType, Container, PodState, ProjectSpec, ProjectStatus},
     };
 
     use super::*;
 
     #[test]
     fn a_sheet_says_what_is_wrong_and_cannot_drive_the_terminal() {
-        let container = Container {
-            name: "dev".parse().unwrap(),
-            command: vec![],
-            env: [].into(),
-            ports: vec![],
-            workdir: String::new(),
-        };
+        let container =
+            Container { image: Some("r.io/dev:1".parse().unwrap()), ..Container::named("dev".parse().unwrap()) };
         let project = Project {
             id: ProjectId::new(),
             name: "shop".parse().unwrap(),
@@ -198,6 +210,14 @@ mod tests {
                     message: "dev \x1b[31m is gone".to_owned(),
                     since_ms: 1,
                 }],
+                namespace: "proj-1".to_owned(),
+                pods: vec![PodState {
+                    name: "dev-g4".to_owned(),
+                    uid: "u".to_owned(),
+                    container: None,
+                    ip: "10.0.0.7".to_owned(),
+                    ready: false,
+                }],
                 ..ProjectStatus::default()
             },
         };
@@ -205,7 +225,8 @@ mod tests {
         sheet(&project, &mut text).unwrap();
         let text = String::from_utf8(text).unwrap();
         assert!(text.contains("Degraded yes CONTAINER_UNAVAILABLE: dev \\x1b[31m is gone"), "{text}");
-        assert!(text.contains("generation 4") && text.contains("dev: no command of its own"), "{text}");
+        assert!(text.contains("generation 4") && text.contains("dev: does not run, image r.io/dev:1"), "{text}");
+        assert!(text.contains("namespace    proj-1") && text.contains("dev-g4 not ready, 10.0.0.7"), "{text}");
         assert_eq!(project.cells().len(), Project::COLUMNS.len());
     }
 }

@@ -76,11 +76,9 @@ mod tests {
 
     fn with(name: &str, port: u16) -> Container {
         Container {
-            name: name.parse().unwrap(),
-            command: Vec::new(),
             env: [("A".to_owned(), "b".to_owned())].into(),
             ports: vec![Port { name: "http".to_owned(), port }],
-            workdir: String::new(),
+            ..Container::named(name.parse().unwrap())
         }
     }
 

@@ -2,26 +2,28 @@
 
 use remora_proto_model::{
     Fault, Reason,
-    project::{Container, Phase, Port, Project, ProjectSpec, SnapshotPolicy, Source},
+    project::{Container, Phase, Port, Project, ProjectSpec, SnapshotPolicy, Source, Workspace},
 };
 
 use super::UpArgs;
 
 /// What a project that is made by these flags should be.
-pub(super) fn spec(args: &UpArgs) -> ProjectSpec {
-    let default = || "dev".parse().expect("a good name");
-    ProjectSpec {
-        containers: vec![Container {
-            name: args.container.clone().unwrap_or_else(default),
-            command: command(args).unwrap_or_default(),
-            env: args.env.iter().cloned().collect(),
-            ports: args.ports.clone(),
-            workdir: args.workdir.clone().unwrap_or_default(),
-        }],
+pub(super) fn spec(args: &UpArgs) -> Result<ProjectSpec, Fault> {
+    let default = || "dev".parse().map_err(|error| Fault::invalid("containers.name", error));
+    let mut container = Container::named(args.container.clone().map_or_else(default, Ok)?);
+    container.command = command(args).unwrap_or_default();
+    container.env = args.env.iter().cloned().collect();
+    container.ports.clone_from(&args.ports);
+    container.workdir = args.workdir.clone().unwrap_or_default();
+    args.cluster.change(&mut container);
+    Ok(ProjectSpec {
+        owner: args.cluster.owner().cloned(),
+        containers: vec![container],
+        workspace: args.cluster.workspace(&Workspace::default()),
         source: if args.empty { Source::Empty } else { Source::Archive },
         snapshots: SnapshotPolicy { exclude: args.exclude.clone(), ..SnapshotPolicy::default() },
         ..ProjectSpec::default()
-    }
+    })
 }
 
 /// The command that the flags name.
@@ -49,6 +51,7 @@ pub(super) fn changed(project: &Project, args: &UpArgs) -> Result<Changed, Fault
         return Err(Fault::new(Reason::AlreadyExists, format!("{name} is there and waits for its files"))
             .hint(format!("give the folder it begins with instead of --empty, or `remora rm {name}` first")));
     }
+    args.cluster.same_owner(spec.owner.as_ref())?;
     let there: Vec<String> = spec.containers.iter().map(|container| container.name.to_string()).collect();
     let wanted = |container: &&mut Container| args.container.as_ref().is_none_or(|name| container.name == *name);
     let Some(container) = spec.containers.iter_mut().find(wanted) else {
@@ -85,6 +88,11 @@ pub(super) fn changed(project: &Project, args: &UpArgs) -> Result<Changed, Fault
     if !args.exclude.is_empty() && set("exclude", spec.snapshots.exclude != args.exclude) {
         spec.snapshots.exclude.clone_from(&args.exclude);
     }
+    let workspace = args.cluster.workspace(&spec.workspace);
+    if set("workspace", spec.workspace != workspace) {
+        spec.workspace = workspace;
+    }
+    what.extend(args.cluster.change(container));
     Ok(Changed { spec, what })
 }
 
@@ -131,7 +139,7 @@ mod tests {
     }
 
     fn spec_of(line: &[&str]) -> ProjectSpec {
-        spec(&args_of(line))
+        spec(&args_of(line)).unwrap()
     }
 
     fn project_of(line: &[&str], phase: Phase) -> Project {
@@ -198,6 +206,31 @@ mod tests {
         let one = changed(&project, &args_of(&["--", "node", "x"])).unwrap();
         assert_eq!(one.what, ["command"]);
         assert_eq!(one.spec.containers[0].env, project.spec.containers[0].env);
+    }
+
+    #[test]
+    fn flags_for_a_cluster_become_a_spec_and_change_what_they_name() {
+        let first = ["--image", "r.io/a:1", "--cpu", "250m:1", "--memory", "1Gi", "--mount", "/srv/app"];
+        let spec = spec_of(&[&first[..], &["--volume", "5Gi", "--storage-class", "fast", "--owner", "alice"]].concat());
+        spec.validate().unwrap();
+        let text = serde_json::to_value(&spec).unwrap();
+        assert_eq!(text["containers"][0]["image"], "r.io/a:1");
+        assert_eq!(
+            text["containers"][0]["resources"],
+            serde_json::json!({"requests": {"cpu": "250m", "memory": "1Gi"}, "limits": {"cpu": "1", "memory": "1Gi"}})
+        );
+        let volume = serde_json::json!({"size": "5Gi", "class": "fast", "accessMode": "ReadWriteOnce"});
+        assert_eq!(text["workspace"], serde_json::json!({"path": "/srv/app", "volume": volume}));
+        assert_eq!(text["owner"], "alice");
+
+        let project = Project { spec, ..project_of(&[], Phase::Stopped) };
+        let same = changed(&project, &args_of(&[&first[..], &["--owner", "alice"]].concat())).unwrap();
+        assert_eq!((same.spec, same.what), (project.spec.clone(), Vec::new()));
+        let other = changed(&project, &args_of(&["--image", "r.io/a:2", "--cpu", "2", "--mount", "/srv"])).unwrap();
+        assert_eq!(other.what, ["workspace", "image", "resources"]);
+        assert_eq!(other.spec.containers[0].resources.limits.memory, "1Gi".parse().ok());
+        let owner = changed(&project, &args_of(&["--owner", "bob"])).unwrap_err();
+        assert!(owner.message.contains("alice's") && owner.message.contains("cannot change"), "{owner}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help demo test setup fmt lint unit acceptance bench dist cluster cluster-down clean
+.PHONY: help demo test setup fmt lint unit acceptance bench dist images cluster cluster-down clean
 
 help:
 	@echo "make demo   the main job on this machine, step by step with times"
@@ -9,6 +9,7 @@ help:
 	@echo "make bench  seconds and peak memory of searches and of snapshots of 100,000 files; fails above a bound"
 	@echo "make cluster   a ready Kubernetes, checked; prints its KUBECONFIG last (make cluster-down ends it)"
 	@echo "make dist   static binaries in dist/"
+	@echo "make images [REGISTRY=HOST:PORT]   container images, with Docker or buildah; prints sizes and digests"
 
 demo:
 	@tests/setup.sh demo
@@ -47,14 +48,25 @@ bench:
 	"$${CARGO_TARGET_DIR:-target}/release/examples/bench-search"
 	"$${CARGO_TARGET_DIR:-target}/release/examples/bench-snapshot"
 
+# No path of this machine stands in the binaries, so they are the same from any
+# machine. The checkout's own need no flag, compilers get them relative to it;
+# and a flag that named it would compile everything anew in each clone.
+dist_target := x86_64-unknown-linux-musl
+dist: export CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUSTFLAGS = \
+	--remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo \
+	--remap-path-prefix=$(abspath $(or $(CARGO_TARGET_DIR),target))=/target
 dist:
 	@tests/setup.sh dist
-	cargo build --workspace --bins --locked --release --target x86_64-unknown-linux-musl
+	cargo build --workspace --bins --locked --release --target $(dist_target)
 	@mkdir -p dist
 	@for name in remora-agent remora; do \
-		cp "$${CARGO_TARGET_DIR:-target}/x86_64-unknown-linux-musl/release/$$name" dist/; \
+		cp "$${CARGO_TARGET_DIR:-target}/$(dist_target)/release/$$name" dist/; \
 		printf '%s  %s bytes\n' "dist/$$name" "$$(stat -c %s dist/$$name)"; \
 	done
+
+images: dist
+	@tests/setup.sh images
+	@images/build.sh
 
 cluster:
 	@tests/rig/up.sh

@@ -3,7 +3,7 @@
 # what the named extras need. Installs what is missing when it may, else prints
 # the exact command and stops. Does nothing where everything is there.
 #
-#   tests/setup.sh [dist] [acceptance] [bench] [demo]
+#   tests/setup.sh [dist] [images] [acceptance] [bench] [demo]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -21,9 +21,15 @@ need strace strace
 for extra in "$@"; do
     case $extra in
         dist) need musl-tools musl-gcc ;;
+        images)
+            need npm npm
+            if ! docker info >/dev/null 2>&1; then
+                for package in buildah skopeo mmdebstrap jq; do need "$package" "$package"; done
+            fi
+            ;;
         acceptance | bench) ;;
         demo) need python3 python3; need curl curl; need bsdutils script ;;
-        *) fail "unknown extra '$extra'; the extras are dist, acceptance, bench and demo" ;;
+        *) fail "unknown extra '$extra'; the extras are dist, images, acceptance, bench and demo" ;;
     esac
 done
 

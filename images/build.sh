@@ -26,6 +26,20 @@ source images/buildah.sh
 # shellcheck source=images/docker.sh
 source images/docker.sh
 
+# shellcheck source=images/chart.sh
+source images/chart.sh
+# shellcheck source=tests/rig/settings.sh
+source tests/rig/settings.sh
+
+# A registry on this machine speaks http, as Docker holds it too; so does the rig's.
+plain_http() {
+    local host=${1%%/*}
+    case ${host%:*} in
+        localhost | 127.*) true ;;
+        *) [ "$host" = "$RIG_REGISTRY" ] ;;
+    esac
+}
+
 registry=${REGISTRY:-}
 tag=${TAG:-$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"$/\1/p' Cargo.toml)}
 mapfile -t images < <(image_names)
@@ -66,4 +80,8 @@ for name in "${names[@]}"; do
     echo "$name $digest $reference" >>"$report"
     rm -r "$context"
 done
-[ -z "$registry" ] || echo "images: pushed to $registry/remora with the tag $tag"
+if [ -n "$registry" ]; then
+    echo "images: pushed to $registry/remora with the tag $tag"
+    # Of all images, or the chart would name one that is not there.
+    [ $# -gt 0 ] || echo "images: the chart that names them is $(pack_chart "$report" "$registry")"
+fi

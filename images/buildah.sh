@@ -90,12 +90,3 @@ buildah_sizes() {
     fi
     cat "$layout/sizes"
 }
-
-# A registry on this machine speaks http, as Docker holds it too; so does the rig's.
-plain_http() {
-    local host=${1%%/*}
-    case ${host%:*} in
-        localhost | 127.*) true ;;
-        *) [ "$host" = "$(source tests/rig/settings.sh && echo "$RIG_REGISTRY")" ] ;;
-    esac
-}

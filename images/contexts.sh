@@ -2,7 +2,7 @@
 # What goes into each image beside its Dockerfile. Sourced.
 
 # The names of all images.
-image_names() { printf '%s\n' agent control-plane devserver seaweedfs; }
+image_names() { printf '%s\n' agent control-plane devserver seaweedfs test-runner; }
 
 context_agent() { cp dist/remora-agent "$1/"; }
 
@@ -18,3 +18,8 @@ context_devserver() {
 }
 
 context_seaweedfs() { cp "$(tests/seaweed.sh)" "$1/weed"; }
+
+context_test_runner() {
+    cp dist/remora "$1/"
+    cp "$(images/kubectl.sh)" "$1/kubectl"
+}

@@ -16,14 +16,14 @@ debian_sources() {
     echo "$sources"
 }
 
-# make_debian FILE: a tar of the smallest Debian with apt, and the authorities
-# that Mozilla trusts. Its configuration keeps documentation out of what is
+# make_debian FILE: a tar of the smallest Debian with apt, the authorities
+# that Mozilla trusts, and curl. Its configuration keeps documentation out of what is
 # installed on top as well.
 make_debian() {
     local work
     work=$(mktemp -d)
     if ! debian_sources >"$work/sources.list" || ! SOURCE_DATE_EPOCH=0 mmdebstrap \
-        --variant=minbase --include=ca-certificates \
+        --variant=minbase --include=ca-certificates,curl \
         --aptopt='Acquire::Languages "none"' \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
         --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \

@@ -23,6 +23,7 @@ for extra in "$@"; do
         dist) need musl-tools musl-gcc ;;
         images)
             need npm npm
+            [ -x /usr/local/go/bin/go ] || need golang-go go
             if ! docker info >/dev/null 2>&1; then
                 for package in buildah skopeo mmdebstrap jq; do need "$package" "$package"; done
             fi

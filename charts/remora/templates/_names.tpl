@@ -1,0 +1,93 @@
+{{/* The release's name for an object of the control plane. */}}
+{{- define "remora.name" -}}
+{{- if contains "remora" .Release.Name -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-remora" .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "remora.trialStoreName" -}}
+{{ include "remora.name" . }}-trial-store
+{{- end -}}
+
+{{/* What selects the pods of a component: (list . "component"). */}}
+{{- define "remora.selector" -}}
+{{- $root := index . 0 -}}
+app.kubernetes.io/name: remora
+app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/component: {{ index . 1 }}
+{{- end -}}
+
+{{/* Labels of every object: (list . "component"). */}}
+{{- define "remora.labels" -}}
+{{- $root := index . 0 -}}
+{{ include "remora.selector" . }}
+app.kubernetes.io/part-of: remora
+app.kubernetes.io/managed-by: {{ $root.Release.Service }}
+app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
+helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{/* The reference of an image: (list . "controlPlane"). */}}
+{{- define "remora.image" -}}
+{{- $root := index . 0 -}}
+{{- $image := index $root.Values.image (index . 1) -}}
+{{- with $root.Values.image.registry -}}{{ trimSuffix "/" . }}/{{- end -}}
+{{ $image.repository }}
+{{- if $image.digest -}}@{{ $image.digest }}
+{{- else -}}:{{ $image.tag | default $root.Chart.AppVersion }}
+{{- end -}}
+{{- end -}}
+
+{{- define "remora.scheme" -}}
+{{ ternary "https" "http" (not (empty .Values.tls.existingSecret)) }}
+{{- end -}}
+
+{{/* Nothing that Pod Security `restricted` forbids. */}}
+{{- define "remora.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+seccompProfile: {type: RuntimeDefault}
+{{- end -}}
+
+{{- define "remora.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end -}}
+
+{{/* An environment variable from a value, else from a key of the store's Secret: (list . NAME value key optional). */}}
+{{- define "remora.storeVariable" -}}
+{{- $root := index . 0 -}}
+- name: {{ index . 1 }}
+{{- if index . 2 }}
+  value: {{ index . 2 | quote }}
+{{- else }}
+  valueFrom: {secretKeyRef: {name: {{ $root.Values.store.existingSecret }}, key: {{ index . 3 }}, optional: {{ index . 4 }}}}
+{{- end }}
+{{- end -}}
+
+{{- define "remora.storeEndpoint" -}}
+{{- if .Values.trialStore.enabled -}}
+http://{{ include "remora.trialStoreName" . }}.{{ .Release.Namespace }}.svc:8333
+{{- else -}}
+{{ .Values.store.endpoint }}
+{{- end -}}
+{{- end -}}
+
+{{/* The ports that the control plane may connect to anywhere, as a list in JSON. */}}
+{{- define "remora.egressPorts" -}}
+{{- $ports := dict -}}
+{{- range .Values.networkPolicy.egressPorts -}}
+{{- $_ := set $ports (toString .) true -}}
+{{- end -}}
+{{- range prepend .Values.insecureRegistries (include "remora.storeEndpoint" .) -}}
+{{- with regexFind ":[0-9]+(/|$)" . | trimPrefix ":" | trimSuffix "/" -}}
+{{- $_ := set $ports . true -}}
+{{- end -}}
+{{- end -}}
+{{- keys $ports | sortAlpha | toJson -}}
+{{- end -}}

@@ -1,0 +1,128 @@
+//! What the rendered chart lets the control plane do. The snapshots are compared
+//! with what helm renders by tests/chart/run.sh.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use serde::Deserialize as _;
+use serde_json::Value;
+
+const PROFILES: [&str; 2] = ["minimal", "full"];
+
+fn objects(profile: &str) -> Vec<Value> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("chart/snapshots/{profile}.yaml"));
+    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_norway::Deserializer::from_str(&text)
+        .map(|document| Value::deserialize(document).expect("a rendered object is YAML"))
+        .filter(|object| !object.is_null())
+        .collect()
+}
+
+fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    objects.iter().filter(|object| object["kind"] == kind).collect()
+}
+
+fn words(list: &Value) -> BTreeSet<&str> {
+    list.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+/// The rules of every role, each with its role's kind and name.
+fn rules(objects: &[Value]) -> Vec<(String, &Value)> {
+    let roles = objects.iter().filter(|object| object["kind"] == "ClusterRole" || object["kind"] == "Role");
+    roles
+        .flat_map(|role| {
+            let name = format!("{} {}", role["kind"], role["metadata"]["name"]);
+            role["rules"].as_array().expect("a role has rules").iter().map(move |rule| (name.clone(), rule))
+        })
+        .collect()
+}
+
+#[test]
+fn no_role_reaches_into_pods_or_has_wildcards() {
+    for profile in PROFILES {
+        let objects = objects(profile);
+        let rules = rules(&objects);
+        assert!(rules.len() > 5, "{profile}: {rules:?}");
+        for (role, rule) in rules {
+            let resources = words(&rule["resources"]);
+            for banned in ["pods/exec", "pods/attach", "pods/portforward", "pods/proxy", "pods/ephemeralcontainers"] {
+                assert!(!resources.contains(banned), "{profile}: {role} has {banned}");
+            }
+            for field in ["apiGroups", "resources", "verbs"] {
+                assert!(!words(&rule[field]).contains("*"), "{profile}: {role} has a wildcard in {field}");
+            }
+            assert!(rule["nonResourceURLs"].is_null(), "{profile}: {role}");
+            let verbs = words(&rule["verbs"]);
+            for banned in ["escalate", "impersonate", "deletecollection"] {
+                assert!(!verbs.contains(banned), "{profile}: {role} has the verb {banned}");
+            }
+            let bound = verbs.contains("bind").then(|| words(&rule["resourceNames"]));
+            assert!(bound.is_none_or(|names| names == BTreeSet::from(["remora-project"])), "{profile}: {role}: {rule}");
+        }
+    }
+}
+
+#[test]
+fn nothing_that_holds_everywhere_reads_secrets_or_touches_pods() {
+    for profile in PROFILES {
+        let objects = objects(profile);
+        let everywhere: BTreeSet<_> = of_kind(&objects, "ClusterRoleBinding")
+            .into_iter()
+            .map(|binding| binding["roleRef"]["name"].as_str().expect("a binding names its role"))
+            .collect();
+        assert_eq!(everywhere, BTreeSet::from(["remora"]), "{profile}");
+        for role in of_kind(&objects, "ClusterRole") {
+            if everywhere.contains(role["metadata"]["name"].as_str().unwrap()) {
+                for rule in role["rules"].as_array().unwrap() {
+                    let resources = words(&rule["resources"]);
+                    for banned in ["secrets", "pods", "configmaps", "serviceaccounts", "serviceaccounts/token"] {
+                        assert!(!resources.contains(banned), "{profile}: {banned} everywhere: {rule}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn secrets_of_its_own_namespace_are_read_by_name() {
+    for profile in PROFILES {
+        let objects = objects(profile);
+        let [role] = of_kind(&objects, "Role")[..] else { panic!("{profile}: one role of its own namespace") };
+        for rule in role["rules"].as_array().unwrap() {
+            let creates_only = words(&rule["verbs"]) == BTreeSet::from(["create"]);
+            if words(&rule["resources"]).contains("secrets") && !creates_only {
+                let names = BTreeSet::from(["remora-admin-key", "remora-api-keys", "remora-identity"]);
+                assert_eq!(words(&rule["resourceNames"]), names, "{profile}");
+            }
+        }
+    }
+}
+
+/// What Pod Security `restricted` asks for, and a root file system that is read only.
+#[test]
+fn every_pod_is_restricted() {
+    for profile in PROFILES {
+        let objects = objects(profile);
+        let pods = objects.iter().filter_map(|object| match object["kind"].as_str() {
+            Some("Deployment") => Some(&object["spec"]["template"]["spec"]),
+            Some("Pod") => Some(&object["spec"]),
+            _ => None,
+        });
+        let mut seen = 0;
+        for pod in pods {
+            seen += 1;
+            assert_eq!(pod["securityContext"]["runAsNonRoot"], true, "{profile}");
+            assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault", "{profile}");
+            for container in pod["containers"].as_array().expect("a pod has containers") {
+                let security = &container["securityContext"];
+                assert_eq!(security["allowPrivilegeEscalation"], false, "{profile}: {container}");
+                assert_eq!(security["readOnlyRootFilesystem"], true, "{profile}: {container}");
+                assert_eq!(words(&security["capabilities"]["drop"]), BTreeSet::from(["ALL"]), "{profile}: {container}");
+                for part in ["requests", "limits"] {
+                    assert!(container["resources"][part]["memory"].is_string(), "{profile}: {container}");
+                }
+            }
+        }
+        assert!(seen >= 2, "{profile}: {seen} pods");
+    }
+}

@@ -7,7 +7,7 @@
 //!              └─ certificate without our caller's name: closed
 //! ```
 
-use std::{net::SocketAddr, pin::pin, sync::Arc};
+use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use remora_proto_serving::{
@@ -27,7 +27,7 @@ use x509_parser::{extensions::GeneralName, prelude::FromDer as _};
 
 use crate::{
     auth::Guarded,
-    limits::{DRAIN_TIMEOUT, HANDSHAKE_TIMEOUT, MAX_CONNECTIONS},
+    limits::{HANDSHAKE_TIMEOUT, MAX_CONNECTIONS},
     metrics::{ConnectionCount, Metrics},
 };
 
@@ -40,6 +40,8 @@ pub(crate) struct Acceptor {
     pub(crate) service: Guarded<Routes>,
     pub(crate) calls: Calls,
     pub(crate) metrics: Metrics,
+    /// Time for running calls to end.
+    pub(crate) drain_timeout: Duration,
 }
 
 type Authenticated = Option<(TlsStream<TcpStream>, SocketAddr)>;
@@ -74,7 +76,7 @@ impl Acceptor {
         }
         drop(self.listener);
         drop(handshakes);
-        let drained = timeout(DRAIN_TIMEOUT, async { while connections.join_next().await.is_some() {} }).await;
+        let drained = timeout(self.drain_timeout, async { while connections.join_next().await.is_some() {} }).await;
         if drained.is_err() {
             tracing::warn!(calls = ?self.calls.names(), "drain budget is over; these calls are cut");
             connections.shutdown().await;

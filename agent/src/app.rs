@@ -1,7 +1,7 @@
 //! `serve`, put together: `build` binds every port and says where, `run` serves
 //! until it is told to stop.
 
-use std::{fs, io, net::SocketAddr, path::Path, sync::Arc};
+use std::{fs, io, net::SocketAddr, path::Path, process::ExitCode, sync::Arc};
 
 use prometheus_client::registry::Registry;
 use remora_agent_root::Root;
@@ -15,17 +15,20 @@ use remora_proto::{
 };
 use remora_proto_serving::calls::Calls;
 use serde::Serialize;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, signal::unix::Signal, time::Instant};
 use tokio_rustls::TlsAcceptor;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tonic::service::Routes;
 
 use crate::{
     accept::Acceptor,
     auth::{Gate, Guarded},
     config::ServeConfig,
-    limits::{MAX_CALLS, MAX_MESSAGE_BYTES},
+    folders,
+    last_snapshot::LastSnapshot,
+    limits::{DRAIN_TIMEOUT, MAX_CALLS, MAX_MESSAGE_BYTES},
     metrics::Metrics,
+    precopy,
     probes::{self, Readiness},
     rpc::{agent::Agent, exec::Commands, files::Files, snapshot::SnapshotRpc, terminal::Terminals},
     shims::Shims,
@@ -38,8 +41,9 @@ pub struct Bound {
     probes: TcpListener,
     registry: Arc<Registry>,
     draining: CancellationToken,
-    /// Whose workspace may be half way to a snapshot.
-    restoring: Option<Snapshots>,
+    shims: Arc<Shims>,
+    snapshots: Option<Snapshots>,
+    last: Option<LastSnapshot>,
     /// Where it will serve.
     pub addresses: Addresses,
 }
@@ -70,11 +74,12 @@ pub async fn build(config: ServeConfig, stop: &CancellationToken) -> io::Result<
         shims,
         shim_secret,
         ready_file,
+        last,
         snapshots,
     } = config;
     let snapshots = match (&workspace, &state_dir) {
         (Some(workspace), Some(state)) if snapshots.s3_bucket.is_some() => {
-            Ok(Snapshots::new(snapshots, generation, workspace, state).map_err(io::Error::other)?)
+            Ok(Snapshots::with_folders(snapshots, generation, workspace, state).map_err(io::Error::other)?)
         }
         _ => Err(missing_settings(&snapshots, workspace.as_deref(), state_dir.as_deref())),
     };
@@ -95,16 +100,19 @@ pub async fn build(config: ServeConfig, stop: &CancellationToken) -> io::Result<
     let commands = ExecServiceServer::new(Commands::new(Arc::clone(&shims), stop.clone()))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    if let Some(workspace) = &workspace {
+        folders::make(workspace, folders::WORKSPACE_MODE).map_err(io::Error::other)?;
+    }
     let workspace =
         workspace.map(Root::open).transpose().map_err(|error| io::Error::other(format!("--workspace: {error}")))?;
     let files = FileServiceServer::new(Files::new(workspace, stop.clone()))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
-    let restoring = snapshots.as_ref().ok().cloned();
+    let of_workspace = snapshots.as_ref().ok().cloned();
     if let Ok(snapshots) = &snapshots {
         tokio::spawn(snapshots.clone().measure(stop.clone()));
     }
-    let snapshots = SnapshotServiceServer::new(SnapshotRpc::new(snapshots, Arc::clone(&shims)))
+    let snapshots = SnapshotServiceServer::new(SnapshotRpc::new(snapshots, Arc::clone(&shims), stop.clone()))
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let (health, health_service) = tonic_health::server::health_reporter();
@@ -145,27 +153,44 @@ pub async fn build(config: ServeConfig, stop: &CancellationToken) -> io::Result<
             service,
             calls,
             metrics,
+            drain_timeout: last.as_ref().map_or(DRAIN_TIMEOUT, LastSnapshot::drain_timeout),
         },
         probes,
         registry,
         draining: stop.clone(),
-        restoring,
+        shims,
+        snapshots: of_workspace,
+        last,
         addresses,
     })
 }
 
 impl Bound {
-    /// Serves until the token given to [`build`] is cancelled and the drain is over.
-    pub async fn run(self) {
-        // Probes are answered until the last call has ended.
+    /// Serves until the token given to [`build`] is cancelled, the drain is over and the
+    /// last snapshot is made or given up. Each `precopy` signal asks for a snapshot.
+    pub async fn run(self, precopy: Signal) -> ExitCode {
+        let Bound { acceptor, probes, registry, draining, shims, snapshots, last, addresses: _ } = self;
+        // Probes are answered until the end: an agent that saves what there is to save must not be restarted.
         let ended = CancellationToken::new();
-        let readiness = Readiness { draining: self.draining.clone(), restoring: self.restoring };
-        let probes = tokio::spawn(probes::run(self.probes, self.registry, readiness, ended.clone()));
-        self.acceptor.run(self.draining).await;
+        let readiness = Readiness { draining: draining.clone(), restoring: snapshots.clone(), shims };
+        let probes = tokio::spawn(probes::run(probes, registry, readiness, ended.clone()));
+        let copying = precopy::on_signal(precopy, snapshots.clone(), draining.clone());
+        let copying = AbortOnDropHandle::new(tokio::spawn(copying));
+        let told = async {
+            draining.cancelled().await;
+            Instant::now()
+        };
+        let (told, ()) = tokio::join!(told, acceptor.run(draining.clone()));
+        let code = match (&last, &snapshots) {
+            (Some(last), Some(snapshots)) => last.make(snapshots, told).await,
+            _ => ExitCode::SUCCESS,
+        };
+        drop(copying);
         ended.cancel();
         if let Err(error) = probes.await {
             tracing::error!(%error, "the probe port ended early");
         }
+        code
     }
 }
 

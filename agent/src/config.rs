@@ -7,6 +7,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -21,11 +22,13 @@ use rustls::{
     server::WebPkiClientVerifier,
 };
 
-use crate::shims::{Secret, ShimAddress};
-use crate::snapshot_args::SnapshotArgs;
-
-/// Bytes of the shims' secret: 128 bits at the least.
-const MIN_SECRET_BYTES: usize = 16;
+use crate::{
+    last_snapshot::LastSnapshot,
+    limits::MAX_FLUSH_BUDGET,
+    shims::{Secret, ShimAddress},
+    snapshot_args::SnapshotArgs,
+    snapshots::missing_settings,
+};
 
 /// The command line of `remora-agent serve`.
 #[derive(clap::Args, Clone, Debug)]
@@ -39,7 +42,7 @@ pub struct ServeArgs {
     /// Where gRPC is served.
     #[arg(long, env = "REMORA_LISTEN", default_value = "0.0.0.0:7070")]
     listen: SocketAddr,
-    /// Where /livez, /readyz and /metrics are served, without authentication.
+    /// Where /livez, /healthz, /readyz and /metrics are served, without authentication.
     #[arg(long, env = "REMORA_METRICS_LISTEN", default_value = "127.0.0.1:7071")]
     metrics_listen: SocketAddr,
     /// The agent's certificate chain (PEM).
@@ -72,6 +75,16 @@ pub struct ServeArgs {
     /// Written once every port is bound: {"grpc", "metrics", "pid"}.
     #[arg(long, env = "REMORA_READY_FILE", value_name = "FILE")]
     ready_file: Option<PathBuf>,
+    /// Make a last snapshot when told to stop, before the end
+    #[arg(long, env = "REMORA_FINAL_SNAPSHOT")]
+    final_snapshot: bool,
+    /// Seconds from the request to stop until the last snapshot is made or given up
+    #[arg(long, env = "REMORA_FLUSH_BUDGET", value_name = "SECONDS", default_value_t = 30,
+          value_parser = clap::value_parser!(u64).range(1..=MAX_FLUSH_BUDGET.as_secs()))]
+    flush_budget: u64,
+    /// Where the outcome of the last snapshot is written as JSON, at most 4096 bytes
+    #[arg(long, env = "REMORA_TERMINATION_MESSAGE", value_name = "FILE", requires = "final_snapshot")]
+    termination_message: Option<PathBuf>,
     #[command(flatten)]
     snapshots: SnapshotArgs,
 }
@@ -102,6 +115,8 @@ pub struct ServeConfig {
     pub shim_secret: Option<Secret>,
     /// Written once every port is bound.
     pub ready_file: Option<PathBuf>,
+    /// The last snapshot, where one is made.
+    pub last: Option<LastSnapshot>,
     /// Where the snapshots are.
     pub snapshots: SnapshotArgs,
 }
@@ -115,6 +130,9 @@ pub enum ConfigError {
         .0.join(", ")
     )]
     Missing(Vec<&'static str>),
+    /// A last snapshot needs a store.
+    #[error("--final-snapshot: missing {}; without them there are no snapshots", .0.join(", "))]
+    NoStore(Vec<&'static str>),
     /// A file cannot be read.
     #[error("{flag} {}: {error}", .path.display())]
     Unreadable {
@@ -162,6 +180,9 @@ impl ServeArgs {
             shims,
             shim_secret_file,
             ready_file,
+            final_snapshot,
+            flush_budget,
+            termination_message,
             snapshots,
         } = self;
         let (Some(tls_cert), Some(tls_key), Some(client_ca), false) =
@@ -175,6 +196,12 @@ impl ServeArgs {
             ];
             return Err(ConfigError::Missing(missing.into_iter().filter(|m| m.0).map(|m| m.1).collect()));
         };
+        let last =
+            final_snapshot.then(|| LastSnapshot { budget: Duration::from_secs(flush_budget), termination_message });
+        let lacking = missing_settings(&snapshots, workspace.as_deref(), state_dir.as_deref());
+        if last.is_some() && !lacking.is_empty() {
+            return Err(ConfigError::NoStore(lacking));
+        }
         Ok(ServeConfig {
             project,
             generation: Generation(generation),
@@ -188,6 +215,7 @@ impl ServeArgs {
             shim_secret: shim_secret(&shims, shim_secret_file.as_deref())?,
             shims,
             ready_file,
+            last,
             snapshots,
         })
     }
@@ -258,10 +286,7 @@ fn shim_secret(shims: &[ShimAddress], file: Option<&Path>) -> Result<Option<Secr
         path: file.to_owned(),
         problem: problem.to_owned(),
     };
-    if text.trim_ascii().len() < MIN_SECRET_BYTES {
-        return Err(unusable("holds under 16 bytes"));
-    }
-    Secret::new(&text).map(Some).ok_or_else(|| unusable("holds a character other than visible ASCII"))
+    Secret::new(&text).map(Some).map_err(unusable)
 }
 
 fn read(flag: &'static str, path: &Path) -> Result<Vec<u8>, ConfigError> {

@@ -1,7 +1,11 @@
 //! The roles `hydrate` and `dehydrate`: a workspace from its snapshots before the
 //! containers start, and into them after they have ended.
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
 
 use remora_agent_snapshot::{Counts, Progress, SnapshotInfo, format::SnapshotId};
 use remora_proto::{
@@ -13,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::{
     limits::STOP_BUDGET,
     snapshot_args::SnapshotArgs,
-    snapshots::{Awakened, Hydration, Operation, Snapshots, Watcher, missing, missing_settings},
+    snapshots::{Awakened, Hydration, Operation, Seed, Snapshots, Watcher, missing, missing_settings},
     termination::Termination,
 };
 
@@ -48,13 +52,17 @@ pub struct HydrateArgs {
     #[arg(long, value_name = "ID")]
     snapshot: Option<String>,
     /// A tar or tar.zst that fills an empty workspace where there is no snapshot yet
-    #[arg(long, env = "REMORA_SEED", value_name = "FILE")]
+    #[arg(long, env = "REMORA_SEED", value_name = "FILE", conflicts_with = "seed_object")]
     seed: Option<PathBuf>,
+    /// The same, as an object of the store: its key below --s3-prefix
+    #[arg(long, env = "REMORA_SEED_OBJECT", value_name = "KEY")]
+    seed_object: Option<String>,
 }
 
 /// Fills the workspace; 0 or the exit code of what went wrong.
 pub async fn hydrate(args: HydrateArgs) -> ExitCode {
-    let HydrateArgs { workspace, snapshot, seed } = args;
+    let HydrateArgs { workspace, snapshot, seed, seed_object } = args;
+    let seed = seed.map(Seed::File).or(seed_object.map(Seed::Object));
     let outcome = async |snapshots: &Snapshots, operation: &Operation| {
         let snapshot = snapshot.as_deref().map(str::parse::<SnapshotId>).transpose()?;
         let awakened = snapshots.hydrate(operation, &Hydration { snapshot, seed: seed.clone() }, Arc::new(Log)).await?;
@@ -68,7 +76,7 @@ pub async fn hydrate(args: HydrateArgs) -> ExitCode {
             Awakened::Empty => Termination::done("empty", None),
         })
     };
-    run(workspace, "hydrate", outcome).await
+    run(workspace, "hydrate", Snapshots::with_folders, outcome).await
 }
 
 /// Makes the last snapshot; 0 or the exit code of what went wrong.
@@ -77,12 +85,13 @@ pub async fn dehydrate(args: DehydrateArgs) -> ExitCode {
         let committed: SnapshotInfo = snapshots.create(operation, &CreateSnapshot::default(), Arc::new(Log)).await?;
         Ok(Termination::done("committed", Some(&committed)))
     };
-    run(args, "dehydrate", outcome).await
+    run(args, "dehydrate", Snapshots::new, outcome).await
 }
 
 async fn run(
     args: DehydrateArgs,
     name: &'static str,
+    open: fn(SnapshotArgs, Generation, &Path, &Path) -> Result<Snapshots, Fault>,
     work: impl AsyncFnOnce(&Snapshots, &Operation) -> Result<Termination, Fault>,
 ) -> ExitCode {
     let DehydrateArgs { project, generation, workspace, state_dir, termination_message, snapshots } = args;
@@ -91,7 +100,7 @@ async fn run(
         if !missing_flags.is_empty() {
             return Err(missing(&missing_flags));
         }
-        let snapshots = Snapshots::new(snapshots, Generation(generation), &workspace, &state_dir)?;
+        let snapshots = open(snapshots, Generation(generation), &workspace, &state_dir)?;
         let operation = snapshots.begin(name)?;
         let signals =
             |error: std::io::Error| Fault::new(Reason::Unavailable, format!("cannot wait for signals: {error}"));
@@ -115,15 +124,20 @@ async fn run(
             () = stopping => Err(Fault::new(Reason::Cancelled, "told to stop")),
         }
     };
-    let (termination, code) = match attempt.await {
+    conclude(name, attempt.await, termination_message.as_deref())
+}
+
+/// Tells how the role `name` ended, in the log and in its termination message; the exit code.
+pub(crate) fn conclude(name: &'static str, ended: Result<Termination, Fault>, message: Option<&Path>) -> ExitCode {
+    let (termination, code) = match ended {
         Ok(termination) => (termination, ExitCode::SUCCESS),
         Err(fault) => {
             tracing::error!(reason = %fault.reason, "{name} failed: {fault}");
             (Termination::failed(&fault), ExitCode::from(fault.reason.exit_code()))
         }
     };
-    if let Some(path) = termination_message
-        && let Err(error) = termination.write(&path)
+    if let Some(path) = message
+        && let Err(error) = termination.write(path)
     {
         tracing::error!(%error, path = %path.display(), "cannot write the termination message");
     }
@@ -132,7 +146,7 @@ async fn run(
 }
 
 /// Progress goes nowhere but into the log of a debugging run.
-struct Log;
+pub(crate) struct Log;
 
 impl Progress for Log {
     fn report(&self, counts: Counts) {

@@ -129,6 +129,21 @@ pub const MAX_DIFF_BATCH: usize = 200;
 /// Time that `hydrate` and `dehydrate` take to end their step after SIGTERM: the
 /// smaller part of the 30 s that Kubernetes grants.
 pub const STOP_BUDGET: Duration = Duration::from_secs(8);
+/// Bytes of an archive that one request to the store asks for while a workspace is
+/// filled from it: two of them are held.
+pub const SEED_PART_BYTES: u64 = 4 * 1024 * 1024;
+/// Pause between two attempts of the last snapshot: a store that comes back is soon
+/// noticed, and one that refuses is not pressed.
+pub const FLUSH_RETRY: Duration = Duration::from_millis(500);
+/// Longest budget of the last snapshot: more than any grace period of a pod.
+pub const MAX_FLUSH_BUDGET: Duration = Duration::from_secs(3_600);
+/// Time that threads which wait for a disk or a store get once a role has ended.
+pub const EXIT_PATIENCE: Duration = Duration::from_millis(500);
+/// What a shim takes at most beyond its --stop-grace until it has exited and with it
+/// everything in its container: those asked last get 2 s, those killed have 1 s to be
+/// gone, and followers 0.2 s to read how the command ended. Whoever divides a pod's grace
+/// period keeps this free between the two: grace = stop-grace + this + flush budget.
+pub const SHIM_STOP_SLACK: Duration = Duration::from_secs(5);
 /// Lease of containers that are stopped for a snapshot: what they stand still at
 /// most where the agent dies meanwhile.
 pub const QUIET_LEASE: Duration = Duration::from_secs(60);

@@ -1,5 +1,10 @@
 //! The port for probes and metrics: plain HTTP/1.1, no authentication, nothing
 //! on it that a stranger may not know.
+//!
+//! - `/livez` (and `/healthz`, the older name): the process serves. For liveness and for
+//!   startup: the containers' shims start only after the agent has.
+//! - `/readyz`: a call would be served. The shim of every container answers, the workspace
+//!   is whole, and the agent was not told to stop. Never for startup.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -15,6 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     limits::{MAX_PROBE_CONNECTIONS, PROBE_TIMEOUT},
     metrics,
+    shims::Shims,
     snapshots::Snapshots,
 };
 
@@ -25,6 +31,8 @@ pub(crate) struct Readiness {
     pub(crate) draining: CancellationToken,
     /// Whose workspace may be half way to a snapshot.
     pub(crate) restoring: Option<Snapshots>,
+    /// The containers, whose shims may not answer.
+    pub(crate) shims: Arc<Shims>,
 }
 
 impl Readiness {
@@ -33,7 +41,10 @@ impl Readiness {
         if self.draining.is_cancelled() {
             return Some("draining\n");
         }
-        self.restoring.as_ref().is_some_and(Snapshots::is_restoring).then_some("restoring\n")
+        if self.restoring.as_ref().is_some_and(Snapshots::is_restoring) {
+            return Some("restoring\n");
+        }
+        (!self.shims.all_up()).then_some("a container's shim does not answer\n")
     }
 }
 
@@ -72,7 +83,7 @@ pub(crate) async fn run(listener: TcpListener, registry: Arc<Registry>, readines
 
 fn answer(path: &str, registry: &Registry, obstacle: Option<&'static str>) -> Response<Full<Bytes>> {
     let (status, kind, body) = match path {
-        "/livez" => (StatusCode::OK, "text/plain", "ok\n".to_owned()),
+        "/livez" | "/healthz" => (StatusCode::OK, "text/plain", "ok\n".to_owned()),
         "/readyz" => match obstacle {
             Some(obstacle) => (StatusCode::SERVICE_UNAVAILABLE, "text/plain", obstacle.to_owned()),
             None => (StatusCode::OK, "text/plain", "ok\n".to_owned()),
@@ -81,7 +92,7 @@ fn answer(path: &str, registry: &Registry, obstacle: Option<&'static str>) -> Re
         "/metrics" => {
             (StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", metrics::text(registry))
         }
-        _ => (StatusCode::NOT_FOUND, "text/plain", "here are /livez, /readyz and /metrics\n".to_owned()),
+        _ => (StatusCode::NOT_FOUND, "text/plain", "here are /livez, /healthz, /readyz and /metrics\n".to_owned()),
     };
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = status;

@@ -23,23 +23,24 @@ pub async fn run(args: ServeArgs) -> ExitCode {
     };
     let stop = CancellationToken::new();
     let served = async {
+        // First of all: without a handler the signal would end this process.
+        let precopy = signal(SignalKind::user_defined1())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let bound = app::build(config, &stop).await?;
         tracing::info!(grpc = %bound.addresses.grpc, metrics = %bound.addresses.metrics, "serving");
         let signals = async {
             tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-            tracing::info!("told to stop; draining");
             stop.cancel();
-            std::future::pending::<()>().await;
+            tracing::info!("told to stop; draining");
+            std::future::pending::<std::io::Result<ExitCode>>().await
         };
-        tokio::select! { () = bound.run() => {}, () = signals => {} }
-        Ok::<_, std::io::Error>(())
+        tokio::select! { code = bound.run(precopy) => Ok(code), never = signals => never }
     };
     match served.await {
-        Ok(()) => {
+        Ok(code) => {
             tracing::info!("drained");
-            ExitCode::SUCCESS
+            code
         }
         Err(error) => {
             tracing::error!(%error, "the agent does not start");

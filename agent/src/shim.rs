@@ -3,11 +3,17 @@
 //!
 //! ```text
 //! start ─► main command runs ──it ends──► (linger: serve on) ─► all ended ─► exit as it did
-//!               └─SIGTERM or Stop: SIGTERM to it, budget, then SIGKILL to everything─┘
+//!               └─SIGTERM or Stop: everything is asked to end, budget, then SIGKILL─┘
 //! ```
+//!
+//! On SIGTERM what stands still goes on, the container's command and all that runs for
+//! clients get SIGTERM, terminals are hung up, and all have --stop-grace. What is left then, or was
+//! forked away, is asked once more and killed. From the signal to the exit it takes at
+//! most --stop-grace and [`crate::limits::SHIM_STOP_SLACK`], whatever runs here.
 
 mod control;
 mod exec;
+mod freezer;
 mod listen;
 mod main_command;
 mod peer;
@@ -29,12 +35,16 @@ use remora_proto::{
     agent::v1::{exec_service_server::ExecServiceServer, terminal_service_server::TerminalServiceServer},
     shim::v1::shim_service_server::ShimServiceServer,
 };
-use tokio::sync::watch;
+use rustix::process::Signal;
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
 pub use self::{control::PROTOCOL, peer::SECRET_METADATA};
-use self::{control::ShimRpc, exec::ExecRpc, main_command::Main, terminal::TerminalRpc};
+use self::{control::ShimRpc, exec::ExecRpc, freezer::Freezer, main_command::Main, terminal::TerminalRpc};
 
 /// Exit code of a shim that could not start; the command's own codes are passed on.
 const EXIT_FAILURE: u8 = 125;
@@ -73,7 +83,7 @@ pub struct Args {
     /// Folder for output that is too large for memory.
     #[arg(long)]
     pub spill_dir: Option<PathBuf>,
-    /// Seconds that the command has to end after SIGTERM.
+    /// Seconds that the command, terminals and commands have to end after SIGTERM.
     #[arg(long, default_value_t = 10)]
     pub stop_grace: u64,
     /// Go on serving after the command has ended, until SIGTERM.
@@ -101,7 +111,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     // Before the command: as PID 1 a signal without a handler would be lost.
     let mut signals = main_command::Signals::new()?;
     let main = Main::start(&command, &environment, children).await?;
-    let rpc = ShimRpc::new(container.clone(), Arc::clone(&registry), main.status(), stop);
+    let freezer = Freezer::default();
+    let rpc = ShimRpc::new(container.clone(), Arc::clone(&registry), main.status(), stop, freezer.clone());
     let guard = peer::Guard::new(&secret);
     let server = tonic::transport::Server::builder()
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
@@ -124,12 +135,12 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let ended = main.ended();
     tokio::pin!(ended);
     let mut lingering = false;
-    loop {
+    let stopped = loop {
         let grace = tokio::select! {
             () = &mut ended, if !lingering => {
                 info!("the container's command has ended");
                 if !linger {
-                    break;
+                    break None;
                 }
                 lingering = true;
                 continue;
@@ -143,20 +154,35 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
             broken = &mut server => {
                 // Without it nobody reaches the sessions: end, so that the container is started anew.
                 warn!(?broken, "the shim's server has ended");
-                break;
+                break None;
             }
         };
-        main.stop(grace).await;
-        break;
+        break Some(grace);
+    };
+    end(&main, &registry, freezer, stopped.unwrap_or_default()).await?;
+    main.reported().await;
+    drop(server);
+    let _ = std::fs::remove_file(&socket);
+    Ok(main.exit_code())
+}
+
+/// Ends everything in the container, within `grace` and [`crate::limits::SHIM_STOP_SLACK`].
+async fn end(main: &Main, registry: &Arc<Registry>, freezer: Freezer, grace: Duration) -> anyhow::Result<()> {
+    let deadline = Instant::now() + grace;
+    main.ask_to_end();
+    tokio::task::spawn_blocking(move || freezer.end()).await?;
+    let asked = async {
+        registry.ask_all_to_end().await;
+        tokio::join!(main.ended(), registry.all_ended());
+    };
+    if timeout_at(deadline, asked).await.is_err() {
+        main.signal(Signal::KILL);
     }
     let survivors = tokio::task::spawn_blocking(|| kill_descendants(KILL_GRACE)).await?;
     if !survivors.is_empty() {
         warn!(?survivors, "processes live on after SIGKILL");
     }
-    main.reported().await;
-    drop(server);
-    let _ = std::fs::remove_file(&socket);
-    Ok(main.exit_code())
+    Ok(())
 }
 
 /// The exit code of a shim that ended with `error`.

@@ -120,6 +120,11 @@ impl Shims {
         self.0.iter().map(|shim| shown(&shim.name, &shim.state.borrow())).collect()
     }
 
+    /// Whether every shim answers.
+    pub(crate) fn all_up(&self) -> bool {
+        self.0.iter().all(|shim| matches!(*shim.state.borrow(), State::Up(_)))
+    }
+
     /// Told of each change of each container.
     pub(crate) fn changes(&self) -> Vec<watch::Receiver<State>> {
         self.0.iter().map(|shim| shim.state.clone()).collect()

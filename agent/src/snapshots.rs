@@ -26,11 +26,15 @@ use remora_proto::model::{Fault, Generation, Reason};
 use tokio::sync::{OnceCell, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::{limits::MEASURE_INTERVAL, snapshot_args::SnapshotArgs};
+use crate::{folders, limits::MEASURE_INTERVAL, snapshot_args::SnapshotArgs};
 
 pub(crate) use hydrate::{Awakened, Hydration};
 pub(crate) use operation::Operation;
 pub(crate) use restoring::Watcher;
+pub(crate) use seed::Seed;
+
+/// What the flag says of a workspace that vanished, in place of a snapshot's id.
+const GONE: &str = "gone";
 
 /// What would be lost if the workspace vanished.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -95,6 +99,31 @@ impl Snapshots {
             running: Mutex::default(),
             durability: watch::Sender::new(None),
         })))
+    }
+
+    /// The same, with both folders made where they are missing.
+    pub(crate) fn with_folders(
+        args: SnapshotArgs,
+        generation: Generation,
+        workspace: &Path,
+        state: &Path,
+    ) -> Result<Self, Fault> {
+        folders::make(state, folders::STATE_MODE)?;
+        let missing = folders::make(workspace, folders::WORKSPACE_MODE)?;
+        if missing {
+            let unusable = |error: std::io::Error| {
+                Fault::new(Reason::IoError, format!("--state-dir {}: {error}", state.display()))
+                    .hint("name a folder outside the workspace that the agent may write to")
+            };
+            let known = WorkspaceState::open(state).map_err(unusable)?;
+            if known.origin().map_err(unusable)?.is_some() {
+                // What it came from is known and it is gone: an empty one in its place must not be
+                // taken for it, nor become a snapshot.
+                tracing::warn!(workspace = %workspace.display(), "the workspace was gone; it has to be restored");
+                known.begin_restore(GONE).map_err(unusable)?;
+            }
+        }
+        Self::new(args, generation, workspace, state)
     }
 
     /// Whether the workspace is half way to a snapshot.

@@ -5,6 +5,7 @@ mod auth;
 mod cli;
 mod drain;
 mod files;
+mod in_pod;
 mod relay;
 mod snapshot_author;
 mod snapshot_hostile;

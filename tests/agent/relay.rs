@@ -27,19 +27,19 @@ use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-fn reason(status: &Status) -> Reason {
+pub(crate) fn reason(status: &Status) -> Reason {
     from_status(status).reason
 }
 
-fn shell(line: &str) -> CommandSpec {
+pub(crate) fn shell(line: &str) -> CommandSpec {
     CommandSpec { program: Some(Program::Shell(line.to_owned())), ..CommandSpec::default() }
 }
 
-fn words(words: &[&str]) -> Vec<String> {
+pub(crate) fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 
-async fn run(pod: &Pod, line: &str) -> RunResponse {
+pub(crate) async fn run(pod: &Pod, line: &str) -> RunResponse {
     let request = RunRequest { command: Some(shell(line)), ..RunRequest::default() };
     pod.commands().await.run(request).await.unwrap().into_inner()
 }
@@ -49,7 +49,7 @@ async fn start(pod: &Pod, spec: CommandSpec) -> String {
     pod.commands().await.start(request).await.unwrap().into_inner().id
 }
 
-async fn open(pod: &Pod, line: &str, ring_bytes: u32) -> Terminal {
+pub(crate) async fn open(pod: &Pod, line: &str, ring_bytes: u32) -> Terminal {
     let request = remora_proto::agent::v1::OpenTerminalRequest {
         argv: words(&["sh", "-c", line]),
         ring_bytes,
@@ -59,7 +59,7 @@ async fn open(pod: &Pod, line: &str, ring_bytes: u32) -> Terminal {
 }
 
 /// An attachment: what goes in and what comes out.
-struct Attached {
+pub(crate) struct Attached {
     input: mpsc::Sender<TerminalInput>,
     output: Streaming<TerminalOutput>,
 }
@@ -67,7 +67,7 @@ struct Attached {
 type Client = remora_proto::agent::v1::terminal_service_client::TerminalServiceClient<Authorised>;
 
 /// Attaches and takes the first frame.
-async fn attach(
+pub(crate) async fn attach(
     client: &mut Client,
     start: AttachStart,
 ) -> Result<(Attached, remora_proto::agent::v1::Attached), Status> {
@@ -82,7 +82,7 @@ async fn attach(
     }
 }
 
-fn viewer(id: &str, from: attach_start::From) -> AttachStart {
+pub(crate) fn viewer(id: &str, from: attach_start::From) -> AttachStart {
     AttachStart {
         id: id.to_owned(),
         mode: attach_start::Mode::Viewer.into(),

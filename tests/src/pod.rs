@@ -116,6 +116,11 @@ impl Drop for ShimProcess {
 
 /// The command of a shim of container `name`, and where it will listen.
 pub fn shim_command(folder: &Path, name: &str, argv: &[&str]) -> (Command, PathBuf) {
+    shim_with_grace(folder, name, 1, argv)
+}
+
+/// The same, with these seconds to end after SIGTERM.
+pub fn shim_with_grace(folder: &Path, name: &str, grace: u64, argv: &[&str]) -> (Command, PathBuf) {
     let secret = folder.join("shim.secret");
     std::fs::write(&secret, SECRET).expect("the test's folder takes files");
     let socket = folder.join(format!("run-{name}")).join("shim.sock");
@@ -124,7 +129,7 @@ pub fn shim_command(folder: &Path, name: &str, argv: &[&str]) -> (Command, PathB
     let mut command = Command::new(binary("remora-agent"));
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", folder);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
-    command.arg("shim").args(["--container", name, "--stop-grace", "1"]);
+    command.arg("shim").args(["--container", name, "--stop-grace", &grace.to_string()]);
     command.arg("--socket").arg(&socket).arg("--secret-file").arg(&secret).arg("--workdir").arg(&workspace);
     command.arg("--").args(argv);
     (command, socket)

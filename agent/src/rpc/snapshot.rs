@@ -23,6 +23,7 @@ use remora_proto::{
 };
 use tokio::sync::Semaphore;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use crate::{
@@ -38,15 +39,21 @@ pub(crate) struct SnapshotRpc {
     snapshots: Result<Snapshots, Fault>,
     shims: Arc<Shims>,
     diffs: Arc<Semaphore>,
+    stop: CancellationToken,
 }
 
 impl SnapshotRpc {
     /// Serves `snapshots`; without them every call names the settings that are missing.
-    pub(crate) fn new(snapshots: Result<Snapshots, Vec<&'static str>>, shims: Arc<Shims>) -> Self {
+    pub(crate) fn new(
+        snapshots: Result<Snapshots, Vec<&'static str>>,
+        shims: Arc<Shims>,
+        stop: CancellationToken,
+    ) -> Self {
         SnapshotRpc {
             snapshots: snapshots.map_err(|flags| missing(&flags)),
             shims,
             diffs: Arc::new(Semaphore::new(MAX_DIFFS)),
+            stop,
         }
     }
 
@@ -68,8 +75,8 @@ impl SnapshotService for SnapshotRpc {
         let snapshots = self.snapshots().map_err(refuse)?;
         let operation = snapshots.begin("create").map_err(refuse)?;
         let shims = Arc::clone(&self.shims);
-        let (events, stream) = Events::open(operation.cancel.clone(), |progress| CreateSnapshotEvent {
-            event: Some(create_snapshot_event::Event::Progress(progress)),
+        let (events, stream) = Events::open(operation.cancel.clone(), self.stop.clone(), |progress| {
+            CreateSnapshotEvent { event: Some(create_snapshot_event::Event::Progress(progress)) }
         });
         events.run(async move |reporter| {
             let quiet = match wanted.quiesced {
@@ -94,8 +101,8 @@ impl SnapshotService for SnapshotRpc {
         let snapshots = self.snapshots().map_err(refuse)?;
         let shims = Arc::clone(&self.shims);
         let operation = snapshots.begin("restore").map_err(refuse)?;
-        let (events, stream) = Events::open(operation.cancel.clone(), |progress| RestoreSnapshotEvent {
-            event: Some(restore_snapshot_event::Event::Progress(progress)),
+        let (events, stream) = Events::open(operation.cancel.clone(), self.stop.clone(), |progress| {
+            RestoreSnapshotEvent { event: Some(restore_snapshot_event::Event::Progress(progress)) }
         });
         events.run(async move |reporter| {
             let id = wanted.snapshot.as_ref().map(ToString::to_string);
@@ -167,8 +174,8 @@ impl SnapshotService for SnapshotRpc {
         let id = optional_id(&snapshot).map_err(refuse)?;
         let snapshots = self.snapshots().map_err(refuse)?;
         let operation = snapshots.begin("verify").map_err(refuse)?;
-        let (events, stream) = Events::open(operation.cancel.clone(), |progress| VerifySnapshotEvent {
-            event: Some(verify_snapshot_event::Event::Progress(progress)),
+        let (events, stream) = Events::open(operation.cancel.clone(), self.stop.clone(), |progress| {
+            VerifySnapshotEvent { event: Some(verify_snapshot_event::Event::Progress(progress)) }
         });
         events.run(async move |reporter| {
             let snapshot = snapshots.find(id.as_ref().map(ToString::to_string).as_deref()).await?;

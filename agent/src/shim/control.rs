@@ -1,12 +1,9 @@
 //! `remora.shim.v1.ShimService`.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use futures_util::stream::BoxStream;
-use remora_agent_term::{Death, Frozen, Registry, freeze, thaw};
+use remora_agent_term::{Death, Registry};
 use remora_proto::{
     agent::v1::{ExitStatus, exit_status::Cause},
     fault::to_status,
@@ -18,10 +15,9 @@ use remora_proto::{
 };
 use rustix::process::WaitStatus;
 use tokio::{sync::watch, time::timeout};
-use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request, Response, Status};
 
-use super::main_command::MainStatus;
+use super::{freezer::Freezer, main_command::MainStatus};
 use crate::requests::{milliseconds, refused};
 
 /// The protocol that this shim speaks.
@@ -35,14 +31,7 @@ pub(super) struct ShimRpc {
     registry: Arc<Registry>,
     main: MainStatus,
     stop: watch::Sender<Option<Duration>>,
-    freezer: Arc<Mutex<Freezer>>,
-}
-
-/// What is frozen, and the task that thaws it when the lease ends.
-#[derive(Default)]
-struct Freezer {
-    frozen: Frozen,
-    lease: Option<AbortOnDropHandle<()>>,
+    freezer: Freezer,
 }
 
 impl ShimRpc {
@@ -51,9 +40,10 @@ impl ShimRpc {
         registry: Arc<Registry>,
         main: MainStatus,
         stop: watch::Sender<Option<Duration>>,
+        freezer: Freezer,
     ) -> Self {
         let boot_id = uuid::Uuid::new_v4().to_string();
-        ShimRpc { container, boot_id, registry, main, stop, freezer: Arc::default() }
+        ShimRpc { container, boot_id, registry, main, stop, freezer }
     }
 }
 
@@ -73,7 +63,7 @@ impl ShimService for ShimRpc {
     async fn status(&self, request: Request<StatusRequest>) -> Result<Response<Self::StatusStream>, Status> {
         let interval =
             milliseconds("interval_ms", request.get_ref().interval_ms, 10_000, 500..=60_000).map_err(refused)?;
-        let (registry, freezer, main) = (Arc::clone(&self.registry), Arc::clone(&self.freezer), self.main.clone());
+        let (registry, freezer, main) = (Arc::clone(&self.registry), self.freezer.clone(), self.main.clone());
         let follow = (registry, freezer, main, None::<StatusResponse>);
         let stream = futures_util::stream::unfold(follow, move |(registry, freezer, mut main, last)| async move {
             let mut waited = Duration::ZERO;
@@ -93,36 +83,18 @@ impl ShimService for ShimRpc {
 
     async fn freeze(&self, request: Request<FreezeRequest>) -> Result<Response<FreezeResponse>, Status> {
         let lease = milliseconds("lease_ms", request.get_ref().lease_ms, 60_000, 1_000..=300_000).map_err(refused)?;
-        let freezer = Arc::clone(&self.freezer);
-        let stopping = move || {
-            let mut freezer = freezer.lock().unwrap_or_else(PoisonError::into_inner);
-            let moving = freeze(&mut freezer.frozen);
-            if let Some(first) = moving.first() {
-                thaw(&mut freezer.frozen);
-                freezer.lease = None;
-                let problem = format!("process {} ({}) does not stop", first.pid, first.command);
-                return Err(to_status(&Fault::new(Reason::IoError, problem).hint(
-                    "it waits for a device or a network file system; try again, or take a snapshot without stopping",
-                )));
-            }
-            Ok(freezer.frozen.len())
-        };
-        let lost = |_| to_status(&Fault::new(Reason::Internal, "the call failed within the shim"));
-        let processes = tokio::task::spawn_blocking(stopping).await.map_err(lost)??;
-        let thawing = Arc::clone(&self.freezer);
-        let lease = AbortOnDropHandle::new(tokio::spawn(async move {
-            tokio::time::sleep(lease).await;
-            thaw(&mut thawing.lock().unwrap_or_else(PoisonError::into_inner).frozen);
-        }));
-        self.freezer.lock().unwrap_or_else(PoisonError::into_inner).lease = Some(lease);
-        Ok(Response::new(FreezeResponse { processes: u32::try_from(processes).unwrap_or(u32::MAX) }))
+        let freezer = self.freezer.clone();
+        let processes = apart(move || {
+            let processes = freezer.freeze()?;
+            freezer.lease(lease);
+            Ok(processes)
+        });
+        Ok(Response::new(FreezeResponse { processes: u32::try_from(processes.await?).unwrap_or(u32::MAX) }))
     }
 
     async fn thaw(&self, _: Request<ThawRequest>) -> Result<Response<ThawResponse>, Status> {
-        let mut freezer = self.freezer.lock().unwrap_or_else(PoisonError::into_inner);
-        let was_frozen = !freezer.frozen.is_empty();
-        thaw(&mut freezer.frozen);
-        freezer.lease = None;
+        let freezer = self.freezer.clone();
+        let was_frozen = apart(move || Ok(freezer.thaw())).await?;
         Ok(Response::new(ThawResponse { was_frozen }))
     }
 
@@ -133,7 +105,13 @@ impl ShimService for ShimRpc {
     }
 }
 
-fn status(registry: &Registry, freezer: &Mutex<Freezer>, main: &MainStatus) -> StatusResponse {
+/// Runs what blocks on a thread of its own.
+async fn apart<T: Send + 'static>(work: impl FnOnce() -> Result<T, Fault> + Send + 'static) -> Result<T, Status> {
+    let lost = |_| to_status(&Fault::new(Reason::Internal, "the call failed within the shim"));
+    tokio::task::spawn_blocking(work).await.map_err(lost)?.map_err(|fault| to_status(&fault))
+}
+
+fn status(registry: &Registry, freezer: &Freezer, main: &MainStatus) -> StatusResponse {
     let counts = registry.counts();
     let ended = *main.borrow();
     StatusResponse {
@@ -142,7 +120,7 @@ fn status(registry: &Registry, freezer: &Mutex<Freezer>, main: &MainStatus) -> S
         running_terminals: u32::try_from(counts.terminals).unwrap_or(u32::MAX),
         running_commands: u32::try_from(counts.commands).unwrap_or(u32::MAX),
         last_activity_ms: counts.last_activity_ms,
-        frozen: !freezer.lock().unwrap_or_else(PoisonError::into_inner).frozen.is_empty(),
+        frozen: freezer.is_frozen(),
     }
 }
 

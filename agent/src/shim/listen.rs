@@ -35,7 +35,12 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 pub(super) fn bind(socket: &Path) -> io::Result<Listening> {
     let folder = socket.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))?;
+    match std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700)) {
+        // The root of a pod's volume is root's and open to the pod: there the socket's own
+        // mode, the peer's user and the secret keep strangers out.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && std::fs::metadata(folder)?.uid() == 0 => {}
+        set => set?,
+    }
     match std::fs::remove_file(socket) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         // What a killed shim left behind; a living one has its own folder.

@@ -15,7 +15,6 @@ use rustix::process::{Signal, WaitStatus};
 use tokio::{
     signal::unix::{self, SignalKind},
     sync::watch,
-    time::timeout,
 };
 use tokio_util::task::AbortOnDropHandle;
 
@@ -70,14 +69,11 @@ impl Main {
         self.children.signal(self.pid, signal, false);
     }
 
-    /// Asks it to end and waits for at most `grace`.
-    pub(super) async fn stop(&self, grace: Duration) {
+    /// Asks it to end.
+    pub(super) fn ask_to_end(&self) {
         self.signal(Signal::TERM);
+        // A stopped process acts on the request only once it goes on.
         self.signal(Signal::CONT);
-        if timeout(grace, self.ended()).await.is_err() {
-            self.signal(Signal::KILL);
-            self.ended().await;
-        }
     }
 
     /// Leaves those who follow the status a moment to pass on how it ended.
@@ -140,5 +136,20 @@ impl Signals {
             ready.map_or(Poll::Pending, |number| Poll::Ready(Some(number)))
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use remora_agent_term::{KILL_GRACE, KILL_SETTLE};
+
+    use super::REPORT;
+    use crate::limits::SHIM_STOP_SLACK;
+
+    /// What the control plane counts on when it divides a pod's grace period.
+    #[test]
+    fn the_end_of_a_container_fits_into_what_is_promised() {
+        let steps = KILL_GRACE + KILL_SETTLE + REPORT;
+        assert!(steps < SHIM_STOP_SLACK, "{steps:?} and a look through /proc on a slow machine");
     }
 }

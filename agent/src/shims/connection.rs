@@ -37,6 +37,9 @@ use crate::{
     shim::{PROTOCOL, SECRET_METADATA},
 };
 
+/// Bytes of the shims' secret: 128 bits at the least.
+const MIN_SECRET_BYTES: usize = 16;
+
 /// A connection on which every call carries the secret.
 pub(crate) type Transport = InterceptedService<Channel, Secret>;
 
@@ -45,11 +48,15 @@ pub(crate) type Transport = InterceptedService<Channel, Secret>;
 pub struct Secret(MetadataValue<Ascii>);
 
 impl Secret {
-    /// The secret in `bytes`, without white space around it; `None` where it cannot be sent.
-    pub(crate) fn new(bytes: &[u8]) -> Option<Secret> {
-        let mut value = MetadataValue::try_from(bytes.trim_ascii()).ok()?;
+    /// The secret in `bytes`, without white space around it; or why it is none.
+    pub(crate) fn new(bytes: &[u8]) -> Result<Secret, &'static str> {
+        let bytes = bytes.trim_ascii();
+        if bytes.len() < MIN_SECRET_BYTES {
+            return Err("holds under 16 bytes");
+        }
+        let mut value = MetadataValue::try_from(bytes).map_err(|_| "holds a character other than visible ASCII")?;
         value.set_sensitive(true);
-        Some(Secret(value))
+        Ok(Secret(value))
     }
 }
 

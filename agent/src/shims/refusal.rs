@@ -50,6 +50,11 @@ pub(super) fn told(container: &ContainerName, status: &Status, call: Call) -> Fa
         .hint("terminals and commands live on where only the agent was restarted; call again")
         .effect(unknown)
         .retry_after(SHIM_RETRY_AFTER),
+        Reason::ContainerUnavailable => {
+            Fault::new(Reason::ContainerUnavailable, format!("container {container} is being stopped"))
+                .hint("WatchStatus tells when it is reachable again")
+                .retry_after(SHIM_RETRY_AFTER)
+        }
         Reason::CredentialsMissing | Reason::CredentialsInvalid => {
             Fault::new(Reason::ContainerUnavailable, format!("the shim of container {container} refuses the agent"))
                 .hint("it was started with another secret; restart the container")

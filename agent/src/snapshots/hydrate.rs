@@ -1,11 +1,11 @@
 //! What happens to a workspace before its containers start.
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use remora_agent_snapshot::{Awakening, Restored, SnapshotInfo, StoredRoot, awaken, content_of, format::SnapshotId};
 use remora_proto::model::Fault;
 
-use super::{Operation, Snapshots, restoring::Watcher};
+use super::{Operation, Seed, Snapshots, restoring::Watcher};
 
 /// What is asked for.
 #[derive(Clone, Debug, Default)]
@@ -13,7 +13,7 @@ pub(crate) struct Hydration {
     /// The snapshot that the workspace is to become; `None` is the newest.
     pub(crate) snapshot: Option<SnapshotId>,
     /// The archive that fills an empty workspace where there is no snapshot yet.
-    pub(crate) seed: Option<PathBuf>,
+    pub(crate) seed: Option<Seed>,
 }
 
 /// What became of the workspace.

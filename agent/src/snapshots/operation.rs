@@ -48,6 +48,17 @@ impl Snapshots {
         lock(&self.0.running).as_ref().map(|running| running.name)
     }
 
+    /// Waits until nothing runs. What changes neither the lineage nor the workspace for
+    /// the better is asked to end first.
+    pub(crate) async fn settle(&self) {
+        let Some(running) = lock(&self.0.running).clone() else { return };
+        if matches!(running.name, "verify" | "prune") {
+            running.cancel.cancel();
+        }
+        tracing::info!(operation = running.name, "waiting for the end of what runs");
+        running.ended.cancelled().await;
+    }
+
     /// Asks the running operation to end and waits until it has; its name.
     pub(crate) async fn cancel(&self) -> Option<&'static str> {
         let running = lock(&self.0.running).clone()?;

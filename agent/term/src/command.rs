@@ -311,6 +311,12 @@ impl Command {
         self.kill.notify_one();
     }
 
+    /// Asks the tree to end and does not wait. Blocks while it looks.
+    pub(crate) fn ask_to_end(&self) {
+        self.lock().deeds.sending(Signal::TERM);
+        tree::ask(&tree::members(self.pid, &self.id.to_string()), Signal::TERM);
+    }
+
     pub(crate) fn last_activity_ms(&self) -> u64 {
         self.lock().last_activity_ms
     }

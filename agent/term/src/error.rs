@@ -63,6 +63,9 @@ pub enum TermError {
         /// What to do.
         hint: &'static str,
     },
+    /// The container ends.
+    #[error("the container is being stopped; nothing starts in it any more")]
+    Closed,
     /// There is no such session or command.
     #[error("there is no {what} {id}")]
     NotFound {
@@ -125,6 +128,7 @@ impl TermError {
             TermError::WorkingDirectory { .. } => Reason::WorkingDirectoryInvalid,
             TermError::ProcessLimit { .. } => Reason::ProcessLimitReached,
             TermError::Limit { .. } => Reason::LimitReached,
+            TermError::Closed => Reason::ContainerUnavailable,
             TermError::NotFound { .. } => Reason::NotFound,
             TermError::Ended { .. } => Reason::SessionEnded,
             TermError::WriterTaken { .. } => Reason::WriterTaken,
@@ -145,7 +149,10 @@ impl TermError {
             TermError::WorkingDirectory { .. } => "give a directory that exists; empty is the workspace",
             TermError::ProcessLimit { .. } => "end terminals or commands that are no longer needed and try again",
             TermError::Limit { hint, .. } => hint,
-            TermError::NotFound { .. } => "List shows what there is; ended ones are forgotten oldest first",
+            TermError::Closed => "WatchStatus tells when the container is reachable again",
+            TermError::NotFound { .. } => {
+                "List shows what there is; ended ones are forgotten oldest first, and all with a restart of their container"
+            }
             TermError::Ended { .. } => "its output can still be read; start another one",
             TermError::WriterTaken { .. } => "attach with TAKEOVER to take the terminal over, or as VIEWER to watch",
             TermError::OutOfRange { .. } => "Get tells the offsets that exist",

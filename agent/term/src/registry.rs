@@ -29,7 +29,8 @@ pub struct Registry {
     terminals: Mutex<Vec<Entry<Terminal, TerminalSpec>>>,
     commands: Mutex<Vec<Entry<Command, CommandSpec>>>,
     /// Held while something starts, so that one key starts one thing and no bound is passed.
-    starting: AsyncMutex<()>,
+    /// Whether nothing starts any more.
+    starting: AsyncMutex<bool>,
 }
 
 struct Entry<T, S> {
@@ -66,9 +67,12 @@ impl Registry {
     /// Opens a terminal, or returns the one that the key opened before.
     pub async fn open(&self, spec: TerminalSpec, key: Option<IdempotencyKey>) -> Result<Arc<Terminal>, TermError> {
         spec.check()?;
-        let _starting = self.starting.lock().await;
+        let closed = self.starting.lock().await;
         if let Some(first) = repeated(&lock(&self.terminals), key.as_ref(), &spec, |terminal| terminal.id)? {
             return Ok(first);
+        }
+        if *closed {
+            return Err(TermError::Closed);
         }
         let running = lock(&self.terminals).iter().filter(|entry| entry.item.view().exit.is_none()).count();
         if running >= TERMINALS {
@@ -86,9 +90,12 @@ impl Registry {
     /// Starts a command, or returns the one that the key started before.
     pub async fn start(&self, spec: CommandSpec, key: Option<IdempotencyKey>) -> Result<Arc<Command>, TermError> {
         spec.check()?;
-        let _starting = self.starting.lock().await;
+        let closed = self.starting.lock().await;
         if let Some(first) = repeated(&lock(&self.commands), key.as_ref(), &spec, |command| command.id)? {
             return Ok(first);
+        }
+        if *closed {
+            return Err(TermError::Closed);
         }
         let running = lock(&self.commands).iter().filter(|entry| entry.item.view().exit.is_none()).count();
         if running >= COMMANDS_RUNNING {
@@ -135,6 +142,30 @@ impl Registry {
         }
         lock(&self.terminals).retain(|entry| entry.item.id != terminal.id);
         Ok((terminal, survivors))
+    }
+
+    /// Lets nothing start any more, and asks everything that runs to end: terminals are
+    /// hung up, commands get SIGTERM. Does not wait for their ends.
+    pub async fn ask_all_to_end(&self) {
+        *self.starting.lock().await = true;
+        let running = (self.terminals(), self.commands());
+        let asking = tokio::task::spawn_blocking(move || {
+            let (terminals, commands) = running;
+            terminals.iter().filter(|terminal| terminal.view().exit.is_none()).for_each(|one| one.hang_up());
+            commands.iter().filter(|command| command.view().exit.is_none()).for_each(|one| one.ask_to_end());
+        });
+        // A panic in there leaves them to whoever ends the container.
+        let _ = asking.await;
+    }
+
+    /// Waits until nothing runs any more.
+    pub async fn all_ended(&self) {
+        for terminal in self.terminals() {
+            terminal.ended().await;
+        }
+        for command in self.commands() {
+            command.ended().await;
+        }
     }
 
     /// Closes terminals whose idle time is over.

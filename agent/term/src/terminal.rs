@@ -296,6 +296,12 @@ impl Terminal {
         })
     }
 
+    /// Hangs up: asks the tree to end and does not wait. Blocks while it looks.
+    pub(crate) fn hang_up(&self) {
+        self.lock().deeds.sending(Signal::HUP);
+        tree::hang_up(&tree::members(self.pid, &self.id.to_string()));
+    }
+
     /// Ends the tree; returns what lives on nevertheless. Blocks.
     pub(crate) fn end(&self, grace: Duration) -> Vec<Process> {
         {

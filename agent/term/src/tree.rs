@@ -120,12 +120,32 @@ fn send_one(member: Identity, signal: Signal) -> bool {
     }
 }
 
+/// Asks each to end with `signal`, also what stands still.
+pub(crate) fn ask(members: &[Identity], signal: Signal) {
+    send(members, signal);
+    // A stopped process acts on the request only once it goes on.
+    send(members, Signal::CONT);
+}
+
+/// Asks each to end as a terminal that is closed does. What was started to outlive one
+/// (nohup(1)) gets SIGTERM: more than that SIGHUP would end others before they have saved.
+pub(crate) fn hang_up(members: &[Identity]) {
+    let (outliving, others): (Vec<_>, Vec<_>) = members.iter().partition(|member| ignores(member.pid, Signal::HUP));
+    ask(&outliving, Signal::TERM);
+    ask(&others, Signal::HUP);
+}
+
+fn ignores(pid: i32, signal: Signal) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    mask & (1 << (signal.as_raw() - 1)) != 0
+}
+
 /// Asks everything to end, waits for `grace`, ends what is left, and returns
 /// what lives on nevertheless. Blocks; not for a task.
 pub(crate) fn end(find: impl Fn() -> Vec<Identity>, ask: Signal, grace: Duration) -> Vec<Process> {
-    send(&find(), ask);
-    // A stopped process acts on the request only once it goes on.
-    send(&find(), Signal::CONT);
+    self::ask(&find(), ask);
     let deadline = Instant::now() + grace;
     while Instant::now() < deadline {
         if find().is_empty() {
@@ -134,6 +154,7 @@ pub(crate) fn end(find: impl Fn() -> Vec<Identity>, ask: Signal, grace: Duration
         pause();
     }
     let deadline = Instant::now() + KILL_SETTLE;
+    let mut killed = HashSet::new();
     loop {
         let left = find();
         if left.is_empty() {
@@ -142,9 +163,14 @@ pub(crate) fn end(find: impl Fn() -> Vec<Identity>, ask: Signal, grace: Duration
         if Instant::now() >= deadline {
             return left.into_iter().take(NAMED_PROCESSES).map(|member| describe(member.pid)).collect();
         }
-        // Each round again: a tree that forks while it dies is caught by the next one.
         send(&left, Signal::KILL);
-        pause();
+        // Each round again: a tree that forks while it dies is caught by the next one, and
+        // while it grows there is no time to lose.
+        let before = killed.len();
+        killed.extend(left);
+        if killed.len() == before {
+            pause();
+        }
     }
 }
 
@@ -195,8 +221,9 @@ fn below_us() -> Vec<Entry> {
 /// Stops every descendant of this process, and returns once each thread of each
 /// stands still: a signal that was sent has not arrived yet, one process may let
 /// another go on until it stops itself, and new ones may appear. What was stopped
-/// before (by job control) is left alone. Returns what does not stop in time.
-pub fn freeze(frozen: &mut Frozen) -> Vec<Process> {
+/// before (by job control) is left alone. Returns what does not stop in time, or until
+/// `give_up` says so.
+pub fn freeze(frozen: &mut Frozen, give_up: impl Fn() -> bool) -> Vec<Process> {
     let deadline = Instant::now() + FREEZE_SETTLE;
     loop {
         let all = below_us();
@@ -207,7 +234,7 @@ pub fn freeze(frozen: &mut Frozen) -> Vec<Process> {
             return Vec::new();
         }
         let moving = |entry: &&Entry| !is(entry.identity.pid, Pace::Stands);
-        if Instant::now() >= deadline {
+        if give_up() || Instant::now() >= deadline {
             return all.iter().filter(moving).take(NAMED_PROCESSES).map(|entry| describe(entry.identity.pid)).collect();
         }
         // A parent within vfork(2) cannot stop before its child has called exec: that one goes on until then.

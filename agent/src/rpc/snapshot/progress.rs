@@ -49,17 +49,20 @@ impl<E> Reporter<E> {
 pub(crate) struct Events<E> {
     sender: mpsc::Sender<Result<E, Status>>,
     cancel: CancellationToken,
+    stop: CancellationToken,
     progress: fn(SnapshotProgress) -> E,
 }
 
 impl<E: Send + 'static> Events<E> {
-    /// A stream whose caller ends the operation by leaving.
+    /// A stream whose caller ends the operation by leaving. After `stop` it does not: then
+    /// the agent cuts the connection, and what is done so far shall not be lost.
     pub(crate) fn open(
         cancel: CancellationToken,
+        stop: CancellationToken,
         progress: fn(SnapshotProgress) -> E,
     ) -> (Self, ReceiverStream<Result<E, Status>>) {
         let (sender, receiver) = mpsc::channel(MAX_QUEUED_EVENTS);
-        (Events { sender, cancel, progress }, ReceiverStream::new(receiver))
+        (Events { sender, cancel, stop, progress }, ReceiverStream::new(receiver))
     }
 
     /// Runs `work`, whose result is the last message.
@@ -82,7 +85,12 @@ impl<E: Send + 'static> Events<E> {
                 tokio::select! {
                     biased;
                     result = &mut work => break result,
-                    () = self.sender.closed(), if !self.cancel.is_cancelled() => self.cancel.cancel(),
+                    () = self.sender.closed(), if !self.cancel.is_cancelled() && !self.stop.is_cancelled() => {
+                        // Asked again: the wait began before the agent was told to stop.
+                        if !self.stop.is_cancelled() {
+                            self.cancel.cancel();
+                        }
+                    }
                     () = reporter.news.notified() => self.pass_on(reporter.found()).await,
                     _ = ticks.tick() => {
                         let counts = *reporter.latest.lock().unwrap_or_else(PoisonError::into_inner);

@@ -2,3 +2,5 @@
 //! Kubernetes. Objects are made by pure functions; one task a project applies them.
 
 pub mod crd;
+pub mod limits;
+pub mod manifests;

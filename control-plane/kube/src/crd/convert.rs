@@ -11,6 +11,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{
     Condition, ContainerState, Durability, Endpoint, Head, Pod, Project, ProjectSpec, ProjectStatus, StartTimings,
 };
+use crate::manifests::accepts;
 
 /// The reason of a condition that has none of its own: Kubernetes wants one.
 const AS_EXPECTED: &str = "AsExpected";
@@ -38,15 +39,13 @@ pub fn project(resource: &Project) -> Result<model::Project, Fault> {
 pub fn spec_of(spec: &ProjectSpec) -> Result<model::ProjectSpec, Fault> {
     let spec: model::ProjectSpec = through_json(spec)?;
     spec.validate()?;
+    accepts(&spec)?;
     Ok(spec)
 }
 
-/// The spec as a custom resource has it: on a cluster every container needs an image.
+/// The spec as a custom resource has it: one that a cluster takes.
 pub fn spec(spec: &model::ProjectSpec) -> Result<ProjectSpec, Fault> {
-    if let Some(container) = spec.containers.iter().find(|container| container.image.is_none()) {
-        return Err(Fault::invalid("containers.image", format!("of {} is missing", container.name))
-            .hint("name the image that it runs in, for example with `remora up --image`"));
-    }
+    accepts(spec)?;
     through_json(spec)
 }
 
@@ -136,7 +135,7 @@ pub fn status(status: &model::ProjectStatus) -> Result<ProjectStatus, Fault> {
         })
     };
     let head = |head: &model::Head| {
-        Ok(Head {
+        Ok::<_, Fault>(Head {
             snapshot: head.snapshot.clone(),
             sequence: signed(head.sequence),
             committed_at: time(head.committed_ms)?,

@@ -93,8 +93,12 @@ pub struct ProjectSpec {
 pub struct Container {
     /// Unique in the project.
     #[schemars(length(min = 1, max = 40))]
-    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$')")
-        .message("must be 1 to 40 of a-z, 0-9 and '-', a letter or digit at both ends"))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^[a-z]([a-z0-9-]*[a-z0-9])?$')")
+            .message("must be 1 to 40 of a-z, 0-9 and '-', a letter first, and a letter or digit last"),
+        validation = Rule::new("!(self in ['install', 'hydrate', 'agent'])")
+            .message("is a container of every pod here; choose another name")
+    )]
     pub name: String,
     /// The image that it runs in: [REGISTRY/]REPOSITORY[:TAG][@DIGEST].
     #[schemars(length(min = 1, max = model::MAX_IMAGE_BYTES))]

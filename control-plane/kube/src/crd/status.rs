@@ -179,6 +179,12 @@ pub struct Saga {
     /// The archive that it starts from, once that is on the store whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<SourceObject>,
+    /// What the last word of a pod that ended says is missing, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lost: Option<String>,
+    /// Where the agent of the present pod is, as HOST:PORT, for control planes that do not lead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
     /// Its end was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deletion: Option<Deletion>,
@@ -186,7 +192,15 @@ pub struct Saga {
 
 impl Default for Saga {
     fn default() -> Self {
-        Saga { spec_version: 0, tree: "Absent".to_owned(), condemned: None, source: None, deletion: None }
+        Saga {
+            spec_version: 0,
+            tree: "Absent".to_owned(),
+            condemned: None,
+            source: None,
+            lost: None,
+            agent: None,
+            deletion: None,
+        }
     }
 }
 

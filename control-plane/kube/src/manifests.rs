@@ -1,0 +1,30 @@
+//! What a project becomes in a cluster, as pure functions from the project to
+//! the objects of Kubernetes. Nothing here asks or tells an API server.
+//!
+//! A name that people choose reaches an object only after it was parsed into a
+//! type whose grammar is that of a label; other text (commands, variables,
+//! patterns) only as an argument or a value that no shell reads, with `$` doubled,
+//! because Kubernetes would put variables in its place.
+
+mod accepts;
+mod context;
+mod labels;
+mod namespace;
+mod network;
+mod pod;
+mod secrets;
+mod services;
+mod text;
+mod volume;
+
+pub use self::{
+    accepts::accepts,
+    context::{AgentMaterial, Context, EncryptionKey, Settings, agent_secret_name, namespace_name, pod_name},
+    labels::{GENERATION, MANAGED_BY, MANAGER, PROJECT_ID, USER_ID},
+    namespace::{limit_range, namespace, resource_quota, role_binding, service_account},
+    network::network_policies,
+    pod::{FINAL_SNAPSHOT, MADE, made, pod},
+    secrets::{agent_secret, store_secret},
+    services::services,
+    volume::volume_claim,
+};

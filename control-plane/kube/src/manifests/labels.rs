@@ -1,0 +1,59 @@
+//! The labels of every object, and what selects a project's pods.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+
+use super::Context;
+
+/// Which project an object is for.
+pub const PROJECT_ID: &str = "remora.dev/project-id";
+/// Whose project it is.
+pub const USER_ID: &str = "remora.dev/user-id";
+/// Which generation of it.
+pub const GENERATION: &str = "remora.dev/generation";
+/// Who made it; the chart's admission policy asks for it.
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// Its value for what the control plane makes.
+pub const MANAGER: &str = "remora";
+/// What of a project it is.
+const COMPONENT: &str = "app.kubernetes.io/component";
+
+pub(super) fn labels(context: &Context<'_>, component: &str) -> BTreeMap<String, String> {
+    let mut labels: BTreeMap<String, String> = [
+        ("app.kubernetes.io/name", "remora-project"),
+        ("app.kubernetes.io/instance", context.project.name.as_str()),
+        (COMPONENT, component),
+        (MANAGED_BY, MANAGER),
+        ("app.kubernetes.io/part-of", "remora"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into();
+    labels.insert(PROJECT_ID.to_owned(), context.project.id.to_string());
+    if let Some(owner) = &context.project.spec.owner {
+        labels.insert(USER_ID.to_owned(), owner.to_string());
+    }
+    labels
+}
+
+/// The metadata of an object in the project's namespace.
+pub(super) fn metadata(context: &Context<'_>, name: &str, component: &str) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: Some(context.namespace()),
+        labels: Some(labels(context, component)),
+        ..ObjectMeta::default()
+    }
+}
+
+/// The component that pods with containers of the project have.
+pub(super) const DEV: &str = "dev";
+
+/// What selects the project's pods, whatever their generation.
+pub(super) fn selector(context: &Context<'_>) -> BTreeMap<String, String> {
+    [(COMPONENT.to_owned(), DEV.to_owned()), (PROJECT_ID.to_owned(), context.project.id.to_string())].into()
+}
+
+pub(super) fn selecting(labels: BTreeMap<String, String>) -> LabelSelector {
+    LabelSelector { match_labels: Some(labels), ..LabelSelector::default() }
+}

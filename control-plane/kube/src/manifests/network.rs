@@ -1,0 +1,147 @@
+//! Who may reach a project's pods, and whom they may reach.
+//!
+//! One policy denies both ways; each other one opens one thing. None counts on an
+//! address range covering a pod or a node, or not covering it: enforcers differ.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use k8s_openapi::{
+    api::networking::v1::{
+        IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer,
+        NetworkPolicyPort, NetworkPolicySpec,
+    },
+    apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
+};
+
+use super::{
+    Context,
+    labels::{metadata, selecting},
+};
+use crate::limits::AGENT_PORT;
+
+/// Addresses that are no part of the internet: private (RFC 1918), shared (RFC
+/// 6598) and link-local (RFC 3927, with the metadata services of clouds).
+const PRIVATE: [&str; 5] = ["10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"];
+/// The same of IPv6: unique local (RFC 4193) and link-local.
+const PRIVATE_6: [&str; 2] = ["fc00::/7", "fe80::/10"];
+/// The label that every namespace has its name in.
+const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
+
+/// Every policy of a project's namespace.
+pub fn network_policies(context: &Context<'_>) -> Vec<NetworkPolicy> {
+    let mut policies = vec![
+        policy(context, "deny", Some(Vec::new()), Some(Vec::new())),
+        policy(context, "control-plane", Some(vec![from_control_plane(context)]), None),
+        policy(
+            context,
+            "project",
+            Some(vec![NetworkPolicyIngressRule { from: Some(vec![own_pods()]), ports: None }]),
+            Some(vec![NetworkPolicyEgressRule { to: Some(vec![own_pods()]), ports: None }]),
+        ),
+        policy(context, "dns", None, Some(vec![to_dns()])),
+        policy(context, "internet", None, Some(vec![to_internet()])),
+    ];
+    let store = to_store(context);
+    if !store.is_empty() {
+        policies.push(policy(context, "store", None, Some(store)));
+    }
+    policies
+}
+
+/// A policy for all pods of the namespace; `None` leaves a direction alone.
+fn policy(
+    context: &Context<'_>,
+    name: &str,
+    ingress: Option<Vec<NetworkPolicyIngressRule>>,
+    egress: Option<Vec<NetworkPolicyEgressRule>>,
+) -> NetworkPolicy {
+    let types = [("Ingress", ingress.is_some()), ("Egress", egress.is_some())];
+    NetworkPolicy {
+        metadata: metadata(context, name, "network"),
+        spec: Some(NetworkPolicySpec {
+            pod_selector: Some(LabelSelector::default()),
+            policy_types: Some(types.iter().filter(|(_, is)| *is).map(|(name, _)| (*name).to_owned()).collect()),
+            ingress: ingress.filter(|rules| !rules.is_empty()),
+            egress: egress.filter(|rules| !rules.is_empty()),
+        }),
+    }
+}
+
+fn port(number: i32, protocol: &str) -> NetworkPolicyPort {
+    NetworkPolicyPort {
+        port: Some(IntOrString::Int(number)),
+        protocol: Some(protocol.to_owned()),
+        ..NetworkPolicyPort::default()
+    }
+}
+
+fn in_namespace(name: &str, pods: Option<BTreeMap<String, String>>) -> NetworkPolicyPeer {
+    NetworkPolicyPeer {
+        namespace_selector: Some(selecting([(NAMESPACE_NAME.to_owned(), name.to_owned())].into())),
+        pod_selector: pods.map(selecting),
+        ..NetworkPolicyPeer::default()
+    }
+}
+
+fn addresses(cidr: &str, except: &[&str]) -> NetworkPolicyPeer {
+    let except: Vec<String> = except.iter().map(|range| (*range).to_owned()).collect();
+    NetworkPolicyPeer {
+        ip_block: Some(IPBlock { cidr: cidr.to_owned(), except: (!except.is_empty()).then_some(except) }),
+        ..NetworkPolicyPeer::default()
+    }
+}
+
+/// The namespace holds one project, so that its pods are the project's.
+fn own_pods() -> NetworkPolicyPeer {
+    NetworkPolicyPeer { pod_selector: Some(LabelSelector::default()), ..NetworkPolicyPeer::default() }
+}
+
+fn from_control_plane(context: &Context<'_>) -> NetworkPolicyIngressRule {
+    let settings = context.settings;
+    let control_plane = in_namespace(&settings.control_namespace, Some(settings.control_pod_labels.clone()));
+    NetworkPolicyIngressRule { from: Some(vec![control_plane]), ports: Some(vec![port(AGENT_PORT, "TCP")]) }
+}
+
+fn to_dns() -> NetworkPolicyEgressRule {
+    let pods = [("k8s-app".to_owned(), "kube-dns".to_owned())].into();
+    NetworkPolicyEgressRule {
+        to: Some(vec![in_namespace("kube-system", Some(pods))]),
+        ports: Some(vec![port(53, "UDP"), port(53, "TCP")]),
+    }
+}
+
+fn to_internet() -> NetworkPolicyEgressRule {
+    NetworkPolicyEgressRule {
+        to: Some(vec![addresses("0.0.0.0/0", &PRIVATE), addresses("::/0", &PRIVATE_6)]),
+        ports: None,
+    }
+}
+
+/// The store, where it is no part of the internet: a Service of this cluster, an
+/// address, or the ranges that the settings name.
+fn to_store(context: &Context<'_>) -> Vec<NetworkPolicyEgressRule> {
+    let Some(endpoint) = context.settings.store.endpoint.as_deref().and_then(|url| url.parse::<http::Uri>().ok())
+    else {
+        return Vec::new();
+    };
+    let Some(host) = endpoint.host() else { return Vec::new() };
+    let default = if endpoint.scheme_str() == Some("http") { 80 } else { 443 };
+    let number = endpoint.port_u16().map_or(default, i32::from);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let mut peers: Vec<_> = context.settings.store_cidrs.iter().map(|range| addresses(range, &[])).collect();
+    match host.parse::<IpAddr>() {
+        Ok(IpAddr::V4(address)) => peers.push(addresses(&format!("{address}/32"), &[])),
+        Ok(IpAddr::V6(address)) => peers.push(addresses(&format!("{address}/128"), &[])),
+        Err(_) => {
+            // SERVICE.NAMESPACE.svc[.CLUSTER-DOMAIN]
+            let mut labels = host.split('.');
+            if let (Some(_), Some(namespace), Some("svc")) = (labels.next(), labels.next(), labels.next()) {
+                peers.push(in_namespace(namespace, None));
+            }
+        }
+    }
+    if peers.is_empty() {
+        return Vec::new();
+    }
+    vec![NetworkPolicyEgressRule { to: Some(peers), ports: Some(vec![port(number, "TCP")]) }]
+}

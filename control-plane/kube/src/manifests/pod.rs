@@ -1,0 +1,104 @@
+//! The pod of one generation: `install` and `hydrate` run first, the agent rides
+//! along as a native sidecar (it ends after the others have), and each container
+//! of the project runs under the shim.
+
+mod agent;
+mod container;
+mod security;
+
+use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, Pod, PodSpec, SecretVolumeSource, Volume, VolumeMount};
+use remora_proto_model::project::ProjectSpec;
+
+use super::{
+    Context,
+    context::{agent_secret_name, pod_name},
+    labels::{DEV, GENERATION, metadata},
+    namespace::SERVICE_ACCOUNT,
+    volume,
+};
+
+/// Keeps a pod that ended until what its agent said last was read.
+pub const FINAL_SNAPSHOT: &str = "remora.dev/final-snapshot";
+/// Annotation: what the pod was made of, as JSON.
+pub const MADE: &str = "remora.dev/spec";
+
+/// Where the agent's program is for the other containers.
+const PROGRAM: &str = "/opt/remora/bin/remora-agent";
+/// Folder of [`PROGRAM`].
+const BIN: &str = "/opt/remora/bin";
+/// Folder of the sockets of the shims, and of the secret that opens them.
+const RUN: &str = "/run/remora";
+/// The secret.
+const SHIM_SECRET: &str = "/run/remora/shim.secret";
+/// Folder of the agent's identity.
+const IDENTITY: &str = "/etc/remora";
+/// The whole workspace volume, for the agent.
+const VOLUME: &str = "/volume";
+/// The working tree in that volume: what containers see.
+const TREE: &str = "tree";
+
+/// What of a spec a pod is made of: a change of anything else needs no other pod.
+pub fn made(spec: &ProjectSpec) -> String {
+    serde_json::json!({ "containers": spec.containers, "exclude": spec.snapshots.exclude }).to_string()
+}
+
+/// The pod.
+pub fn pod(context: &Context<'_>) -> Pod {
+    let spec = &context.project.spec;
+    let mut metadata = metadata(context, &pod_name(context.generation), DEV);
+    metadata.labels.get_or_insert_default().insert(GENERATION.to_owned(), context.generation.to_string());
+    metadata.finalizers = Some(vec![FINAL_SNAPSHOT.to_owned()]);
+    metadata.annotations = Some([(MADE.to_owned(), made(spec))].into());
+    Pod {
+        metadata,
+        spec: Some(PodSpec {
+            restart_policy: Some("Always".to_owned()),
+            termination_grace_period_seconds: i64::try_from(context.settings.grace_seconds).ok(),
+            service_account_name: Some(SERVICE_ACCOUNT.to_owned()),
+            automount_service_account_token: Some(false),
+            enable_service_links: Some(false),
+            security_context: Some(security::pod()),
+            init_containers: Some(vec![agent::install(context), agent::hydrate(context), agent::serve(context)]),
+            containers: spec.containers.iter().map(|container| container::dev(context, container)).collect(),
+            volumes: Some(vec![
+                volume::workspace(context),
+                scratch("bin"),
+                scratch("run"),
+                scratch("tmp"),
+                identity(context),
+            ]),
+            ..PodSpec::default()
+        }),
+        ..Pod::default()
+    }
+}
+
+/// A folder that ends with the pod.
+fn scratch(name: &str) -> Volume {
+    Volume { name: name.to_owned(), empty_dir: Some(EmptyDirVolumeSource::default()), ..Volume::default() }
+}
+
+fn identity(context: &Context<'_>) -> Volume {
+    Volume {
+        name: "agent".to_owned(),
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(agent_secret_name(context.generation)),
+            // The group is the pod's; nobody else reads the key.
+            default_mode: Some(0o440),
+            ..SecretVolumeSource::default()
+        }),
+        ..Volume::default()
+    }
+}
+
+fn mount(volume: &str, at: &str) -> VolumeMount {
+    VolumeMount { name: volume.to_owned(), mount_path: at.to_owned(), ..VolumeMount::default() }
+}
+
+fn mount_read_only(volume: &str, at: &str) -> VolumeMount {
+    VolumeMount { read_only: Some(true), ..mount(volume, at) }
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}

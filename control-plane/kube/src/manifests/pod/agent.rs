@@ -1,0 +1,185 @@
+//! The containers of the agent's image: they alone see the credentials.
+
+use k8s_openapi::{
+    api::core::v1::{
+        Container, ContainerPort, EnvVar, EnvVarSource, ExecAction, HTTPGetAction, Lifecycle, LifecycleHandler, Probe,
+        ResourceRequirements, SecretKeySelector,
+    },
+    apimachinery::pkg::{api::resource::Quantity, util::intstr::IntOrString},
+};
+
+use super::{
+    BIN, IDENTITY, PROGRAM, RUN, SHIM_SECRET, TREE, VOLUME, container::socket, mount, mount_read_only, security, words,
+};
+use crate::{
+    limits::{AGENT_CPU_REQUEST, AGENT_MEMORY_LIMIT, AGENT_MEMORY_REQUEST, AGENT_METRICS_PORT, AGENT_PORT},
+    manifests::{
+        Context,
+        secrets::{ACCESS_KEY, SECRET_KEY, STORE},
+        text::verbatim,
+        volume::WORKSPACE,
+    },
+};
+
+/// The program in its own image.
+const IN_IMAGE: &str = "/remora-agent";
+/// Where a container's last words are read by the kubelet.
+const TERMINATION_MESSAGE: &str = "/dev/termination-log";
+
+/// Puts the program and the shims' secret where the other containers find them.
+pub(super) fn install(context: &Context<'_>) -> Container {
+    Container {
+        volume_mounts: Some(vec![mount("bin", BIN), mount("run", RUN)]),
+        ..own(context, "install", &["install", "--to", PROGRAM, "--secret-file", SHIM_SECRET])
+    }
+}
+
+/// Makes the workspace what its newest snapshot says, before anything runs in it.
+pub(super) fn hydrate(context: &Context<'_>) -> Container {
+    let mut container = own(context, "hydrate", &["hydrate", "--termination-message", TERMINATION_MESSAGE]);
+    let command = container.command.get_or_insert_default();
+    command.extend(workspace_and_store(context));
+    if let Some(object) = context.source {
+        command.extend(["--seed-object".to_owned(), verbatim(object)]);
+    }
+    Container {
+        env: credentials(context),
+        volume_mounts: Some(vec![
+            mount(WORKSPACE, VOLUME),
+            mount("tmp", "/tmp"),
+            // For the key of what is encrypted.
+            mount_read_only("agent", IDENTITY),
+        ]),
+        ..container
+    }
+}
+
+/// Serves, and makes the last snapshot after every other container has ended: it
+/// is a native sidecar, which the kubelet ends last.
+pub(super) fn serve(context: &Context<'_>) -> Container {
+    let settings = context.settings;
+    let mut container = own(context, "agent", &["serve"]);
+    let command = container.command.get_or_insert_default();
+    command.extend(workspace_and_store(context));
+    command.extend(words(&["--shim-secret-file", SHIM_SECRET]));
+    command.push(format!("--listen=0.0.0.0:{AGENT_PORT}"));
+    command.push(format!("--metrics-listen=0.0.0.0:{AGENT_METRICS_PORT}"));
+    for container in &context.project.spec.containers {
+        command.push(format!("--shim={}={}", container.name, socket(&container.name)));
+    }
+    for (flag, file) in [
+        ("--tls-cert", "agent.crt"),
+        ("--tls-key", "agent.key"),
+        ("--client-ca", "ca.crt"),
+        ("--token-key", "token.pub"),
+    ] {
+        command.push(format!("{flag}={IDENTITY}/{file}"));
+    }
+    command.push(format!("--client-san={}", settings.client_san));
+    command.push("--final-snapshot".to_owned());
+    command.push(format!("--flush-budget={}", settings.flush_seconds));
+    command.push(format!("--termination-message={TERMINATION_MESSAGE}"));
+    let port = |name: &str, number| ContainerPort {
+        name: Some(name.to_owned()),
+        container_port: number,
+        protocol: Some("TCP".to_owned()),
+        ..ContainerPort::default()
+    };
+    Container {
+        restart_policy: Some("Always".to_owned()),
+        env: credentials(context),
+        ports: Some(vec![port("agent", AGENT_PORT), port("metrics", AGENT_METRICS_PORT)]),
+        // Others start once it serves; that they answer is asked of it after that.
+        startup_probe: Some(probe("/healthz", 1, 120)),
+        liveness_probe: Some(probe("/healthz", 10, 6)),
+        readiness_probe: Some(probe("/readyz", 2, 3)),
+        lifecycle: Some(Lifecycle {
+            // Copies ahead while the other containers end. The promise does not rest on it.
+            pre_stop: Some(LifecycleHandler {
+                exec: Some(ExecAction { command: Some(words(&[IN_IMAGE, "precopy"])) }),
+                ..LifecycleHandler::default()
+            }),
+            ..Lifecycle::default()
+        }),
+        volume_mounts: Some(vec![
+            mount(WORKSPACE, VOLUME),
+            mount("run", RUN),
+            mount("tmp", "/tmp"),
+            mount_read_only("agent", IDENTITY),
+        ]),
+        ..container
+    }
+}
+
+/// A container of our image that runs `role`.
+fn own(context: &Context<'_>, name: &str, role: &[&str]) -> Container {
+    let amount = |name: &str, text: &str| (name.to_owned(), Quantity(text.to_owned()));
+    let mut command = words(&[IN_IMAGE]);
+    command.extend(words(role));
+    Container {
+        name: name.to_owned(),
+        image: Some(context.settings.agent_image.clone()),
+        command: Some(command),
+        resources: Some(ResourceRequirements {
+            requests: Some([amount("cpu", AGENT_CPU_REQUEST), amount("memory", AGENT_MEMORY_REQUEST)].into()),
+            limits: Some([amount("memory", AGENT_MEMORY_LIMIT)].into()),
+            ..ResourceRequirements::default()
+        }),
+        security_context: Some(security::own()),
+        termination_message_path: Some(TERMINATION_MESSAGE.to_owned()),
+        termination_message_policy: Some("File".to_owned()),
+        ..Container::default()
+    }
+}
+
+/// What `hydrate` and `serve` are both told.
+fn workspace_and_store(context: &Context<'_>) -> Vec<String> {
+    let store = &context.settings.store;
+    let mut flags = vec![
+        format!("--project={}", context.project.id),
+        format!("--generation={}", context.generation),
+        format!("--workspace={VOLUME}/{TREE}"),
+        format!("--state-dir={VOLUME}/state"),
+        format!("--s3-bucket={}", verbatim(&store.bucket)),
+        format!("--s3-region={}", verbatim(&store.region)),
+        format!("--s3-prefix={}", verbatim(&context.lineage_prefix())),
+    ];
+    if let Some(endpoint) = &store.endpoint {
+        flags.push(format!("--s3-endpoint={}", verbatim(endpoint)));
+    }
+    if store.path_style {
+        flags.push("--s3-path-style".to_owned());
+    }
+    if context.settings.encryption_key.is_some() {
+        flags.push(format!("--encryption-key-file={IDENTITY}/encryption.key"));
+    }
+    flags.extend(context.project.spec.snapshots.exclude.iter().map(|line| format!("--exclude={}", verbatim(line))));
+    flags
+}
+
+/// The credentials of the store; none where the agent finds its own.
+fn credentials(context: &Context<'_>) -> Option<Vec<EnvVar>> {
+    let variable = |key: &str| EnvVar {
+        name: key.to_owned(),
+        value_from: Some(EnvVarSource {
+            secret_key_ref: Some(SecretKeySelector { name: STORE.to_owned(), key: key.to_owned(), optional: None }),
+            ..EnvVarSource::default()
+        }),
+        ..EnvVar::default()
+    };
+    (!context.settings.store.access_key.is_empty()).then(|| vec![variable(ACCESS_KEY), variable(SECRET_KEY)])
+}
+
+fn probe(path: &str, period: i32, failures: i32) -> Probe {
+    Probe {
+        http_get: Some(HTTPGetAction {
+            path: Some(path.to_owned()),
+            port: IntOrString::Int(AGENT_METRICS_PORT),
+            ..HTTPGetAction::default()
+        }),
+        period_seconds: Some(period),
+        timeout_seconds: Some(5),
+        failure_threshold: Some(failures),
+        ..Probe::default()
+    }
+}

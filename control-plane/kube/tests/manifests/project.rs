@@ -1,0 +1,129 @@
+//! Two projects: one that says as little as it can, and one that says everything.
+
+use std::collections::BTreeMap;
+
+use remora_control_plane_kube::manifests::{AgentMaterial, Context, EncryptionKey, Settings};
+use remora_control_plane_runtime::StoreEndpoint;
+use remora_proto_model::{
+    ContainerName, Generation,
+    project::{Container, Project, ProjectSpec, ProjectStatus},
+};
+
+pub(crate) const ID: &str = "3f0c9a52-8d1b-4a77-9a0e-6b1d6c1f2e44";
+
+/// A project and what its objects are made from.
+pub(crate) struct Made {
+    pub(crate) project: Project,
+    pub(crate) settings: Settings,
+    commands: BTreeMap<ContainerName, Vec<String>>,
+    source: Option<&'static str>,
+}
+
+impl Made {
+    pub(crate) fn context(&self) -> Context<'_> {
+        Context {
+            project: &self.project,
+            generation: Generation(3),
+            settings: &self.settings,
+            commands: &self.commands,
+            source: self.source,
+        }
+    }
+}
+
+pub(crate) fn material() -> AgentMaterial {
+    AgentMaterial {
+        certificate: "certificate".to_owned(),
+        key: "key".to_owned(),
+        ca_certificate: "ca".to_owned(),
+        token_key: "token".to_owned(),
+    }
+}
+
+fn settings() -> Settings {
+    Settings {
+        agent_image: "registry.example/remora/agent:1".to_owned(),
+        control_namespace: "remora-system".to_owned(),
+        control_service_account: "remora".to_owned(),
+        control_pod_labels: [("app.kubernetes.io/component".to_owned(), "control-plane".to_owned())].into(),
+        project_cluster_role: "remora-project".to_owned(),
+        store: StoreEndpoint {
+            endpoint: Some("http://remora-trial-store.remora-system.svc:8333".to_owned()),
+            bucket: "remora".to_owned(),
+            region: "us-east-1".to_owned(),
+            path_style: true,
+            access_key: "access".to_owned(),
+            secret_key: "secret".to_owned(),
+            prefix: String::new(),
+        },
+        store_cidrs: Vec::new(),
+        encryption_key: None,
+        grace_seconds: 60,
+        flush_seconds: 30,
+        client_san: "control-plane.remora.internal".to_owned(),
+    }
+}
+
+fn project(spec: ProjectSpec) -> Project {
+    spec.validate().unwrap();
+    remora_control_plane_kube::manifests::accepts(&spec).unwrap();
+    Project {
+        id: ID.parse().unwrap(),
+        name: "shop".parse().unwrap(),
+        resource_version: 1,
+        created_ms: 1,
+        spec,
+        status: ProjectStatus::default(),
+    }
+}
+
+/// A container with an image, and nothing else.
+pub(crate) fn small() -> Made {
+    let container = Container { image: "node".parse().ok(), ..Container::named("dev".parse().unwrap()) };
+    Made {
+        project: project(ProjectSpec { containers: vec![container], ..ProjectSpec::default() }),
+        settings: settings(),
+        commands: [("dev".parse().unwrap(), vec!["node".to_owned()])].into(),
+        source: None,
+    }
+}
+
+/// Everything that a spec and the settings can say.
+pub(crate) fn full() -> Made {
+    let spec: ProjectSpec = serde_json::from_value(serde_json::json!({
+        "owner": "Alice_1.x", "displayName": "My \u{1F6D2} shop", "source": "Archive",
+        "containers": [
+            {
+                "name": "web", "image": "ghcr.io/a/web:1", "workdir": "app",
+                "command": ["sh", "-c", "echo $HOME $(PATH) $$; exec \"$@\""],
+                "env": {"PRICE": "5$ $(PORT)", "PORT": "8000"},
+                "ports": [{"name": "http", "port": 8000}, {"name": "a--1", "port": 24678}],
+                "resources": {
+                    "requests": {"cpu": "250m", "memory": "1Gi"},
+                    "limits": {"cpu": "2", "memory": "2Gi", "ephemeralStorage": "10Gi"},
+                },
+            },
+            {"name": "api-2", "image": "ghcr.io/a/api:1", "ports": [{"name": "http", "port": 8080}]},
+        ],
+        "workspace": {"path": "/srv/shop", "volume": {"size": "20Gi", "class": "fast", "accessMode": "ReadWriteOncePod"}},
+        "snapshots": {"exclude": ["*.log", "$cache/"]},
+        "quota": {"cpu": "4", "memory": "8Gi", "pods": 4, "storage": "50Gi"},
+    }))
+    .unwrap();
+    let mut settings = settings();
+    settings.store.endpoint = Some("https://minio.internal:9000".to_owned());
+    settings.store.prefix = "team/a".to_owned();
+    settings.store_cidrs = vec!["10.20.0.0/16".to_owned()];
+    settings.encryption_key = Some(EncryptionKey("a2V5".to_owned()));
+    let web = spec.containers[0].command.clone();
+    Made {
+        project: project(spec),
+        settings,
+        commands: [
+            ("web".parse().unwrap(), web),
+            ("api-2".parse().unwrap(), vec!["/entrypoint.sh".to_owned(), "serve".to_owned()]),
+        ]
+        .into(),
+        source: Some("sources/one.tar.zst"),
+    }
+}

@@ -2,5 +2,6 @@
 //! Kubernetes. Objects are made by pure functions; one task a project applies them.
 
 pub mod crd;
+pub mod image;
 pub mod limits;
 pub mod manifests;

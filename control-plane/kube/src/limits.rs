@@ -1,5 +1,7 @@
 //! Bounds and ports of what is made in a cluster.
 
+use std::time::Duration;
+
 /// Port of an agent's gRPC.
 pub const AGENT_PORT: i32 = 7070;
 /// Port of an agent's probes and metrics.
@@ -29,3 +31,15 @@ pub const CONTAINER_MEMORY_REQUEST: &str = "128Mi";
 /// Most memory of a container whose spec does not say: a build of a large web
 /// application fits, and a leak does not take the node with it.
 pub const CONTAINER_MEMORY_LIMIT: &str = "4Gi";
+
+/// Largest manifest or configuration of an image, in bytes: what registries have
+/// to take (OCI distribution specification 1.1, "Pushing manifests").
+pub const MAX_IMAGE_DOCUMENT_BYTES: usize = 4 << 20;
+/// Largest answer of a token service, in bytes: a token has a few thousand.
+pub const MAX_REGISTRY_TOKEN_BYTES: usize = 64 << 10;
+/// Longest time for all requests about one image: a registry that is slower is told as one that does not answer.
+pub const REGISTRY_PATIENCE: Duration = Duration::from_secs(30);
+/// Redirects that are followed: registries send to their storage, once or twice.
+pub const MAX_REGISTRY_REDIRECTS: usize = 5;
+/// Images whose command is remembered: a digest never means another one.
+pub const MAX_KNOWN_IMAGES: usize = 1_024;

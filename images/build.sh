@@ -69,8 +69,6 @@ for name in "${names[@]}"; do
     mkdir "$context"
     cp "images/$name/Dockerfile" "$context/"
     "context_${name//-/_}" "$context"
-    # Every input is a file of one moment and one mode, whatever the checkout's are.
-    find "$context" -type f -exec chmod u=rwX,go=rX {} + -o -type d -exec chmod 755 {} +
     "${engine}_build" "$name" "$context"
     reference=${registry:+$registry/remora/$name:$tag}
     [ -z "$reference" ] || "${engine}_push" "$name" "$reference"

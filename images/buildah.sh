@@ -26,10 +26,9 @@ buildah_prepare() {
     rm -r "$context"
 }
 
-# context_key FOLDER...: a hash of the names, modes and bytes below it.
+# context_key FOLDER: a hash of the names and bytes below it.
 context_key() {
-    (cd "$1" && find . -type f -printf '%P %m\n' | LC_ALL=C sort && find . -type l -printf '%P %l\n' | LC_ALL=C sort &&
-        find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum) | sha256sum | cut -c1-16
+    (cd "$1" && find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum) | sha256sum | cut -c1-16
 }
 
 # Prints the name by which a build starts from `base`.
@@ -65,7 +64,10 @@ make_layout() {
 buildah_build() {
     local name=$1 context=$2 layout
     layout=$cache/$name-$( (context_key "$context" && echo "$base") | sha256sum | cut -c1-16)
-    [ -e "$layout/index.json" ] || make_layout "$context" "$layout" "$(base_name)"
+    if [ ! -e "$layout/index.json" ]; then
+        complete "$name" "$context"
+        make_layout "$context" "$layout" "$(base_name)"
+    fi
     layouts[$name]=$layout
 }
 

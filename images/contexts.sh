@@ -1,5 +1,8 @@
 #!/usr/bin/env bash
 # What goes into each image beside its Dockerfile. Sourced.
+#
+# context_IMAGE FOLDER puts its inputs there; complete_IMAGE, where there is one,
+# what follows from them, and only when the image is built.
 
 # The names of all images.
 image_names() { printf '%s\n' agent control-plane devserver seaweedfs test-runner; }
@@ -8,11 +11,12 @@ context_agent() { cp dist/remora-agent "$1/"; }
 
 context_control_plane() { cp dist/remora "$1/"; }
 
+context_devserver() { cp images/devserver/package.json images/devserver/package-lock.json "$1/"; }
+
 # Node's official binaries are a package of npm, so that npm checks them against
 # the hashes of the lock file.
-context_devserver() {
-    cp images/devserver/package.json images/devserver/package-lock.json "$1/"
-    npm ci --prefix "$1" --ignore-scripts --no-audit --no-fund --loglevel error >&2
+complete_devserver() {
+    npm ci --prefix "$1" --ignore-scripts --no-audit --no-fund --loglevel error >/dev/null
     # It lists what npm did, and when.
     rm -f "$1/node_modules/.package-lock.json"
 }
@@ -22,4 +26,10 @@ context_seaweedfs() { cp "$(tests/seaweed.sh)" "$1/weed"; }
 context_test_runner() {
     cp dist/remora "$1/"
     cp "$(images/kubectl.sh)" "$1/kubectl"
+}
+
+complete() {
+    if declare -F "complete_${1//-/_}" >/dev/null; then "complete_${1//-/_}" "$2"; fi
+    # Every file is of the same mode for the same reason as of the same time.
+    find "$2" -type f -exec chmod u=rwX,go=rX {} + -o -type d -exec chmod 755 {} +
 }

@@ -4,6 +4,7 @@
 docker_prepare() { base=${BASE:-debian:12-slim}; }
 
 docker_build() {
+    complete "$1" "$2"
     SOURCE_DATE_EPOCH=0 DOCKER_BUILDKIT=1 docker build --quiet --build-arg "BASE=$base" --tag "remora/$1" "$2" >/dev/null
 }
 

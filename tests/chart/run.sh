@@ -51,7 +51,6 @@ holds "image: remora/control-plane:v2" image.controlPlane.tag=v2
 holds "- {port: 9443, protocol: TCP}" store.endpoint=https://minio:9443/
 holds "- {port: 5001, protocol: TCP}" 'insecureRegistries={registry:5001}'
 holds "--tls-cert=/etc/remora/tls/tls.crt" tls.existingSecret=tls
-if grep -q AWS_ACCESS_KEY_ID <<<"$(render --set store.webIdentity=true)"; then
-    fail "with web identity the credentials of a Secret are used as well"
-fi
+holds "--encryption-key-file=/etc/remora/encryption/key" encryption.existingSecret=snapshots
+holds 'value: "10.0.0.0/8,fd00::/8"' 'store.cidrs={10.0.0.0/8,fd00::/8}'
 echo "chart: linted, rendered as its snapshots, bad values refused"

@@ -19,6 +19,15 @@ app.kubernetes.io/instance: {{ $root.Release.Name }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end -}}
 
+{{/* A map as KEY=VALUE,KEY=VALUE. */}}
+{{- define "remora.pairs" -}}
+{{- $pairs := list -}}
+{{- range $key, $value := . -}}
+{{- $pairs = append $pairs (printf "%s=%s" $key $value) -}}
+{{- end -}}
+{{- join "," $pairs -}}
+{{- end -}}
+
 {{/* Labels of every object: (list . "component"). */}}
 {{- define "remora.labels" -}}
 {{- $root := index . 0 -}}

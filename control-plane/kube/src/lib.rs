@@ -5,3 +5,4 @@ pub mod crd;
 pub mod image;
 pub mod limits;
 pub mod manifests;
+pub mod service_accounts;

@@ -43,3 +43,13 @@ pub const REGISTRY_PATIENCE: Duration = Duration::from_secs(30);
 pub const MAX_REGISTRY_REDIRECTS: usize = 5;
 /// Images whose command is remembered: a digest never means another one.
 pub const MAX_KNOWN_IMAGES: usize = 1_024;
+
+/// Longest bearer token that is looked at, in bytes: one of a ServiceAccount has about a thousand.
+pub const MAX_BEARER_BYTES: usize = 8 << 10;
+/// How long the API server's word about a token is believed: so long a
+/// ServiceAccount that was deleted can go on.
+pub const TOKEN_REVIEW_TTL: Duration = Duration::from_secs(60);
+/// Longest time that a call waits for the API server's word about its token.
+pub const TOKEN_REVIEW_PATIENCE: Duration = Duration::from_secs(10);
+/// Tokens whose review is remembered.
+pub const MAX_REVIEWED_TOKENS: usize = 1_024;

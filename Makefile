@@ -59,7 +59,7 @@ dist:
 	@tests/setup.sh dist
 	cargo build --workspace --bins --locked --release --target $(dist_target)
 	@mkdir -p dist
-	@for name in remora-agent remora; do \
+	@for name in remora-agent remora remora-integration; do \
 		cp "$${CARGO_TARGET_DIR:-target}/$(dist_target)/release/$$name" dist/; \
 		printf '%s  %s bytes\n' "dist/$$name" "$$(stat -c %s dist/$$name)"; \
 	done

@@ -24,7 +24,7 @@ complete_devserver() {
 context_seaweedfs() { cp "$(tests/seaweed.sh)" "$1/weed"; }
 
 context_test_runner() {
-    cp dist/remora "$1/"
+    cp dist/remora dist/remora-integration "$1/"
     cp "$(images/kubectl.sh)" "$1/kubectl"
 }
 

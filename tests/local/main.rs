@@ -5,6 +5,7 @@ mod bounds;
 mod bucket;
 mod cli;
 mod input;
+mod integration;
 mod keys;
 mod projects;
 mod proxy;

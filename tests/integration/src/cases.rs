@@ -1,0 +1,30 @@
+//! The cases, one file a subject.
+
+mod agent;
+mod cluster;
+mod commands;
+mod files;
+mod input;
+mod life;
+mod many;
+mod terminal;
+
+use crate::harness::Case;
+
+/// A command that runs until it is asked to end.
+const IDLE: &str = "trap 'exit 0' TERM; while :; do sleep 1; done";
+
+/// Every case, the quick ones first.
+pub fn all() -> Vec<Case> {
+    [
+        input::cases(),
+        files::cases(),
+        commands::cases(),
+        terminal::cases(),
+        agent::cases(),
+        life::cases(),
+        many::cases(),
+        cluster::cases(),
+    ]
+    .concat()
+}

@@ -1,0 +1,176 @@
+//! Runs cases beside one another, each within its time, and tells how they ended.
+
+use std::{
+    any::Any,
+    collections::HashMap,
+    io::Write as _,
+    panic,
+    path::Path,
+    pin::Pin,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::{Duration, Instant},
+};
+
+use futures_util::stream::{self, StreamExt as _};
+use tokio::{task, time::timeout};
+
+use crate::{junit, patience::CASE_PATIENCE, target::Target};
+
+type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// One thing that a server must do.
+#[derive(Clone)]
+pub struct Case {
+    /// Its subject and what it says, as `subject::sentence`.
+    pub name: &'static str,
+    /// Whether only a cluster can be asked.
+    pub cluster_only: bool,
+    run: Arc<dyn Fn(Target) -> Running + Send + Sync>,
+}
+
+impl Case {
+    /// A case for every server.
+    pub fn new<F: Future<Output = ()> + Send + 'static>(
+        name: &'static str,
+        run: impl Fn(Target) -> F + Send + Sync + 'static,
+    ) -> Case {
+        Case { name, cluster_only: false, run: Arc::new(move |target| Box::pin(run(target))) }
+    }
+
+    /// The same case, for servers on a cluster alone.
+    #[must_use]
+    pub fn on_cluster(self) -> Case {
+        Case { cluster_only: true, ..self }
+    }
+}
+
+/// How a case ended.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The case.
+    pub name: &'static str,
+    /// How long it took.
+    pub took: Duration,
+    /// Why it failed.
+    pub failure: Option<String>,
+}
+
+/// The cases that concern `target` and whose names have one of `words` in them; all of
+/// them where there is no word.
+pub fn selected(cases: Vec<Case>, target: &Target, words: &[String]) -> Vec<Case> {
+    let wanted = |case: &Case| words.is_empty() || words.iter().any(|word| case.name.contains(word.as_str()));
+    cases.into_iter().filter(|case| !case.cluster_only || target.image.is_some()).filter(wanted).collect()
+}
+
+/// Runs them, `jobs` at a time, in their order; each is told as it ends.
+pub async fn run(cases: Vec<Case>, target: &Target, jobs: usize) -> Vec<Outcome> {
+    note_places();
+    let outcomes = stream::iter(cases).map(|case| one(case, target.clone())).buffered(jobs.max(1));
+    outcomes.collect().await
+}
+
+async fn one(case: Case, target: Target) -> Outcome {
+    let began = Instant::now();
+    let running = task::spawn(timeout(CASE_PATIENCE, (case.run)(target)));
+    let id = running.id();
+    let failure = match running.await {
+        Ok(Ok(())) => None,
+        Ok(Err(_)) => Some(format!("it did not end within {} s", CASE_PATIENCE.as_secs())),
+        Err(error) => {
+            let place = places().lock().unwrap_or_else(PoisonError::into_inner).remove(&id).unwrap_or_default();
+            Some(format!("{}{place}", error.try_into_panic().map(said).unwrap_or_else(|error| error.to_string())))
+        }
+    };
+    let outcome = Outcome { name: case.name, took: began.elapsed(), failure };
+    tell(&outcome);
+    outcome
+}
+
+fn said(panic: Box<dyn Any + Send>) -> String {
+    match panic.downcast::<String>() {
+        Ok(text) => *text,
+        Err(other) => {
+            other.downcast::<&'static str>().map_or_else(|_| "it panicked".to_owned(), |text| (*text).to_owned())
+        }
+    }
+}
+
+/// Where each task panicked.
+fn places() -> &'static Mutex<HashMap<task::Id, String>> {
+    static PLACES: OnceLock<Mutex<HashMap<task::Id, String>>> = OnceLock::new();
+    PLACES.get_or_init(Mutex::default)
+}
+
+/// From now on a panic of a task leaves its place; others are told as ever.
+fn note_places() {
+    static ONCE: OnceLock<()> = OnceLock::new();
+    ONCE.get_or_init(|| {
+        let others = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| match (task::try_id(), panic.location()) {
+            (Some(id), Some(place)) => {
+                let place = format!("\nat {}:{}", place.file(), place.line());
+                places().lock().unwrap_or_else(PoisonError::into_inner).insert(id, place);
+            }
+            _ => others(panic),
+        }));
+    });
+}
+
+fn tell(outcome: &Outcome) {
+    let seconds = outcome.took.as_secs_f64();
+    let line = match &outcome.failure {
+        None => format!("ok      {seconds:>7.2} s  {}\n", outcome.name),
+        Some(why) => format!("FAILED  {seconds:>7.2} s  {}\n{}\n", outcome.name, indented(why)),
+    };
+    // Nobody reads it where it cannot be written.
+    _ = std::io::stderr().write_all(line.as_bytes());
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("        {line}")).collect::<Vec<_>>().join("\n")
+}
+
+/// Writes the outcomes as JUnit.
+pub fn report(outcomes: &[Outcome], to: &Path) -> std::io::Result<()> {
+    std::fs::write(to, junit::document(outcomes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(image: Option<&str>) -> Target {
+        Target { server: String::new(), key: String::new(), image: image.map(str::to_owned) }
+    }
+
+    fn cases() -> Vec<Case> {
+        vec![
+            Case::new("life::ends_well", |_| async {}),
+            Case::new("life::fails", |target: Target| async move { assert_eq!(target.server, "there", "no server") }),
+            Case::new("cluster::only", |_| async {}).on_cluster(),
+        ]
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_one_outcome_with_its_words_and_its_place() {
+        let outcomes = run(cases(), &target(None), 2).await;
+        assert_eq!(
+            outcomes.iter().map(|one| one.name).collect::<Vec<_>>(),
+            ["life::ends_well", "life::fails", "cluster::only"]
+        );
+        assert!(outcomes[0].failure.is_none() && outcomes[2].failure.is_none());
+        let why = outcomes[1].failure.clone().unwrap();
+        assert!(why.contains("no server") && why.contains("harness.rs:"), "{why}");
+    }
+
+    #[test]
+    fn what_only_a_cluster_has_is_not_asked_of_others() {
+        let names = |image, words: &[&str]| -> Vec<&str> {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            selected(cases(), &target(image), &words).iter().map(|case| case.name).collect()
+        };
+        assert_eq!(names(None, &[]), ["life::ends_well", "life::fails"]);
+        assert_eq!(names(Some("i"), &[]).len(), 3);
+        assert_eq!(names(Some("i"), &["only", "well"]), ["life::ends_well", "cluster::only"]);
+    }
+}

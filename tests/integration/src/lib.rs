@@ -1,0 +1,17 @@
+//! What any running server must do, asked from outside by its address and a key: in a
+//! cluster as a Job, and by `cargo test` of one on this machine.
+//!
+//! A case asserts effects (bytes, exit codes, what the cluster's own API says) and panics
+//! where they are missing. Each makes projects of its own and removes them at its end;
+//! those of a case that failed stay, for whoever looks why.
+
+pub mod cases;
+pub mod cli;
+mod cluster;
+pub mod harness;
+mod junit;
+mod patience;
+mod program;
+mod project;
+mod remote;
+pub mod target;

@@ -1,0 +1,52 @@
+//! `remora-integration`: the suite against a server by its address.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Parser;
+use remora_tests_integration::{cases, harness, target::Target};
+
+/// Asks a running server for all that it must do; exits with 1 where it does not.
+#[derive(Parser)]
+#[command(name = "remora-integration", version)]
+struct Args {
+    /// Address of the server
+    #[arg(long, env = "REMORA_SERVER", value_name = "URL")]
+    server: String,
+    /// A key with every right
+    #[arg(long, env = "REMORA_KEY", hide_env_values = true, value_name = "KEY")]
+    key: String,
+    /// Image of dev containers where the server runs on a cluster, which kubectl reaches
+    #[arg(long, env = "REMORA_TEST_IMAGE", value_name = "REFERENCE")]
+    image: Option<String>,
+    /// Cases that run beside one another
+    #[arg(long, env = "REMORA_TEST_JOBS", default_value_t = 2)]
+    jobs: usize,
+    /// Where the outcomes are written as JUnit
+    #[arg(long, env = "REMORA_TEST_JUNIT", value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Name the cases and run none
+    #[arg(long)]
+    list: bool,
+    /// Parts of the names of cases; without one all run
+    words: Vec<String>,
+}
+
+#[expect(clippy::print_stdout, reason = "the list is what is asked for")]
+fn main() -> std::io::Result<ExitCode> {
+    let Args { server, key, image, jobs, junit, list, words } = Args::parse();
+    let target = Target { server, key, image };
+    let cases = harness::selected(cases::all(), &target, &words);
+    if list {
+        cases.iter().for_each(|case| println!("{}", case.name));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let runtime = tokio::runtime::Runtime::new()?;
+    let outcomes = runtime.block_on(harness::run(cases, &target, jobs));
+    if let Some(path) = junit {
+        harness::report(&outcomes, &path)?;
+    }
+    let failed = outcomes.iter().filter(|outcome| outcome.failure.is_some()).count();
+    eprintln!("integration: {} passed, {failed} failed", outcomes.len() - failed);
+    // Where nothing ran, nothing was shown.
+    Ok(if failed == 0 && !outcomes.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

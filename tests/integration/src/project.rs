@@ -1,0 +1,140 @@
+//! A project of one case.
+
+use std::{path::Path, time::Instant};
+
+use serde_json::Value;
+
+use crate::{
+    cli::{Cli, Ran},
+    cluster,
+    patience::{LOOK, LOOK_PATIENCE},
+    target::Target,
+};
+
+/// See the module.
+pub(crate) struct Project {
+    pub(crate) target: Target,
+    pub(crate) cli: Cli,
+    pub(crate) name: String,
+}
+
+impl Project {
+    /// None yet, with a name that no other has.
+    pub(crate) fn named(target: &Target, word: &str) -> Project {
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        let cli = Cli::new(&target.server, &target.key);
+        Project { target: target.clone(), cli, name: format!("it-{word}-{}", &id[..8]) }
+    }
+
+    /// One with an empty workspace that runs `command`.
+    pub(crate) async fn empty(target: &Target, word: &str, command: &str) -> Project {
+        let project = Project::named(target, word);
+        project.up(None, command, &[]).await.ok();
+        project
+    }
+
+    /// Brings it up from the folder `source`, or empty.
+    pub(crate) async fn up(&self, source: Option<&Path>, command: &str, more: &[&str]) -> Ran {
+        let mut args = vec!["up", "--name", &self.name, "--cmd", command];
+        match source {
+            Some(folder) => args.push(folder.to_str().expect("the case's folders are text")),
+            None => args.push("--empty"),
+        }
+        if let Some(image) = &self.target.image
+            && !more.contains(&"--image")
+        {
+            args.extend(["--image", image]);
+        }
+        args.extend(more);
+        self.cli.run(&args).await
+    }
+
+    /// Runs `remora VERB NAME ARGS`.
+    pub(crate) async fn verb(&self, verb: &str, args: &[&str]) -> Ran {
+        self.cli.run(&[&[verb, &self.name], args].concat()).await
+    }
+
+    /// What a line of shell prints in its container.
+    pub(crate) async fn shell(&self, line: &str) -> String {
+        self.verb("exec", &["--", "sh", "-c", line]).await.ok()
+    }
+
+    /// Waits until a line of shell prints `wanted`.
+    pub(crate) async fn prints(&self, line: &str, wanted: impl Fn(&str) -> bool) -> String {
+        let deadline = Instant::now() + LOOK_PATIENCE;
+        loop {
+            let printed = self.shell(line).await;
+            if wanted(&printed) {
+                return printed;
+            }
+            assert!(Instant::now() < deadline, "`{line}` prints {printed:?}");
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// What the server says of it.
+    pub(crate) async fn status(&self) -> Value {
+        let told = self.verb("status", &["-o", "json"]).await.ok();
+        serde_json::from_str(&told).expect("the status is JSON")
+    }
+
+    pub(crate) async fn generation(&self) -> u64 {
+        self.status().await["status"]["generation"].as_u64().expect("a generation is a number")
+    }
+
+    pub(crate) async fn namespace(&self) -> String {
+        let namespace = self.status().await["status"]["namespace"].as_str().unwrap_or_default().to_owned();
+        assert!(!namespace.is_empty(), "a project on a cluster has a namespace");
+        namespace
+    }
+
+    /// Waits until the status is as `wanted`; says what it was where it does not become so.
+    pub(crate) async fn becomes(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + LOOK_PATIENCE;
+        loop {
+            let status = self.status().await;
+            if wanted(&status) {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "{what} did not come: {status:#}");
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// The whole tree: types, modes, sizes, times to the nanosecond, links and contents.
+    pub(crate) async fn tree(&self) -> String {
+        let names = "find . -printf '%P %y %#m %s %T@ %l\\n' | LC_ALL=C sort";
+        let contents = "find . -type f -print0 | LC_ALL=C sort -z | xargs -0 -r sha256sum";
+        self.shell(&format!("{names} && {contents}")).await
+    }
+
+    /// Removes it; nothing of it is left.
+    pub(crate) async fn remove(self) {
+        let namespace = match self.target.image {
+            Some(_) => Some(self.namespace().await),
+            None => None,
+        };
+        let removed = self.verb("rm", &["--yes"]).await.ok();
+        assert!(removed.contains("deleted"), "{removed}");
+        let listed = self.cli.run(&["ls", "-o", "name"]).await.ok();
+        assert!(!listed.lines().any(|line| line == self.name), "{listed}");
+        if let Some(namespace) = namespace {
+            let deadline = Instant::now() + LOOK_PATIENCE;
+            while cluster::has_namespace(&namespace).await {
+                assert!(Instant::now() < deadline, "namespace {namespace} is still there");
+                tokio::time::sleep(LOOK).await;
+            }
+        }
+    }
+}
+
+/// Whether a condition of that type stands.
+pub(crate) fn condition<'a>(status: &'a Value, kind: &str) -> Option<&'a Value> {
+    let conditions = status["status"]["conditions"].as_array()?;
+    conditions.iter().find(|condition| condition["type"] == kind && condition["status"] == true)
+}
+
+/// Whether it is in that phase.
+pub(crate) fn phase(wanted: &'static str) -> impl Fn(&Value) -> bool {
+    move |status| status["status"]["phase"] == wanted
+}

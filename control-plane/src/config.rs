@@ -1,5 +1,7 @@
 //! What the server is told: flags and environment, resolved into checked values.
 
+mod cluster;
+
 use std::{
     env, fs, io,
     net::SocketAddr,
@@ -17,6 +19,9 @@ use rustls::{
 };
 
 use crate::private_file;
+
+pub use self::cluster::ClusterArgs;
+pub(crate) use self::cluster::ClusterPlace;
 
 /// What both roles take.
 #[derive(Args, Clone, Debug)]
@@ -83,11 +88,14 @@ struct StoreArgs {
 #[derive(Args, Clone, Debug)]
 pub struct ServerArgs {
     /// What runs the projects.
-    #[arg(long, value_enum)]
+    #[arg(long, env = "REMORA_RUNTIME", value_enum)]
     pub runtime: Runtime,
-    /// The rest.
+    /// What both take.
     #[command(flatten)]
     pub serve: ServeArgs,
+    /// What a cluster needs.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
 }
 
 /// What runs projects.
@@ -95,20 +103,35 @@ pub struct ServerArgs {
 pub enum Runtime {
     /// Processes of this machine.
     Local,
+    /// Pods of the Kubernetes that this server runs in, or that KUBECONFIG names.
+    Kube,
 }
 
 /// Checked settings.
 #[derive(Debug)]
 pub(crate) struct Config {
-    pub(crate) data_dir: PathBuf,
     pub(crate) listen: SocketAddr,
     pub(crate) tls: Option<Arc<ServerConfig>>,
     /// The certificate that clients of a TLS server need.
     pub(crate) ca_file: Option<PathBuf>,
     pub(crate) allowed_hosts: Vec<String>,
+    pub(crate) ready_file: Option<PathBuf>,
+    pub(crate) place: Place,
+}
+
+/// Where projects are.
+#[derive(Debug)]
+pub(crate) enum Place {
+    Local(Box<LocalPlace>),
+    Cluster(Box<ClusterPlace>),
+}
+
+/// This machine.
+#[derive(Debug)]
+pub(crate) struct LocalPlace {
+    pub(crate) data_dir: PathBuf,
     pub(crate) agent_binary: PathBuf,
     pub(crate) encryption_key_file: PathBuf,
-    pub(crate) ready_file: Option<PathBuf>,
     /// `None` is the bucket in the data folder.
     pub(crate) store: Option<StoreEndpoint>,
 }
@@ -122,56 +145,69 @@ pub(crate) enum ConfigError {
     Setting(String),
 }
 
+impl ServerArgs {
+    /// Checks the settings of the runtime that was chosen.
+    pub(crate) fn resolve(self) -> Result<Config, ConfigError> {
+        let ServerArgs { runtime, serve, cluster } = self;
+        match runtime {
+            Runtime::Local => serve.resolve(),
+            Runtime::Kube => {
+                let store = serve.store.clone().resolve()?;
+                let key = serve.encryption_key_file.as_deref().map(read_key).transpose()?;
+                let place = cluster.resolve(store, key)?;
+                serve.serving(Place::Cluster(Box::new(place)))
+            }
+        }
+    }
+}
+
 impl ServeArgs {
     /// Checks the settings. The data folder is made, and in it the key for snapshots.
     pub(crate) fn resolve(self) -> Result<Config, ConfigError> {
-        let ServeArgs {
-            data_dir,
-            listen,
-            tls_cert,
-            tls_key,
-            plaintext,
-            allowed_hosts,
-            agent_binary,
-            encryption_key_file,
-            ready_file,
-            store,
-        } = self;
-        let tls = match (&tls_cert, &tls_key) {
-            (Some(cert), Some(key)) => Some(Arc::new(tls(cert, key)?)),
-            _ => None,
-        };
-        if tls.is_none() && !listen.ip().is_loopback() && !plaintext {
-            return Err(ConfigError::Setting(format!(
-                "--listen {listen}: API keys would cross the network in the clear; give --tls-cert and --tls-key, or --plaintext where that is intended"
-            )));
-        }
-        let data_dir = match data_dir {
-            Some(folder) => folder,
-            None => default_data_dir()?,
-        };
         let file = |flag, path: &Path| {
             let path = path.to_owned();
             move |error: io::Error| ConfigError::File { flag, path, problem: error.to_string() }
         };
+        self.check_listen()?;
+        let data_dir = match &self.data_dir {
+            Some(folder) => folder.clone(),
+            None => default_data_dir()?,
+        };
         private_file::folder(&data_dir).map_err(file("--data-dir", &data_dir))?;
         let data_dir = path::absolute(&data_dir).map_err(file("--data-dir", &data_dir))?;
-        let encryption_key_file = match encryption_key_file {
-            Some(path) => path,
+        let encryption_key_file = match &self.encryption_key_file {
+            Some(path) => path.clone(),
             None => made_key(&data_dir).map_err(file("--data-dir", &data_dir))?,
         };
-        check_key(&encryption_key_file)?;
-        Ok(Config {
-            ca_file: tls_cert,
+        read_key(&encryption_key_file)?;
+        let place = LocalPlace {
             data_dir,
-            listen,
-            tls,
-            allowed_hosts,
-            agent_binary: agent(agent_binary)?,
+            agent_binary: agent(self.agent_binary.clone())?,
             encryption_key_file,
-            ready_file,
-            store: store.resolve()?,
-        })
+            store: self.store.clone().resolve()?,
+        };
+        self.serving(Place::Local(Box::new(place)))
+    }
+
+    fn check_listen(&self) -> Result<(), ConfigError> {
+        let listen = self.listen;
+        if self.tls_cert.is_none() && !listen.ip().is_loopback() && !self.plaintext {
+            return Err(ConfigError::Setting(format!(
+                "--listen {listen}: API keys would cross the network in the clear; give --tls-cert and --tls-key, or --plaintext where that is intended"
+            )));
+        }
+        Ok(())
+    }
+
+    /// What does not depend on where projects are.
+    fn serving(self, place: Place) -> Result<Config, ConfigError> {
+        self.check_listen()?;
+        let ServeArgs { listen, tls_cert, tls_key, allowed_hosts, ready_file, .. } = self;
+        let tls = match (&tls_cert, &tls_key) {
+            (Some(cert), Some(key)) => Some(Arc::new(tls(cert, key)?)),
+            _ => None,
+        };
+        Ok(Config { ca_file: tls_cert, listen, tls, allowed_hosts, ready_file, place })
     }
 }
 
@@ -250,11 +286,12 @@ fn made_key(data_dir: &Path) -> io::Result<PathBuf> {
     Ok(path)
 }
 
-fn check_key(path: &Path) -> Result<(), ConfigError> {
-    let problem = match fs::read(path) {
+/// The key in a file, in base64.
+fn read_key(path: &Path) -> Result<String, ConfigError> {
+    let problem = match fs::read_to_string(path) {
         Err(error) => error.to_string(),
-        Ok(bytes) => match STANDARD.decode(bytes.trim_ascii()) {
-            Ok(key) if key.len() == 32 => return Ok(()),
+        Ok(text) => match STANDARD.decode(text.trim()) {
+            Ok(key) if key.len() == 32 => return Ok(text.trim().to_owned()),
             _ => "does not hold the base64 of 32 bytes; make one with: head -c 32 /dev/urandom | base64".to_owned(),
         },
     };
@@ -320,9 +357,13 @@ mod tests {
     #[test]
     fn the_key_for_snapshots_is_made_once_and_checked() {
         let folder = tempfile::tempdir().unwrap();
-        let first = resolve(folder.path(), &[]).unwrap().encryption_key_file;
+        let key_file = || match resolve(folder.path(), &[]).unwrap().place {
+            Place::Local(local) => local.encryption_key_file,
+            Place::Cluster(cluster) => panic!("{cluster:?}"),
+        };
+        let first = key_file();
         let key = fs::read(&first).unwrap();
-        assert_eq!(resolve(folder.path(), &[]).unwrap().encryption_key_file, first);
+        assert_eq!(key_file(), first);
         assert_eq!(fs::read(&first).unwrap(), key);
         let bad = folder.path().join("bad");
         fs::write(&bad, "short").unwrap();

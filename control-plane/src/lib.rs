@@ -16,5 +16,5 @@ mod rest;
 mod roles;
 mod server;
 
-pub use config::{Runtime, ServeArgs, ServerArgs};
+pub use config::{ClusterArgs, Runtime, ServeArgs, ServerArgs};
 pub use roles::{local, server};

@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::{ServeArgs, ServerArgs},
+    config::{Config, ConfigError, ServeArgs, ServerArgs},
     limits::STOP_TIMEOUT,
     server::{self, Bound},
 };
@@ -33,17 +33,17 @@ pub async fn local(args: ServeArgs, context: Option<PathBuf>) -> ExitCode {
         }
         Ok(())
     };
-    serve(args, if person { Style::Person } else { Style::Json }, Shutdown::StopWithin(STOP_TIMEOUT), told).await
+    serve(args.resolve(), if person { Style::Person } else { Style::Json }, Shutdown::StopWithin(STOP_TIMEOUT), told)
+        .await
 }
 
 /// `remora server`: leaves the projects running when it ends.
 pub async fn server(args: ServerArgs) -> ExitCode {
-    let ServerArgs { runtime: _, serve: args } = args;
-    serve(args, Style::Json, Shutdown::LeaveRunning, async |_: &Bound, _| Ok(())).await
+    serve(args.resolve(), Style::Json, Shutdown::LeaveRunning, async |_: &Bound, _| Ok(())).await
 }
 
 async fn serve(
-    args: ServeArgs,
+    config: Result<Config, ConfigError>,
     style: Style,
     how: Shutdown,
     told: impl AsyncFnOnce(&Bound, Option<PathBuf>) -> Result<(), String>,
@@ -55,7 +55,7 @@ async fn serve(
             return ExitCode::from(EXIT_SYSTEM);
         }
     };
-    let config = match args.resolve() {
+    let config = match config {
         Ok(config) => config,
         Err(error) => {
             tracing::error!(%error, "the server does not start");
@@ -119,7 +119,9 @@ fn write_context(bound: &Bound, ca_file: Option<PathBuf>, path: Option<PathBuf>)
 
 fn banner(bound: &Bound, context: &std::path::Path) {
     eprintln!("Remora serves at {}", bound.addresses.url);
-    eprintln!("  data     {}", bound.data_dir.display());
+    if let Some(data_dir) = &bound.data_dir {
+        eprintln!("  data     {}", data_dir.display());
+    }
     eprintln!("  store    {}", bound.store_name);
     eprintln!("  context  {}", context.display());
     eprintln!();

@@ -1,16 +1,14 @@
 //! The server, put together: [`build`] binds every port and says where,
 //! [`Bound::run`] serves until it is told to stop.
 
-use std::{
-    fs, io,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+mod cluster;
+mod local;
 
-use remora_control_plane_runtime::{Projects, RuntimeConfig, Shutdown, StoreEndpoint};
+use std::{fs, io, net::SocketAddr, path::PathBuf, sync::Arc};
+
+use remora_control_plane_runtime::{Projects, Shutdown, StoreEndpoint};
 use remora_proto::capability::CapabilityVerifier;
-use remora_proto_model::{Fault, project::Role};
+use remora_proto_model::Fault;
 use remora_proto_serving::calls::Calls;
 use serde::Serialize;
 use tokio::{net::TcpListener, task::JoinHandle, time::interval};
@@ -21,14 +19,13 @@ use tonic_health::server::HealthReporter;
 use crate::{
     accept::Acceptor,
     auth::keys::Keys,
-    bucket::{BUCKET, Bucket, BucketError},
-    config::Config,
+    bucket::BucketError,
+    config::{Config, Place},
     control::{About, Control},
     front::{Front, Hosts},
     grpc,
     limits::{KEYS_FLUSH, MAX_CALLS},
     metrics::Metrics,
-    private_file,
     proxy::Proxy,
     rest,
 };
@@ -62,11 +59,10 @@ pub(crate) struct Bound {
     projects: Projects,
     keys: Arc<Keys>,
     health: HealthReporter,
-    store: Option<JoinHandle<()>>,
-    store_stop: CancellationToken,
+    served: Served,
     draining: CancellationToken,
     pub(crate) addresses: Addresses,
-    pub(crate) data_dir: PathBuf,
+    pub(crate) data_dir: Option<PathBuf>,
     ready_file: Option<PathBuf>,
     /// Where snapshots go.
     pub(crate) store_name: String,
@@ -74,38 +70,49 @@ pub(crate) struct Bound {
     pub(crate) admin_key: Option<String>,
 }
 
+/// What is behind the ports: different for each place that projects can be in.
+struct Behind {
+    projects: Projects,
+    keys: Arc<Keys>,
+    /// Where snapshots go, without credentials.
+    store_name: String,
+    data_dir: Option<PathBuf>,
+    admin_key: Option<String>,
+    served: Served,
+}
+
+/// What runs as long as the server does, and ends with it.
+#[derive(Default)]
+struct Served {
+    tasks: Vec<JoinHandle<()>>,
+    stop: CancellationToken,
+}
+
+impl Served {
+    async fn end(self) {
+        self.stop.cancel();
+        for task in self.tasks {
+            _ = task.await;
+        }
+    }
+}
+
 /// Opens the state and binds the ports. `draining` ends the server.
 pub(crate) async fn build(config: Config, draining: &CancellationToken) -> Result<Bound, StartError> {
-    let Config {
-        data_dir,
-        listen,
-        tls,
-        ca_file: _,
-        allowed_hosts,
-        agent_binary,
-        encryption_key_file,
-        ready_file,
-        store,
-    } = config;
+    let Config { listen, tls, ca_file: _, allowed_hosts, ready_file, place } = config;
     let refused = |source| StartError::Listen { address: listen, source };
     let listener = TcpListener::bind(listen).await.map_err(refused)?;
     let address = listener.local_addr().map_err(refused)?;
-    let store_stop = CancellationToken::new();
-    let (store, serving) = match store {
-        Some(store) => (store, None),
-        None => {
-            let bucket = Bucket::open(&data_dir.join("bucket")).await?;
-            let store = endpoint_of(&bucket);
-            (store, Some(tokio::spawn(bucket.serve(store_stop.clone()))))
-        }
+    let Behind { projects, keys, store_name, data_dir, admin_key, mut served } = match place {
+        Place::Local(place) => local::open(*place).await?,
+        Place::Cluster(place) => cluster::open(*place).await?,
     };
-    let store_name = format!("{}/{}", store.endpoint.as_deref().unwrap_or("https://s3.amazonaws.com"), store.bucket);
-    let mut runtime = RuntimeConfig::new(data_dir.clone(), agent_binary, store);
-    runtime.encryption_key_file = Some(encryption_key_file);
-    let projects = Projects::open(runtime).await?;
-    let keys = Arc::new(Keys::open(projects.state().clone()).await?);
-    let admin_key = admin_key(&keys, &data_dir.join("admin-key")).await?;
-    let about = About { boot_id: uuid::Uuid::new_v4().to_string(), runtime: "local", store: store_name.clone() };
+    served.tasks.push(tokio::spawn({
+        let (keys, stop) = (Arc::clone(&keys), served.stop.clone());
+        async move { stop.run_until_cancelled_owned(keys.follow()).await.unwrap_or_default() }
+    }));
+    let about =
+        About { boot_id: uuid::Uuid::new_v4().to_string(), runtime: projects.runtime(), store: store_name.clone() };
     let control = Control {
         projects: projects.clone(),
         keys: Arc::clone(&keys),
@@ -136,8 +143,7 @@ pub(crate) async fn build(config: Config, draining: &CancellationToken) -> Resul
         projects,
         keys,
         health: services.health,
-        store: serving,
-        store_stop,
+        served,
         draining: draining.clone(),
         addresses,
         data_dir,
@@ -164,7 +170,7 @@ impl Bound {
     /// Serves until the token given to [`build`] is cancelled, and ends the
     /// projects as `how` says. `hurry` ends all waiting.
     pub(crate) async fn run(self, how: Shutdown, hurry: CancellationToken) {
-        let Bound { acceptor, projects, keys, health, store, store_stop, draining, .. } = self;
+        let Bound { acceptor, projects, keys, health, served, draining, .. } = self;
         let flushing = {
             let (keys, draining) = (Arc::clone(&keys), draining.clone());
             tokio::spawn(async move { flush_keys(&keys, &draining).await })
@@ -183,10 +189,7 @@ impl Bound {
             stop_projects(&projects, how, &hurry).await;
         }
         _ = flushing.await;
-        store_stop.cancel();
-        if let Some(store) = store {
-            _ = store.await;
-        }
+        served.end().await;
     }
 }
 
@@ -213,35 +216,7 @@ async fn flush_keys(keys: &Keys, draining: &CancellationToken) {
     }
 }
 
-fn endpoint_of(bucket: &Bucket) -> StoreEndpoint {
-    let (access_key, secret_key) = bucket.credentials();
-    StoreEndpoint {
-        endpoint: Some(bucket.endpoint()),
-        bucket: BUCKET.to_owned(),
-        region: "us-east-1".to_owned(),
-        path_style: true,
-        access_key,
-        secret_key,
-        prefix: String::new(),
-    }
-}
-
-/// The secret of an admin key: from `path` while it stands there and is good; at
-/// the first start a new one. Where the file was taken away it stays away.
-async fn admin_key(keys: &Keys, path: &Path) -> Result<Option<String>, StartError> {
-    let failed = |source| StartError::Io { what: path.display().to_string(), source };
-    match fs::read_to_string(path) {
-        Ok(secret) if keys.authenticate(secret.trim()).is_ok_and(|caller| caller.role() == Role::Admin) => {
-            return Ok(Some(secret.trim().to_owned()));
-        }
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(failed(error)),
-    }
-    if keys.has_admin() {
-        return Ok(None);
-    }
-    let (_, secret) = keys.create("admin", Role::Admin, Vec::new()).await?;
-    private_file::write(path, format!("{secret}\n").as_bytes()).map_err(failed)?;
-    Ok(Some(secret))
+/// Where snapshots go, without credentials.
+fn store_name(store: &StoreEndpoint) -> String {
+    format!("{}/{}", store.endpoint.as_deref().unwrap_or("https://s3.amazonaws.com"), store.bucket)
 }

@@ -198,7 +198,7 @@ pub(crate) async fn open(data: &Path, store: &StoreEndpoint) -> Projects {
 async fn open_tuned(data: &Path, store: &StoreEndpoint, tune: fn(&mut RuntimeConfig)) -> Projects {
     let mut config = RuntimeConfig::new(data.to_owned(), binary("remora-agent"), store.clone());
     tune(&mut config);
-    Projects::open(config).await.unwrap()
+    Projects::open(config).await.unwrap().0
 }
 
 /// kill -9.

@@ -8,12 +8,14 @@
 
 mod convert;
 mod definition;
+mod record;
 mod spec;
 mod status;
 
 pub use self::{
     convert::{project, project_status, spec, spec_of, status},
     definition::{FINALIZER, PROJECTS, definition},
+    record::{record, record_status},
     spec::{Amounts, Container, Port, Project, ProjectSpec, Quota, Resources, SnapshotPolicy, Volume, Workspace},
     status::{
         Condition, ContainerState, Deletion, Durability, Endpoint, Head, Pod, ProjectStatus, Saga, SourceObject,

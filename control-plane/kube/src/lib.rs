@@ -1,8 +1,20 @@
-//! The runtime of a cluster: a project is a custom resource, and its pod one of
-//! Kubernetes. Objects are made by pure functions; one task a project applies them.
+//! The runtime of a cluster: what a project is in Kubernetes, and what makes it
+//! so. Nothing else in Remora knows kube.
 
+mod api;
+mod apply;
+mod cluster;
 pub mod crd;
 pub mod image;
+pub mod lease;
 pub mod limits;
 pub mod manifests;
+mod pods;
+mod records;
+pub mod secrets;
+mod seen;
 pub mod service_accounts;
+
+pub use cluster::{Cluster, KubeRuntime, client};
+pub use records::KubeRecords;
+pub use secrets::{SecretRows, Secrets};

@@ -1,4 +1,4 @@
-//! Bounds and ports of what is made in a cluster.
+//! Bounds and ports of what is made in a cluster. Each says its unit and its reason.
 
 use std::time::Duration;
 
@@ -53,3 +53,39 @@ pub const TOKEN_REVIEW_TTL: Duration = Duration::from_secs(60);
 pub const TOKEN_REVIEW_PATIENCE: Duration = Duration::from_secs(10);
 /// Tokens whose review is remembered.
 pub const MAX_REVIEWED_TOKENS: usize = 1_024;
+
+/// Time for rights that were just bound to be in force at the API server.
+pub const RIGHTS_WITHIN: Duration = Duration::from_secs(10);
+
+/// Rest between two attempts to use them.
+pub const RIGHTS_LOOK: Duration = Duration::from_millis(100);
+
+/// Objects of one page of a list: the API server's own default for large lists.
+pub const LIST_PAGE: u32 = 500;
+
+/// Time between two writes of a status in which only measured numbers differ:
+/// each is a write to etcd, and nobody decides by them.
+pub const TOUCH_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How often a pod is looked at without any event of it.
+pub const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Rest between two looks at something that is to end, beside events.
+pub const END_LOOK: Duration = Duration::from_millis(500);
+
+/// Time beyond its grace period in which a pod has to end before that is a failure
+/// that is told and tried again.
+pub const END_WITHIN: Duration = Duration::from_secs(30);
+
+/// Time for a namespace to be gone before that is told and tried again.
+pub const NAMESPACE_WITHIN: Duration = Duration::from_secs(60);
+
+/// How long the processes of a pod are held after its last snapshot, until they
+/// are told to end: a read of the root, a write of the record, and a delete.
+pub const HOLD: Duration = Duration::from_secs(30);
+
+/// Life of the Lease: another replica leads this long after the last sign of one.
+pub const LEASE: Duration = Duration::from_secs(15);
+
+/// Time between two signs of the leader.
+pub const LEASE_RENEWAL: Duration = Duration::from_secs(5);

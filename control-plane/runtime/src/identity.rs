@@ -18,7 +18,7 @@ use tonic::transport::{Certificate, ClientTlsConfig, Identity as TlsIdentity};
 use crate::state::State;
 
 /// The DNS name of the server's client certificate: the only caller that agents let in.
-pub(crate) const CLIENT_SAN: &str = "control-plane.remora.internal";
+pub const CLIENT_SAN: &str = "control-plane.remora.internal";
 
 /// Secrets of the server, each made once.
 const IDENTITY: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("identity");
@@ -30,39 +30,58 @@ const CA_CERTIFICATE: &str = "ca-certificate";
 const TOKEN_KEY: &str = "token-key";
 
 /// A certificate with its key, in PEM.
-pub(crate) struct Pair {
-    pub(crate) certificate: String,
-    pub(crate) key: String,
+pub struct Pair {
+    /// The certificate.
+    pub certificate: String,
+    /// Its private key.
+    pub key: String,
 }
 
 /// See the module.
-pub(crate) struct Identity {
+pub struct Identity {
     ca: rcgen::Issuer<'static, KeyPair>,
     ca_certificate: String,
     client: Pair,
     signer: CapabilitySigner,
 }
 
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Nothing of its keys: this ends in logs.
+        f.write_str("Identity")
+    }
+}
+
 impl Identity {
     /// The identity that is stored, made at the first time.
     pub(crate) async fn open(state: &State) -> Result<Identity, Fault> {
-        let fresh = fresh().map_err(unusable)?;
-        let [ca_key, ca_certificate, token_key] = state
+        let fresh = Material::fresh()?;
+        let material = state
             .write(move |transaction| {
                 let mut table = transaction.open_table(IDENTITY)?;
-                let found: Vec<Option<Vec<u8>>> = fresh
+                let found: Vec<Option<Vec<u8>>> = [CA_KEY, CA_CERTIFICATE, TOKEN_KEY]
                     .iter()
-                    .map(|(row, _)| Ok(table.get(*row)?.map(|bytes| bytes.value().to_vec())))
+                    .map(|row| Ok(table.get(*row)?.map(|bytes| bytes.value().to_vec())))
                     .collect::<Result<_, redb::StorageError>>()?;
-                if let [Some(a), Some(b), Some(c)] = found.as_slice() {
-                    return Ok([a.clone(), b.clone(), c.clone()]);
+                if let [Some(ca_key), Some(ca_certificate), Some(token_key)] = found.as_slice() {
+                    return Ok(Material {
+                        ca_key: ca_key.clone(),
+                        ca_certificate: ca_certificate.clone(),
+                        token_key: token_key.clone(),
+                    });
                 }
-                for (row, bytes) in &fresh {
-                    table.insert(*row, bytes.as_slice())?;
-                }
-                Ok(fresh.map(|(_, bytes)| bytes))
+                table.insert(CA_KEY, fresh.ca_key.as_slice())?;
+                table.insert(CA_CERTIFICATE, fresh.ca_certificate.as_slice())?;
+                table.insert(TOKEN_KEY, fresh.token_key.as_slice())?;
+                Ok(fresh)
             })
             .await?;
+        Identity::of(material)
+    }
+
+    /// The identity of secrets that are kept somewhere.
+    pub fn of(material: Material) -> Result<Identity, Fault> {
+        let Material { ca_key, ca_certificate, token_key } = material;
         let key = KeyPair::try_from(ca_key.as_slice()).map_err(unusable)?;
         let ca = rcgen::Issuer::new(ca_params(), key);
         let client = issue(&ca, CLIENT_SAN, ExtendedKeyUsagePurpose::ClientAuth).map_err(unusable)?;
@@ -71,17 +90,17 @@ impl Identity {
     }
 
     /// The certificate of the CA, in PEM.
-    pub(crate) fn ca_certificate(&self) -> &str {
+    pub fn ca_certificate(&self) -> &str {
         &self.ca_certificate
     }
 
     /// The 32 bytes that verify capabilities.
-    pub(crate) fn token_key(&self) -> &[u8] {
+    pub fn token_key(&self) -> &[u8] {
         self.signer.public_key()
     }
 
     /// A certificate for the agent of one generation.
-    pub(crate) fn agent(&self, project: ProjectId, generation: Generation) -> Result<Pair, Fault> {
+    pub fn agent(&self, project: ProjectId, generation: Generation) -> Result<Pair, Fault> {
         issue(&self.ca, &agent_name(project, generation), ExtendedKeyUsagePurpose::ServerAuth).map_err(unusable)
     }
 
@@ -104,11 +123,29 @@ fn agent_name(project: ProjectId, generation: Generation) -> String {
     format!("g{generation}.{project}.agent.remora.internal")
 }
 
-fn fresh() -> Result<[(&'static str, Vec<u8>); 3], rcgen::Error> {
-    let key = KeyPair::generate()?;
-    let der = key.serialize_der();
-    let ca = CertifiedIssuer::self_signed(ca_params(), key)?;
-    Ok([(CA_KEY, der), (CA_CERTIFICATE, ca.pem().into_bytes()), (TOKEN_KEY, CapabilitySigner::generate())])
+/// The secrets of an identity.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Material {
+    /// The CA's key, PKCS#8 DER.
+    pub ca_key: Vec<u8>,
+    /// The CA's certificate in PEM, signed once so that it stays the same bytes.
+    pub ca_certificate: Vec<u8>,
+    /// The key that signs capabilities, PKCS#8 DER.
+    pub token_key: Vec<u8>,
+}
+
+impl Material {
+    /// New ones.
+    pub fn fresh() -> Result<Material, Fault> {
+        let made = || {
+            let key = KeyPair::generate()?;
+            let ca_key = key.serialize_der();
+            let ca = CertifiedIssuer::self_signed(ca_params(), key)?;
+            Ok::<_, rcgen::Error>((ca_key, ca.pem().into_bytes()))
+        };
+        let (ca_key, ca_certificate) = made().map_err(unusable)?;
+        Ok(Material { ca_key, ca_certificate, token_key: CapabilitySigner::generate() })
+    }
 }
 
 fn ca_params() -> CertificateParams {

@@ -6,13 +6,16 @@
 
 mod agents;
 mod config;
-mod identity;
+pub mod identity;
 pub mod limits;
 mod local;
+pub mod pods;
 mod projects;
+pub mod records;
 pub mod state;
 mod store;
 
 pub use config::{RuntimeConfig, Shutdown, StoreEndpoint};
-pub use projects::{AgentHandle, Change, ChangeKind, Minted, Projects, Restored};
+pub use projects::{AgentHandle, Change, ChangeKind, Minted, Parts, Projects, Restored, Settings};
 pub use state::State;
+pub use store::{Committed, Store, lineage_prefix};

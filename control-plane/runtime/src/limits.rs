@@ -18,6 +18,17 @@ pub const VERSION_BLOCK: u64 = 4_096;
 /// large repository with its history takes, with room.
 pub const MAX_SOURCE_BYTES: u64 = 4 << 30;
 
+/// Attempts at one change of a record that others change at the same moment: each
+/// lost one means that another writer got on.
+pub const CHANGE_ATTEMPTS: u32 = 8;
+
+/// Bytes of a part of an archive on its way to the store: each upload holds one
+/// and the chunk that fills it, and S3 takes none below 5 MiB but the last.
+pub const SOURCE_PART_BYTES: usize = 8 << 20;
+
+/// Rest before a project that could not be looked at is looked at again.
+pub const BLIND_REST: Duration = Duration::from_secs(1);
+
 /// What a caller waits before it asks again for a project that is on its way, at least.
 pub const NOT_READY_RETRY: Duration = Duration::from_secs(1);
 

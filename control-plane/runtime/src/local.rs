@@ -12,4 +12,8 @@ pub(crate) mod layout;
 pub(crate) mod logs;
 pub(crate) mod once;
 pub(crate) mod pod;
+pub(crate) mod pods;
 pub(crate) mod process;
+pub(crate) mod runtime;
+
+pub(crate) use self::runtime::Local;

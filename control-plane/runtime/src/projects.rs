@@ -12,7 +12,10 @@ mod agent_handle;
 mod change;
 mod driver;
 mod entry;
+mod follow;
+mod lead;
 mod names;
+mod open;
 mod ports;
 mod restore;
 mod source;
@@ -26,56 +29,60 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::Stream;
-use remora_control_plane_project::{Tree, Wish};
+use remora_control_plane_project::Wish;
 use remora_proto_model::{
     Fault, ProjectId, ProjectName, Reason,
     project::{Condition, ConditionType, Desired, Phase, Project, ProjectPatch, ProjectSpec, ProjectStatus},
 };
-use tokio::{
-    sync::{Mutex, broadcast, watch},
-    task::JoinSet,
-    time::timeout,
-};
-use tracing::warn;
+use tokio::sync::{Mutex, broadcast};
+use tokio_util::task::AbortOnDropHandle;
 
 pub use self::{
     agent_handle::{AgentHandle, Minted},
     change::{Change, ChangeKind, Restored},
+    open::Parts,
 };
-use self::{
-    driver::{Driver, Mode},
-    entry::Entry,
-    names::unknown,
-};
+use self::{entry::Entry, lead::Lead, names::unknown};
 use crate::{
-    config::{RuntimeConfig, Shutdown},
     identity::Identity,
-    limits::{CHANGES_BEHIND, LEAVE_WITHIN, NOT_READY_RETRY},
-    local::{self, layout::ProjectDir},
-    state::{
-        State,
-        record::{self, Deletion, Record},
-    },
-    store::Store,
+    limits::{CHANGE_ATTEMPTS, NOT_READY_RETRY},
+    pods::Runtime,
+    records::{Deletion, Record, Records},
+    store::{Store, lineage_prefix},
 };
 
 /// The projects of one server. Cheap to clone.
 #[derive(Clone)]
 pub struct Projects {
     inner: Arc<Inner>,
+    /// Hears what others change; ends with the last clone.
+    _follower: Option<Arc<AbortOnDropHandle<()>>>,
 }
 
 pub(crate) struct Inner {
-    pub(crate) config: RuntimeConfig,
-    pub(crate) state: State,
-    pub(crate) identity: Identity,
+    pub(crate) settings: Settings,
+    pub(crate) records: Arc<dyn Records>,
+    pub(crate) runtime: Arc<dyn Runtime>,
+    pub(crate) identity: Arc<Identity>,
     table: RwLock<Table>,
     changes: broadcast::Sender<Change>,
     /// Held by whoever claims a name or ports, so that two cannot both be the first.
     claims: Mutex<()>,
     pub(crate) store: Store,
-    mode: watch::Sender<Mode>,
-    drivers: Mutex<JoinSet<()>>,
+    lead: Lead,
+    /// Whether others keep the same records.
+    shared: bool,
+}
+
+/// What does not depend on where pods are.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What the keys of all lineages begin with, without a slash at either end; empty is none.
+    pub prefix: String,
+    /// Most projects at a time.
+    pub max_projects: usize,
+    /// Time between two prunes of a lineage that gets snapshots all the time.
+    pub prune_interval: Duration,
 }
 
 #[derive(Default)]
@@ -85,46 +92,9 @@ struct Table {
 }
 
 impl Projects {
-    /// Opens the state, finds the projects that run, and goes on with what a
-    /// server before this one had begun.
-    pub async fn open(config: RuntimeConfig) -> Result<Projects, Fault> {
-        let state = State::open(&config.data_dir).await?;
-        let identity = Identity::open(&state).await?;
-        let records = state.read(record::all).await?;
-        let mut table = Table::default();
-        for record in records {
-            let kept = record.source.as_ref().map(|source| source.file.as_str());
-            if let Err(error) = source::sweep(&ProjectDir::of(&config.data_dir, record.project.id), kept) {
-                warn!(project = %record.project.id, %error, "archives that nothing needs stay");
-            }
-            let version = state.next_version().await?;
-            let entry = Arc::new(Entry::new(record, version));
-            let project = entry.project();
-            table.by_name.insert(project.name, project.id);
-            table.by_id.insert(project.id, entry);
-        }
-        let (changes, _) = broadcast::channel(CHANGES_BEHIND);
-        let entries: Vec<Arc<Entry>> = table.by_id.values().cloned().collect();
-        let inner = Arc::new(Inner {
-            store: Store::new(&config.store),
-            config,
-            state,
-            identity,
-            table: RwLock::new(table),
-            changes,
-            claims: Mutex::new(()),
-            mode: watch::Sender::new(Mode::Drive),
-            drivers: Mutex::new(JoinSet::new()),
-        });
-        for entry in entries {
-            inner.drive(entry).await;
-        }
-        Ok(Projects { inner })
-    }
-
-    /// The embedded state, for what the layer above keeps in it.
-    pub fn state(&self) -> &State {
-        &self.inner.state
+    /// A word for where pods are.
+    pub fn runtime(&self) -> &'static str {
+        self.inner.runtime.name()
     }
 
     /// The 32 bytes that verify this server's capabilities.
@@ -149,7 +119,7 @@ impl Projects {
                     .hint("patch it, or delete it first, or choose another name")),
             };
         }
-        let max = self.inner.config.max_projects;
+        let max = self.inner.settings.max_projects;
         if self.inner.read_table().by_id.len() >= max {
             return Err(Fault::new(
                 Reason::LimitReached,
@@ -160,34 +130,18 @@ impl Projects {
         if spec.desired == Desired::Running {
             ports::unclaimed(&self.inner, None, &spec.containers)?;
         }
-        let version = self.inner.state.next_version().await?;
-        let project = Project {
+        let record = Record::new(Project {
             id: ProjectId::new(),
             name,
-            resource_version: version,
+            resource_version: 0,
             created_ms: now_ms(),
             spec,
             status: ProjectStatus::default(),
-        };
-        let record = Record {
-            project: project.clone(),
-            spec_version: version,
-            tree: Tree::Absent,
-            condemned: None,
-            source: None,
-            deletion: None,
-        };
-        let stored = record.clone();
-        self.inner.state.write(move |transaction| record::put(transaction, &stored)).await?;
-        let entry = Arc::new(Entry::new(record, version));
-        let driven = Arc::clone(&entry);
-        {
-            let mut table = self.inner.table.write().unwrap_or_else(PoisonError::into_inner);
-            table.by_name.insert(project.name.clone(), project.id);
-            table.by_id.insert(project.id, entry);
-            self.inner.announce(ChangeKind::Added, project.clone());
-        }
-        self.inner.drive(driven).await;
+        });
+        self.inner.runtime.accepts(&record)?;
+        let record = self.inner.records.create(record).await?;
+        let project = record.project.clone();
+        self.inner.put(record).await;
         Ok(project)
     }
 
@@ -232,8 +186,9 @@ impl Projects {
                     )
                     .hint("read it again and repeat the change"));
                 }
-                let spec = record.project.spec.patched(patch)?;
+                let spec = record.project.spec.patched(patch.clone())?;
                 let before = &record.project.spec;
+                self.inner.runtime.accepts(&Record { project: Project { spec: spec.clone(), ..record.project.clone() }, ..record.clone() })?;
                 if spec.desired == Desired::Running
                     && (before.desired != Desired::Running || before.containers != spec.containers)
                 {
@@ -282,7 +237,7 @@ impl Projects {
         &self,
         id: ProjectId,
         zstd: bool,
-        chunks: impl Stream<Item = Result<Bytes, Fault>>,
+        chunks: impl Stream<Item = Result<Bytes, Fault>> + Send,
     ) -> Result<Project, Fault> {
         source::put(&self.inner, id, zstd, chunks).await
     }
@@ -295,41 +250,16 @@ impl Projects {
 
     /// The version of the agent that a start would use.
     pub async fn agent_version(&self) -> Result<String, Fault> {
-        local::agent::version(&self.inner.config.agent_binary).await
+        self.inner.runtime.agent_version().await
     }
 
     /// A way to the project's agent, where it is ready for calls.
     pub fn agent(&self, id: ProjectId) -> Result<AgentHandle, Fault> {
         self.inner.entry(id)?.agent()
     }
-
-    /// Ends the drivers, after which nothing of this server acts on a project.
-    pub async fn shutdown(&self, how: Shutdown) {
-        let mut drivers = self.inner.drivers.lock().await;
-        if let Shutdown::StopWithin(time) = how {
-            self.inner.mode.send_replace(Mode::StopPods);
-            let all = async { while drivers.join_next().await.is_some() {} };
-            if timeout(time, all).await.is_err() {
-                warn!(left = drivers.len(), "projects did not stop in time; they run on until the next server");
-            }
-        }
-        self.inner.mode.send_replace(Mode::Leave);
-        // A driver that is in the middle of a step is ended there: it could be killed there too.
-        if timeout(LEAVE_WITHIN, async { while drivers.join_next().await.is_some() {} }).await.is_err() {
-            drivers.shutdown().await;
-        }
-    }
 }
 
 impl Inner {
-    async fn drive(self: &Arc<Self>, entry: Arc<Entry>) {
-        let driver = Driver::run(Arc::clone(self), entry, self.mode.subscribe());
-        let mut drivers = self.drivers.lock().await;
-        // Those whose project is gone.
-        while drivers.try_join_next().is_some() {}
-        drivers.spawn(driver);
-    }
-
     fn read_table(&self) -> std::sync::RwLockReadGuard<'_, Table> {
         self.table.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -349,27 +279,33 @@ impl Inner {
         let _ = self.changes.send(Change { kind, project });
     }
 
-    /// Changes a record: on the disk, then for everybody, then for its driver.
+    /// Changes a record: durably, then for everybody, then for its driver. What
+    /// another replica changed meanwhile is taken over and `change` made on top of it.
     pub(crate) async fn change(
         &self,
         entry: &Entry,
-        change: impl FnOnce(&mut Record) -> Result<(), Fault>,
+        mut change: impl FnMut(&mut Record) -> Result<(), Fault>,
     ) -> Result<Project, Fault> {
         let _writer = entry.writer().await;
-        let before = entry.record();
-        let mut after = before.clone();
-        change(&mut after)?;
-        if after == before {
-            return Ok(before.project);
+        let mut before = entry.record();
+        for _ in 0..CHANGE_ATTEMPTS {
+            let mut after = before.clone();
+            change(&mut after)?;
+            if after == before {
+                return Ok(before.project);
+            }
+            match self.records.update(before.clone(), after).await {
+                Ok(stored) => return Ok(self.publish(entry, stored)),
+                Err(fault) if fault.reason == Reason::Conflict => {
+                    let id = before.project.id;
+                    let there = self.records.read(id).await?;
+                    before = there.ok_or_else(|| unknown(&id.to_string(), std::iter::empty()))?;
+                    self.publish(entry, before.clone());
+                }
+                Err(fault) => return Err(fault),
+            }
         }
-        let version = self.state.next_version().await?;
-        after.project.resource_version = version;
-        if after.project.spec != before.project.spec {
-            after.spec_version = version;
-        }
-        let stored = after.clone();
-        self.state.write(move |transaction| record::put(transaction, &stored)).await?;
-        Ok(self.publish(entry, after))
+        Err(Fault::new(Reason::Conflict, "the project changes all the time").hint("try again"))
     }
 
     /// Changes what may be lost with the server: a status that is measured anew.
@@ -379,8 +315,8 @@ impl Inner {
         let mut after = before.clone();
         change(&mut after.project.status);
         if after != before {
-            after.project.resource_version = self.state.next_version().await?;
-            self.publish(entry, after);
+            let touched = self.records.touch(before, after).await?;
+            self.publish(entry, touched);
         }
         Ok(())
     }
@@ -414,13 +350,44 @@ impl Inner {
     pub(crate) async fn forget(&self, entry: &Entry) -> Result<(), Fault> {
         let _writer = entry.writer().await;
         let record = entry.record();
-        let project = record.project.clone();
-        self.state.write(move |transaction| record::remove(transaction, &record)).await?;
-        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        table.by_name.remove(&project.name);
-        table.by_id.remove(&project.id);
-        self.announce(ChangeKind::Deleted, project);
+        let id = record.project.id;
+        self.records.remove(record).await?;
+        self.drop_entry(id);
         Ok(())
+    }
+
+    /// Takes a project out of the table.
+    fn drop_entry(&self, id: ProjectId) {
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(entry) = table.by_id.remove(&id) else { return };
+        let project = entry.project();
+        if table.by_name.get(&project.name) == Some(&id) {
+            table.by_name.remove(&project.name);
+        }
+        entry.close();
+        self.announce(ChangeKind::Deleted, project);
+    }
+
+    /// Puts a project into the table, and has it driven.
+    async fn put(self: &Arc<Self>, record: Record) {
+        let project = record.project.clone();
+        let entry = Arc::new(Entry::new(record));
+        {
+            let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+            // Whoever follows the records may have been told of it earlier.
+            if table.by_id.contains_key(&project.id) {
+                return;
+            }
+            table.by_name.insert(project.name.clone(), project.id);
+            table.by_id.insert(project.id, Arc::clone(&entry));
+            self.announce(ChangeKind::Added, project);
+        }
+        self.lead.drive(self, entry).await;
+    }
+
+    /// What the keys of a project's lineage begin with.
+    pub(crate) fn prefix(&self, project: ProjectId) -> String {
+        lineage_prefix(&self.settings.prefix, project)
     }
 }
 

@@ -1,6 +1,8 @@
 //! The object store with the control plane's own eyes: what an agent says is
 //! committed is believed once it was read back here.
 
+mod archive;
+
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
@@ -28,14 +30,17 @@ const TOMBSTONE: &str = "tombstone";
 
 /// A snapshot that an agent says is committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Committed {
-    pub(crate) id: String,
-    /// Of its root, below the lineage's prefix.
-    pub(crate) root_key: String,
-    /// Of the root's bytes.
-    pub(crate) root: blake3::Hash,
-    pub(crate) sequence: u64,
-    pub(crate) created_ms: u64,
+pub struct Committed {
+    /// Its id.
+    pub id: String,
+    /// The key of its root, below the lineage's prefix.
+    pub root_key: String,
+    /// The hash of the root's bytes.
+    pub root: blake3::Hash,
+    /// Its place in the lineage.
+    pub sequence: u64,
+    /// When its scan began, in milliseconds since the epoch.
+    pub created_ms: u64,
 }
 
 impl Committed {
@@ -45,14 +50,14 @@ impl Committed {
 }
 
 /// See the module.
-pub(crate) struct Store {
+pub struct Store {
     client: Client,
     bucket: String,
 }
 
 /// What the keys of a project's lineage begin with, without a slash at either end.
-pub(crate) fn lineage_prefix(store: &StoreEndpoint, project: ProjectId) -> String {
-    match store.prefix.as_str() {
+pub fn lineage_prefix(prefix: &str, project: ProjectId) -> String {
+    match prefix {
         "" => format!("projects/{project}"),
         prefix => format!("{prefix}/projects/{project}"),
     }
@@ -60,7 +65,7 @@ pub(crate) fn lineage_prefix(store: &StoreEndpoint, project: ProjectId) -> Strin
 
 impl Store {
     /// A client; makes no request.
-    pub(crate) fn new(endpoint: &StoreEndpoint) -> Store {
+    pub fn new(endpoint: &StoreEndpoint) -> Store {
         let http = HttpBuilder::new()
             .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
             .build_https();
@@ -83,7 +88,7 @@ impl Store {
     }
 
     /// Reads the root of `snapshot` and compares it with what the agent said.
-    pub(crate) async fn read_back(&self, prefix: &str, snapshot: &Committed) -> Result<(), Fault> {
+    pub async fn read_back(&self, prefix: &str, snapshot: &Committed) -> Result<(), Fault> {
         let key = format!("{prefix}/{}", snapshot.root_key);
         let answer = self.client.get_object().bucket(&self.bucket).key(&key).send().await;
         let object = answer.map_err(|error| failure("read", &key, &error))?;
@@ -105,7 +110,7 @@ impl Store {
     }
 
     /// Says that the lineage belongs to nobody any more.
-    pub(crate) async fn put_tombstone(&self, prefix: &str, text: String) -> Result<(), Fault> {
+    pub async fn put_tombstone(&self, prefix: &str, text: String) -> Result<(), Fault> {
         let key = format!("{prefix}/{TOMBSTONE}");
         let body = ByteStream::from(text.into_bytes());
         let put = self.client.put_object().bucket(&self.bucket).key(&key).body(body).send().await;
@@ -113,7 +118,7 @@ impl Store {
     }
 
     /// Removes every object of the lineage, the tombstone last.
-    pub(crate) async fn purge(&self, prefix: &str) -> Result<(), Fault> {
+    pub async fn purge(&self, prefix: &str) -> Result<(), Fault> {
         let tombstone = format!("{prefix}/{TOMBSTONE}");
         loop {
             let listed = self.client.list_objects_v2().bucket(&self.bucket).prefix(format!("{prefix}/")).send().await;

@@ -4,6 +4,8 @@
 //! All keys are held in memory by their hash, so that a call costs one hash and
 //! one look-up, and neither tells anything about another key by its duration.
 
+mod store;
+
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
@@ -11,8 +13,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use redb::{ReadableTable as _, TableDefinition, TableError};
-use remora_control_plane_runtime::{State, state::StateError};
+use futures_util::StreamExt as _;
 use remora_proto_model::{
     Fault, ProjectId, Reason,
     project::{ApiKey, Role},
@@ -20,6 +21,7 @@ use remora_proto_model::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub(crate) use self::store::KeyStore;
 use super::Caller;
 use crate::limits::{MAX_KEY_PROJECTS, MAX_KEYS, MAX_NAME_CHARACTERS};
 
@@ -28,7 +30,6 @@ pub(crate) const PREFIX: &str = "rmk_";
 /// 32 bytes in base64 without padding.
 const SECRET_CHARACTERS: usize = 43;
 
-const TABLE: TableDefinition<&str, &[u8]> = TableDefinition::new("api_keys");
 const MINUTE_MS: u64 = 60_000;
 
 type Hash = [u8; 32];
@@ -42,7 +43,7 @@ struct Record {
 
 /// The keys of a server.
 pub(crate) struct Keys {
-    state: State,
+    store: Arc<dyn KeyStore>,
     by_hash: RwLock<HashMap<Hash, Arc<ApiKey>>>,
     /// Minute of the last use of those that were used since the last [`Keys::flush`].
     used: Mutex<HashMap<String, u64>>,
@@ -51,31 +52,37 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    /// The keys in `state`.
-    pub(crate) async fn open(state: State) -> Result<Self, Fault> {
-        let records = state
-            .read(|transaction| {
-                let table = match transaction.open_table(TABLE) {
-                    Ok(table) => table,
-                    // The first key makes it.
-                    Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
-                    Err(error) => return Err(error.into()),
-                };
-                let mut records = Vec::new();
-                for row in table.iter()? {
-                    let (id, record) = row?;
-                    records.push(decode(id.value(), record.value())?);
-                }
-                Ok(records)
-            })
-            .await?;
-        let by_hash = records.into_iter().map(|(hash, key)| (hash, Arc::new(key))).collect();
+    /// The keys in `store`.
+    pub(crate) async fn open(store: Arc<dyn KeyStore>) -> Result<Self, Fault> {
+        let by_hash = decoded(store.all().await?)?;
         Ok(Keys {
-            state,
+            store,
             by_hash: RwLock::new(by_hash),
             used: Mutex::default(),
             changes: tokio::sync::Mutex::default(),
         })
+    }
+
+    /// Takes over what other replicas change, for ever; returns at once where nobody else can.
+    pub(crate) async fn follow(&self) {
+        let Some(mut feed) = self.store.feed() else { return };
+        while let Some(rows) = feed.next().await {
+            match decoded(rows) {
+                Ok(keys) => *self.by_hash.write().unwrap_or_else(PoisonError::into_inner) = keys,
+                Err(fault) => tracing::error!(%fault, "the API keys cannot be read; those known before stay"),
+            }
+        }
+    }
+
+    /// Makes `secret` a key, unless it is one: for the first key, which whoever
+    /// installs the server must be able to find.
+    pub(crate) async fn ensure(&self, name: &str, role: Role, secret: &str) -> Result<(), Fault> {
+        let _change = self.changes.lock().await;
+        if self.authenticate(secret).is_ok() {
+            return Ok(());
+        }
+        let key = fresh(name, role, Vec::new());
+        self.insert(secret, key).await.map(drop)
     }
 
     /// Who presents `secret`.
@@ -117,19 +124,16 @@ impl Keys {
             return Err(Fault::new(Reason::LimitReached, format!("there are {MAX_KEYS} API keys already"))
                 .hint("revoke those that nobody uses; the list says when each was used last"));
         }
-        let secret = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()));
-        let key = ApiKey {
-            id: Uuid::new_v4().to_string(),
-            name: name.to_owned(),
-            role,
-            projects,
-            created_ms: now_ms(),
-            last_used_ms: 0,
-        };
-        let hash = hash(&secret);
+        let secret = new_secret();
+        let key = self.insert(&secret, fresh(name, role, projects)).await?;
+        Ok((key, secret))
+    }
+
+    async fn insert(&self, secret: &str, key: ApiKey) -> Result<ApiKey, Fault> {
+        let hash = hash(secret);
         self.write(vec![(hash, key.clone())]).await?;
         self.by_hash.write().unwrap_or_else(PoisonError::into_inner).insert(hash, Arc::new(key.clone()));
-        Ok((key, secret))
+        Ok(key)
     }
 
     /// Every key, by name.
@@ -160,12 +164,7 @@ impl Keys {
             return Err(Fault::new(Reason::FailedPrecondition, "this is the last admin key")
                 .hint("make another admin key first; without one nobody could manage this server"));
         }
-        self.state
-            .write(move |transaction| {
-                transaction.open_table(TABLE)?.remove(id.as_str())?;
-                Ok(())
-            })
-            .await?;
+        self.store.remove(id).await?;
         self.by_hash.write().unwrap_or_else(PoisonError::into_inner).remove(&hash);
         Ok(())
     }
@@ -200,16 +199,30 @@ impl Keys {
     }
 
     async fn write(&self, keys: Vec<(Hash, ApiKey)>) -> Result<(), Fault> {
-        self.state
-            .write(move |transaction| {
-                let mut table = transaction.open_table(TABLE)?;
-                for (hash, key) in &keys {
-                    table.insert(key.id.as_str(), encode(key, hash)?.as_slice())?;
-                }
-                Ok(())
-            })
-            .await
+        let rows = keys.iter().map(|(hash, key)| Ok((key.id.clone(), encode(key, hash)?)));
+        self.store.put(rows.collect::<Result<_, Fault>>()?).await
     }
+}
+
+/// The secret of a new key.
+pub(crate) fn new_secret() -> String {
+    format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()))
+}
+
+fn fresh(name: &str, role: Role, projects: Vec<ProjectId>) -> ApiKey {
+    ApiKey {
+        id: Uuid::new_v4().to_string(),
+        name: name.to_owned(),
+        role,
+        projects,
+        created_ms: now_ms(),
+        last_used_ms: 0,
+    }
+}
+
+fn decoded(rows: store::Rows) -> Result<HashMap<Hash, Arc<ApiKey>>, Fault> {
+    let row = |(id, record): (String, Vec<u8>)| decode(&id, &record).map(|(hash, key)| (hash, Arc::new(key)));
+    rows.into_iter().map(row).collect()
 }
 
 /// Checks a name that people and audit records show.
@@ -230,7 +243,7 @@ fn encode(key: &ApiKey, hash: &Hash) -> Result<Vec<u8>, Fault> {
     serde_json::to_vec(&record).map_err(|error| Fault::new(Reason::Internal, format!("an API key: {error}")))
 }
 
-fn decode(id: &str, record: &[u8]) -> Result<(Hash, ApiKey), StateError> {
+fn decode(id: &str, record: &[u8]) -> Result<(Hash, ApiKey), Fault> {
     let damaged = || Fault::new(Reason::Internal, format!("the stored API key {id} is damaged"));
     let record: Record = serde_json::from_slice(record).map_err(|_| damaged())?;
     let hash = hex::decode(&record.hash).ok().and_then(|bytes| bytes.try_into().ok()).ok_or_else(damaged)?;
@@ -251,10 +264,12 @@ pub(crate) fn now_ms() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use remora_control_plane_runtime::State;
+
     use super::*;
 
     async fn open(folder: &tempfile::TempDir) -> Keys {
-        Keys::open(State::open(folder.path()).await.unwrap()).await.unwrap()
+        Keys::open(Arc::new(State::open(folder.path()).await.unwrap())).await.unwrap()
     }
 
     #[tokio::test]

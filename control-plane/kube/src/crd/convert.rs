@@ -210,11 +210,11 @@ fn time(milliseconds: u64) -> Result<MicroTime, Fault> {
     })
 }
 
-fn unsigned(number: i64) -> u64 {
+pub(super) fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or_default()
 }
 
 /// Kubernetes counts to 2^63 - 1; nothing that we count gets there.
-fn signed(number: u64) -> i64 {
+pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -133,7 +133,7 @@ pub(crate) fn snapshot_flags(config: &RuntimeConfig, project: ProjectId, exclude
         "--s3-region".to_owned(),
         store.region.clone(),
         "--s3-prefix".to_owned(),
-        crate::store::lineage_prefix(store, project),
+        crate::store::lineage_prefix(&store.prefix, project),
     ];
     if let Some(endpoint) = &store.endpoint {
         flags.extend(["--s3-endpoint".to_owned(), endpoint.clone()]);

@@ -11,7 +11,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use remora_proto_model::{Fault, Generation, ProjectId, Reason, project::Container};
 use rustix::process::Signal;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use tokio::{
     process::{Child, Command},
     time::{Duration, Instant, sleep},
@@ -29,6 +29,7 @@ use crate::{
     config::RuntimeConfig,
     identity::{CLIENT_SAN, Identity},
     limits::{DRAIN_WITHIN, KILL_WITHIN, MAX_SOCKET_PATH, READY_WITHIN, STOP_GRACE},
+    pods::Made,
 };
 
 /// The part of the agent: a name that no container can have.
@@ -37,14 +38,6 @@ pub(crate) const AGENT: &str = "_agent";
 const IDLE: &[&str] = &["sleep", "infinity"];
 /// Time between two looks for a ready file.
 const LOOK: Duration = Duration::from_millis(10);
-
-/// What a pod is made of, as it was when its generation began.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Made {
-    pub(crate) containers: Vec<Container>,
-    pub(crate) exclude: Vec<String>,
-}
 
 /// See the module.
 pub(crate) struct Pod<'a> {

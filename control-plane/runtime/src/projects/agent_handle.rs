@@ -23,6 +23,8 @@ pub struct AgentHandle {
     pub generation: Generation,
     /// Mutual TLS, kept alive, shared by every call.
     pub channel: Channel,
+    /// Where it serves.
+    pub(crate) address: SocketAddr,
     /// Its containers; the first is the default one.
     pub containers: Vec<ContainerName>,
     /// Weak: a handle that a caller keeps must not keep the server.
@@ -59,7 +61,7 @@ impl AgentHandle {
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .connect_lazy();
-        Ok(AgentHandle { project, generation, channel, containers, inner: Arc::downgrade(inner) })
+        Ok(AgentHandle { project, generation, channel, address, containers, inner: Arc::downgrade(inner) })
     }
 
     /// A token that lets `subject` do `verbs` below `prefix` and in `containers`

@@ -8,7 +8,7 @@ mod report;
 mod steps;
 mod tend;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use remora_control_plane_project::{
     Failure, Memory, Observed, Pod as PodState, Recorded, Seen, Step, Tree, Wish, observe, plan,
@@ -16,7 +16,7 @@ use remora_control_plane_project::{
 use remora_proto::agent::v1::AgentStatus;
 use remora_proto_model::{Fault, Generation, project::Source};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::watch,
     time::{Instant, sleep},
 };
 use tracing::{info, warn};
@@ -24,13 +24,9 @@ use tracing::{info, warn};
 use super::{AgentHandle, Inner, entry::Entry, now_ms, ports::ports, wish};
 use crate::{
     agents::status::Follower,
-    limits::{LOOK_INTERVAL, NOT_READY_RETRY},
-    local::{
-        layout::ProjectDir,
-        pod::{Made, Pod},
-        process::{self, Found},
-    },
-    state::record::Record,
+    limits::{BLIND_REST, NOT_READY_RETRY},
+    pods::{Look, Pods},
+    records::Record,
     store::Committed,
 };
 
@@ -49,7 +45,7 @@ pub(crate) enum Mode {
 pub(crate) struct Driver {
     inner: Arc<Inner>,
     entry: Arc<Entry>,
-    dir: ProjectDir,
+    pods: Box<dyn Pods>,
     mode: watch::Receiver<Mode>,
     memory: Memory,
     /// The last wish that was seen, and when.
@@ -61,28 +57,23 @@ pub(crate) struct Driver {
     fault: Option<Fault>,
     /// The snapshot that [`Memory::proof`] is about.
     committed: Option<Committed>,
-    /// What runs, as last seen.
-    found: Vec<Found>,
-    made: Option<Made>,
-    /// The agent that answers, and the process that it is.
-    agent: Option<(process::Identity, AgentHandle)>,
+    /// What is there, as last seen.
+    seen: Look,
+    /// The agent that answers, and the incarnation that it is.
+    agent: Option<(String, AgentHandle)>,
     /// What that agent says.
     follower: Option<Follower>,
-    /// How often each part was started in this generation.
-    starts: Vec<(String, u32)>,
-    ended: (mpsc::Sender<()>, mpsc::Receiver<()>),
     tending: tend::Tending,
 }
 
 impl Driver {
     /// Drives the project of `entry` until it is gone or the server's mode says so.
     pub(crate) async fn run(inner: Arc<Inner>, entry: Arc<Entry>, mode: watch::Receiver<Mode>) {
-        let dir = ProjectDir::of(&inner.config.data_dir, entry.project().id);
-        let found = process::of_project(dir.path());
+        let pods = inner.runtime.pods(&entry.record());
         let driver = Driver {
             inner,
             entry,
-            dir,
+            pods,
             mode,
             memory: Memory::default(),
             wished: None,
@@ -90,12 +81,9 @@ impl Driver {
             asked: 0,
             fault: None,
             committed: None,
-            found,
-            made: None,
+            seen: Look::default(),
             agent: None,
             follower: None,
-            starts: Vec::new(),
-            ended: mpsc::channel(1),
             tending: tend::Tending::default(),
         };
         driver.drive().await;
@@ -103,7 +91,7 @@ impl Driver {
 
     async fn drive(mut self) {
         let mut changed = self.entry.changes();
-        loop {
+        while !self.entry.is_closed() {
             changed.borrow_and_update();
             let mode = *self.mode.borrow_and_update();
             let record = self.entry.record();
@@ -112,10 +100,21 @@ impl Driver {
             if asked != self.asked {
                 (self.asked, self.memory.failure, self.fault) = (asked, None, None);
             }
-            self.look(&record).await;
+            if let Err(fault) = self.look(&record).await {
+                // Where nothing can be seen nothing is done: what is there may be anything.
+                warn!(project = %record.project.id, %fault, "the project cannot be looked at");
+                if mode == Mode::Leave {
+                    return;
+                }
+                self.wait(&mut changed, BLIND_REST).await;
+                continue;
+            }
             let observed = self.observe(&record);
             if matches!(observed.pod, PodState::Ready) && !self.entry.has_agent() {
                 self.entry.set_agent(self.agent.as_ref().map(|(_, handle)| handle.clone()));
+                if let Err(fault) = self.tell_where().await {
+                    warn!(project = %record.project.id, %fault, "where the agent serves cannot be recorded");
+                }
             }
             let step = plan(wish, &observed, now_ms()).first().copied();
             if step.is_none() {
@@ -128,6 +127,9 @@ impl Driver {
             }
             if mode == Mode::Leave || (mode == Mode::StopPods && !self.runs()) {
                 return;
+            }
+            if let Err(fault) = self.note_hydrated(&record).await {
+                warn!(project = %record.project.id, %fault, "that the workspace is whole cannot be recorded");
             }
             match step {
                 None => self.tend(wish, &observed, &mut changed).await,
@@ -165,34 +167,40 @@ impl Driver {
         wish
     }
 
-    /// Looks at what runs, and whether its agent answers.
-    async fn look(&mut self, record: &Record) {
-        let generation = record.project.status.generation;
-        self.found.retain(|found| found.identity.lives());
-        if self.made.is_none() {
-            self.made = self.pod(generation).made();
-        }
-        let made = self.made.as_ref().filter(|_| !self.found.is_empty());
+    /// Looks at what is there, and whether its agent answers.
+    async fn look(&mut self, record: &Record) -> Result<(), Fault> {
+        self.seen = self.pods.look(record).await?;
+        let made = self.seen.made.as_ref();
         self.entry.set_pod_ports(made.map_or_else(Vec::new, |made| ports(&made.containers).collect()));
-        let pod = Pod { config: &self.inner.config, project: record.project.id, generation };
-        let serving = pod.serving(&self.found);
-        let agent = self.found.iter().find(|found| pod.is_part(found, crate::local::pod::AGENT));
-        match (serving, agent) {
-            (Some(serving), Some(process)) => {
-                if self.agent.as_ref().is_some_and(|(known, _)| *known == process.identity) {
-                    return;
-                }
-                let containers = self.made.iter().flat_map(|made| &made.containers);
-                let names = containers.map(|container| container.name.clone()).collect();
-                let handle = AgentHandle::dial(&self.inner, record.project.id, generation, serving.grpc, names);
-                self.agent = match handle {
-                    Ok(handle) if crate::agents::answers(&handle).await => Some((process.identity, handle)),
-                    _ => None,
-                };
-                self.follower = self.agent.as_ref().map(|(_, handle)| Follower::start(handle.clone()));
-            }
-            _ => self.lose_agent(),
+        let Some(serving) = self.seen.serving.clone() else {
+            self.lose_agent();
+            return Ok(());
+        };
+        if self.agent.as_ref().is_some_and(|(known, _)| *known == serving.incarnation) {
+            return Ok(());
         }
+        let names = made.iter().flat_map(|made| &made.containers).map(|container| container.name.clone()).collect();
+        let generation = record.project.status.generation;
+        let handle = AgentHandle::dial(&self.inner, record.project.id, generation, serving.address, names);
+        self.agent = match handle {
+            Ok(handle) if crate::agents::answers(&handle).await => Some((serving.incarnation, handle)),
+            _ => None,
+        };
+        self.follower = self.agent.as_ref().map(|(_, handle)| Follower::start(handle.clone()));
+        Ok(())
+    }
+
+    /// Records where the agent serves, for those who do not drive the project.
+    async fn tell_where(&self) -> Result<(), Fault> {
+        let address = self.agent.as_ref().map(|(_, handle)| handle.address);
+        if !self.inner.shared || self.entry.record().agent == address {
+            return Ok(());
+        }
+        let change = |record: &mut Record| {
+            record.agent = address;
+            Ok(())
+        };
+        self.inner.change(&self.entry, change).await.map(drop)
     }
 
     fn lose_agent(&mut self) {
@@ -208,18 +216,10 @@ impl Driver {
 
     fn observe(&self, record: &Record) -> Observed {
         let status = &record.project.status;
-        let pod = self.pod(status.generation);
-        let parts = self.made.as_ref().map(Pod::parts).unwrap_or_default();
-        let running = parts.iter().filter(|part| self.found.iter().any(|found| pod.is_part(found, part))).count();
-        let stray = |found: &Found| {
-            found.generation != status.generation
-                || (found.ours && !parts.iter().any(|part| pod.is_part(found, part)))
-                || (!found.ours && running == 0)
-        };
         let seen = Seen {
-            strays: self.found.iter().any(stray),
-            running,
-            missing: if running == 0 { 0 } else { parts.len() - running },
+            strays: self.seen.strays,
+            running: self.seen.running,
+            missing: self.seen.missing,
             // A container that does not answer later on is told of, and the pod is none the less there.
             ready: self.agent.is_some() && (self.entry.has_agent() || self.said().is_some_and(|said| said.ready)),
         };
@@ -235,25 +235,20 @@ impl Driver {
         observe(&recorded, &self.memory, &seen)
     }
 
-    fn pod(&self, generation: Generation) -> Pod<'_> {
-        Pod { config: &self.inner.config, project: self.entry.project().id, generation }
-    }
-
     fn runs(&self) -> bool {
-        !self.found.is_empty()
+        !self.seen.is_empty()
     }
 
     fn failed(&mut self, step: Step, fault: Fault) {
         let attempts = self.memory.failure.map_or(0, |failure| failure.attempts) + 1;
-        warn!(project = %self.dir.path().display(), ?step, attempts, %fault, "a step failed");
+        warn!(project = %self.entry.project().id, ?step, attempts, %fault, "a step failed");
         self.memory.failure = Some(Failure { attempts, at_ms: now_ms() });
         self.fault = Some(fault);
-        self.found = process::of_project(self.dir.path());
     }
 
-    /// Waits for a change of the record, of the mode or of a process, at most `time`.
+    /// Waits for a change of the record, of the mode or of a pod, at most `time`.
     async fn wait(&mut self, changed: &mut watch::Receiver<u64>, time: Duration) {
-        let time = if self.runs() { time.min(LOOK_INTERVAL) } else { time };
+        let time = if self.runs() { time.min(self.pods.look_interval()) } else { time };
         let told = async {
             match &mut self.follower {
                 Some(follower) => follower.changed().await,
@@ -264,30 +259,30 @@ impl Driver {
             () = told => {}
             _ = changed.changed() => {}
             _ = self.mode.changed() => {}
-            _ = self.ended.1.recv() => {}
+            () = self.pods.changed() => {}
             () = sleep(time) => {}
         }
     }
 
-    /// Waits until the agent answers; a process that ends meanwhile is a failure.
+    /// Waits until the agent answers. What keeps it from that, and a part that ends
+    /// meanwhile, is a failure.
     async fn await_ready(&mut self, changed: &mut watch::Receiver<u64>) {
-        // What the user's commands start and end says nothing about the pod.
-        let ours = |found: &[Found]| found.iter().filter(|found| found.ours).count();
-        let parts = ours(&self.found);
-        self.wait(changed, LOOK_INTERVAL.min(Duration::from_millis(50))).await;
-        self.found.retain(|found| found.identity.lives());
-        if ours(&self.found) < parts {
+        if let Some(trouble) = self.seen.trouble.clone() {
+            return self.failed(Step::AwaitReady, trouble);
+        }
+        let parts = self.seen.running;
+        self.wait(changed, Duration::from_millis(50)).await;
+        let record = self.entry.record();
+        // What cannot be seen is looked at again by the loop.
+        let Ok(seen) = self.pods.look(&record).await else { return };
+        self.seen = seen;
+        if self.seen.running < parts {
             let fault = Fault::new(
                 remora_proto_model::Reason::ContainerUnavailable,
                 "a process of the pod ended before it was ready",
             );
             self.failed(Step::AwaitReady, fault.retry_after(NOT_READY_RETRY));
         }
-    }
-
-    /// The archive that the project starts from, while no snapshot holds it.
-    fn seed(&self, record: &Record) -> Option<PathBuf> {
-        record.source.as_ref().map(|source| self.dir.path().join(&source.file))
     }
 
     /// Records what the tree is from now on.

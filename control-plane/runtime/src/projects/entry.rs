@@ -15,7 +15,7 @@ use remora_proto_model::{
 use tokio::sync::{Mutex, MutexGuard, watch};
 
 use super::AgentHandle;
-use crate::{limits::NOT_READY_RETRY, state::record::Record};
+use crate::{limits::NOT_READY_RETRY, records::Record};
 
 pub(crate) struct Entry {
     record: RwLock<Record>,
@@ -28,13 +28,14 @@ pub(crate) struct Entry {
     changed: watch::Sender<u64>,
     /// Counts calls that ask for what is wanted already: an attempt that failed is made again at once.
     asked: AtomicU64,
+    /// Whether the project is gone.
+    closed: std::sync::atomic::AtomicBool,
     /// Ports of the pod whose processes run, as the driver saw them last.
     pod_ports: RwLock<Vec<u16>>,
 }
 
 impl Entry {
-    pub(super) fn new(mut record: Record, version: u64) -> Entry {
-        record.project.resource_version = version;
+    pub(super) fn new(record: Record) -> Entry {
         Entry {
             record: RwLock::new(record),
             writer: Mutex::new(()),
@@ -42,6 +43,7 @@ impl Entry {
             agent: watch::Sender::new(None),
             changed: watch::Sender::new(0),
             asked: AtomicU64::new(0),
+            closed: false.into(),
             pod_ports: RwLock::default(),
         }
     }
@@ -92,6 +94,21 @@ impl Entry {
 
     pub(super) fn has_agent(&self) -> bool {
         self.agent.borrow().is_some()
+    }
+
+    pub(super) fn agent_now(&self) -> Option<AgentHandle> {
+        self.agent.borrow().clone()
+    }
+
+    /// The project is gone: its driver ends.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.set_agent(None);
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     /// The way to the agent, or why there is none.

@@ -1,55 +1,89 @@
-//! What is kept of a project: its public face and how far its sagas are.
+//! The records of the local runtime, as JSON in the embedded state.
 
+use std::sync::Arc;
+
+use futures_util::stream::BoxStream;
 use redb::{ReadTransaction, ReadableTable as _, TableDefinition, TableError, WriteTransaction};
-use remora_control_plane_project::Tree;
-use remora_proto_model::{Fault, Generation, ProjectId, Reason, project::Project};
-use serde::{Deserialize, Serialize};
+use remora_proto_model::{Fault, ProjectId, Reason};
 
-use super::StateError;
+use super::{State, StateError};
+use crate::records::{Boxed, Feed, Record, Records};
 
 /// Id (text) to [`Record`] (JSON).
 const PROJECTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("projects");
 /// Name to id: what makes a name unique is one transaction over both tables.
 const NAMES: TableDefinition<'_, &str, &str> = TableDefinition::new("names");
 
-/// A project as it is stored.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Record {
-    pub(crate) project: Project,
-    /// The `resource_version` of the last change of the spec.
-    pub(crate) spec_version: u64,
-    /// What the working tree is.
-    pub(crate) tree: Tree,
-    /// The generation whose processes are to end: decided, and not yet seen done.
-    pub(crate) condemned: Option<Generation>,
-    /// The archive that it starts from, once that is here whole.
-    pub(crate) source: Option<SourceFile>,
-    /// Its end was asked for.
-    pub(crate) deletion: Option<Deletion>,
+/// See the module. Nobody else writes them: one server has the data folder.
+#[derive(Clone)]
+pub(crate) struct Stored(pub(crate) State);
+
+impl std::fmt::Debug for Stored {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Stored")
+    }
 }
 
-/// An archive that was brought, in the project's folder.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct SourceFile {
-    /// Its name there.
-    pub(crate) file: String,
-    pub(crate) bytes: u64,
+impl Stored {
+    async fn put(&self, mut record: Record, spec_changed: bool) -> Result<Record, Fault> {
+        self.number(&mut record, spec_changed).await?;
+        let stored = record.clone();
+        self.0.write(move |transaction| put(transaction, &stored)).await?;
+        Ok(record)
+    }
+
+    async fn number(&self, record: &mut Record, spec_changed: bool) -> Result<(), Fault> {
+        record.project.resource_version = self.0.next_version().await?;
+        if spec_changed {
+            record.spec_version = record.project.resource_version;
+        }
+        Ok(())
+    }
 }
 
-/// How a project ends, and how far that is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Deletion {
-    /// Without a final snapshot, and with its snapshots.
-    pub(crate) purge: bool,
-    /// The tombstone is on the store: from here nothing brings it back.
-    pub(crate) tombstone: bool,
+impl Records for Stored {
+    fn all(&self) -> Boxed<'_, Result<Vec<Record>, Fault>> {
+        Box::pin(async {
+            let mut records = self.0.read(all).await?;
+            for record in &mut records {
+                // What was noted and not stored had later versions.
+                self.number(record, false).await?;
+            }
+            Ok(records)
+        })
+    }
+
+    fn create(&self, record: Record) -> Boxed<'_, Result<Record, Fault>> {
+        Box::pin(self.put(record, true))
+    }
+
+    fn update(&self, before: Record, after: Record) -> Boxed<'_, Result<Record, Fault>> {
+        let spec_changed = after.project.spec != before.project.spec;
+        Box::pin(self.put(after, spec_changed))
+    }
+
+    fn touch(&self, _: Record, mut after: Record) -> Boxed<'_, Result<Record, Fault>> {
+        Box::pin(async move {
+            self.number(&mut after, false).await?;
+            Ok(after)
+        })
+    }
+
+    fn read(&self, id: ProjectId) -> Boxed<'_, Result<Option<Record>, Fault>> {
+        Box::pin(async move { Ok(self.0.read(all).await?.into_iter().find(|record| record.project.id == id)) })
+    }
+
+    fn remove(&self, record: Record) -> Boxed<'_, Result<(), Fault>> {
+        Box::pin(self.0.write(move |transaction| remove(transaction, &record)))
+    }
+
+    fn feed(self: Arc<Self>) -> Option<BoxStream<'static, Feed>> {
+        None
+    }
 }
 
 /// Every project that is stored.
-pub(crate) fn all(transaction: &ReadTransaction) -> Result<Vec<Record>, StateError> {
+fn all(transaction: &ReadTransaction) -> Result<Vec<Record>, StateError> {
     let table = match transaction.open_table(PROJECTS) {
         Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
         table => table?,
@@ -63,7 +97,7 @@ pub(crate) fn all(transaction: &ReadTransaction) -> Result<Vec<Record>, StateErr
 }
 
 /// Stores `record` and its name.
-pub(crate) fn put(transaction: &WriteTransaction, record: &Record) -> Result<(), StateError> {
+fn put(transaction: &WriteTransaction, record: &Record) -> Result<(), StateError> {
     let id = record.project.id.to_string();
     let bytes = serde_json::to_vec(record).map_err(|error| unreadable(&id, &error))?;
     transaction.open_table(PROJECTS)?.insert(id.as_str(), bytes.as_slice())?;
@@ -72,7 +106,7 @@ pub(crate) fn put(transaction: &WriteTransaction, record: &Record) -> Result<(),
 }
 
 /// Forgets a project.
-pub(crate) fn remove(transaction: &WriteTransaction, record: &Record) -> Result<(), StateError> {
+fn remove(transaction: &WriteTransaction, record: &Record) -> Result<(), StateError> {
     let id: ProjectId = record.project.id;
     transaction.open_table(PROJECTS)?.remove(id.to_string().as_str())?;
     transaction.open_table(NAMES)?.remove(record.project.name.as_str())?;

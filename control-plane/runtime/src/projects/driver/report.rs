@@ -8,14 +8,12 @@ use remora_proto_model::{
 };
 
 use super::Driver;
-use crate::{
-    agents::status,
-    local::{environment::endpoints, logs},
-    projects::now_ms,
-};
+use crate::{agents::status, projects::now_ms};
 
 /// The word of a spec that a pod which runs does not follow.
 const RESTART_NEEDED: &str = "RESTART_NEEDED";
+/// The word of a workspace that lacks what an earlier pod took with it.
+const CHANGES_LOST: &str = "CHANGES_LOST";
 /// The word of a condition that is as it should be.
 const FINE: &str = "OK";
 
@@ -35,7 +33,7 @@ impl Driver {
             (
                 ConditionType::Hydrated,
                 matches!(observed.tree, Tree::Kept | Tree::Committed | Tree::Stored),
-                (FINE, String::new()),
+                self.hydrated_words(),
             ),
             (ConditionType::SnapshotCurrent, self.tending.fault.is_none(), self.snapshot_words()),
         ];
@@ -89,7 +87,10 @@ impl Driver {
                 status::container(state, container);
             }
         }
-        let ends = if serves { self.made.as_ref().map(|made| endpoints(&made.containers)) } else { None };
+        let record = self.entry.record();
+        let made = self.seen.made.as_ref().filter(|_| serves);
+        let ends = made.map(|made| self.pods.endpoints(&record, made));
+        let pods = self.seen.pods.clone();
         let elapsed = u64::try_from(self.wished_at.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
         self.inner
             .touch(&self.entry, |now| {
@@ -107,6 +108,7 @@ impl Driver {
                 }
                 now.endpoints = ends.unwrap_or_default();
                 now.containers = containers;
+                now.pods = pods;
                 for (kind, holds, (reason, message)) in verdicts {
                     set(now, kind, holds, reason, message);
                 }
@@ -116,7 +118,7 @@ impl Driver {
 
     /// What of the spec is not what runs.
     fn outdated(&self, observed: &Observed) -> Vec<&'static str> {
-        let Some(made) = self.made.as_ref().filter(|_| !matches!(observed.pod, Pod::Absent | Pod::Raised)) else {
+        let Some(made) = self.seen.made.as_ref().filter(|_| !matches!(observed.pod, Pod::Absent | Pod::Raised)) else {
             return Vec::new();
         };
         let spec = self.entry.project().spec;
@@ -128,7 +130,7 @@ impl Driver {
     /// How a command ended, and what it said last.
     fn end_words(&self, observed: &Observed, container: &ContainerStatus) -> String {
         let how = status::end(container);
-        let said = logs::last_words_of_command(&self.dir.log(observed.generation, &container.name));
+        let said = self.pods.last_words(observed.generation, &container.name);
         let said = if said.is_empty() { String::new() } else { format!(", its last words: {said}") };
         format!("the command of {} has ended ({how}){said}", container.name)
     }
@@ -146,20 +148,24 @@ impl Driver {
         }
     }
 
+    fn hydrated_words(&self) -> (&'static str, String) {
+        let lost = self.entry.record().lost;
+        lost.map_or((FINE, String::new()), |lost| (CHANGES_LOST, lost))
+    }
+
     fn snapshot_words(&self) -> (&'static str, String) {
         let fault = self.tending.fault.as_ref();
         fault.map_or((FINE, String::new()), |fault| (fault.reason.as_str(), fault.to_string()))
     }
 
     fn container_states(&self, observed: &Observed) -> Vec<ContainerState> {
-        let pod = self.pod(observed.generation);
-        let Some(made) = self.made.as_ref().filter(|_| !matches!(observed.pod, Pod::Absent | Pod::Raised)) else {
+        let Some(made) = self.seen.made.as_ref().filter(|_| !matches!(observed.pod, Pod::Absent | Pod::Raised)) else {
             return Vec::new();
         };
         let state = |container: &remora_proto_model::project::Container| {
             let name = container.name.as_str();
-            let running = self.found.iter().any(|found| pod.is_part(found, name));
-            let known = self.starts.iter().find(|(part, _)| part == name);
+            let running = self.seen.containers.iter().any(|running| running == name);
+            let known = self.seen.starts.iter().find(|(part, _)| part == name);
             ContainerState {
                 name: container.name.clone(),
                 running,

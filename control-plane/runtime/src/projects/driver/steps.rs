@@ -2,23 +2,16 @@
 //! recorded before it; each is safe to repeat.
 
 use remora_control_plane_project::{Proof, Step, Tree};
-use remora_proto_model::{Fault, Generation, Reason};
+use remora_proto_model::{Fault, Generation, Reason, project::StartTimings};
 use tokio::sync::watch;
 use tracing::warn;
 
 use super::Driver;
 use crate::{
     agents::{Making, create_snapshot},
-    limits::{KEPT_GENERATIONS, KILL_WITHIN},
-    local::{
-        layout::{make_private, remove_all},
-        once::{self, Job, Role},
-        pod::Made,
-        process::{self, kill_all},
-    },
-    projects::{now_ms, source},
-    state::record::Record,
-    store::{Committed, lineage_prefix},
+    pods::{Ending, Hydrated, Hydration},
+    projects::now_ms,
+    records::Record,
 };
 
 impl Driver {
@@ -29,7 +22,7 @@ impl Driver {
         changed: &mut watch::Receiver<u64>,
     ) -> Result<(), Fault> {
         match step {
-            Step::Sweep => self.sweep().await,
+            Step::Sweep => self.sweep(record).await,
             Step::RaiseGeneration(generation) => self.raise(record, generation).await,
             Step::Hydrate(generation) => self.hydrate(record, generation, changed).await,
             Step::Dehydrate(generation) => self.dehydrate(record, generation, changed).await,
@@ -42,20 +35,20 @@ impl Driver {
             }
             Step::Stop => self.end(record, true).await,
             Step::Kill => self.end(record, false).await,
-            Step::RemoveTree => self.remove_tree().await,
+            Step::RemoveTree => self.remove_tree(record).await,
             Step::Tombstone => self.tombstone(record).await,
             Step::PurgeSnapshots => {
                 self.inner.store.purge(&self.prefix(record)).await?;
                 self.memory.purged = true;
                 Ok(())
             }
-            Step::Forget => self.forget().await,
+            Step::Forget => self.forget(record).await,
             // The loop waits by itself.
             Step::AwaitReady | Step::WaitUntil(_) => Ok(()),
         }
     }
 
-    async fn change(&self, change: impl FnOnce(&mut Record)) -> Result<(), Fault> {
+    async fn change(&self, mut change: impl FnMut(&mut Record)) -> Result<(), Fault> {
         let change = |record: &mut Record| {
             change(record);
             Ok(())
@@ -64,33 +57,29 @@ impl Driver {
     }
 
     fn prefix(&self, record: &Record) -> String {
-        lineage_prefix(&self.inner.config.store, record.project.id)
+        self.inner.prefix(record.project.id)
     }
 
-    async fn sweep(&mut self) -> Result<(), Fault> {
-        let folder = self.dir.path().to_owned();
-        kill_all(|| process::of_project(&folder), KILL_WITHIN).await?;
-        self.found = process::of_project(self.dir.path());
-        Ok(())
+    async fn sweep(&mut self, record: &Record) -> Result<(), Fault> {
+        let ending = self.pods.sweep(record).await;
+        self.seen = self.pods.look_anew(record).await?;
+        self.ended(record, ending?, false).await
     }
 
     async fn raise(&mut self, record: &Record, generation: Generation) -> Result<(), Fault> {
-        // The look of the loop is of processes that it knew; this one is of all.
-        self.found = process::of_project(self.dir.path());
-        if let Some(found) = self.found.first() {
+        // The look of the loop is of what was known; this one is of all.
+        self.seen = self.pods.look_anew(record).await?;
+        if self.runs() {
             return Err(Fault::new(
                 Reason::FailedPrecondition,
-                format!(
-                    "process {} of generation {} still runs, so generation {generation} does not start",
-                    found.identity.pid, found.generation
-                ),
+                format!("something of an earlier start still runs, so generation {generation} does not start"),
             ));
         }
         let before = record.project.status.generation;
         self.inner
             .change(&self.entry, |record| {
                 if record.project.status.generation != before {
-                    return Err(Fault::new(Reason::Conflict, "the generation was raised by somebody else"));
+                    return Err(Fault::new(Reason::FailedPrecondition, "the generation was raised by somebody else"));
                 }
                 record.project.status.generation = generation;
                 if record.tree == Tree::Stored {
@@ -101,10 +90,8 @@ impl Driver {
             .await?;
         self.memory.raised = Some(generation);
         self.memory.proof = None;
-        self.made = None;
-        self.starts.clear();
         self.timed(|timings, elapsed| {
-            *timings = remora_proto_model::project::StartTimings { scheduled_ms: elapsed, ..Default::default() };
+            *timings = StartTimings { scheduled_ms: elapsed, ..Default::default() };
         })
         .await
     }
@@ -115,43 +102,61 @@ impl Driver {
         generation: Generation,
         changed: &mut watch::Receiver<u64>,
     ) -> Result<(), Fault> {
-        self.record_tree(Tree::Partial).await?;
-        let seed = self.seed(record);
-        let job = Job {
-            config: &self.inner.config,
-            project: record.project.id,
-            generation,
-            exclude: &record.project.spec.snapshots.exclude,
-            seed: seed.as_deref(),
+        if !self.pods.tree_ends_with_pod(record) {
+            self.record_tree(Tree::Partial).await?;
+        }
+        let watched = self.other_wish(changed);
+        let outcome = tokio::select! {
+            outcome = self.pods.hydrate(record, generation) => Some(outcome?),
+            () = watched => None,
         };
-        let Some(committed) = self.unless_unwanted(once::run(&job, Role::Hydrate), changed).await? else {
-            return self.sweep().await;
-        };
-        let head = committed.as_ref().map(Committed::head);
-        self.change(move |record| {
-            record.tree = Tree::Stored;
-            if head.is_some() {
-                record.project.status.head = head;
+        match outcome {
+            None => self.sweep(record).await,
+            Some(Hydration::InPod) => {
+                self.memory.raised = None;
+                Ok(())
+            }
+            Some(Hydration::Whole(hydrated)) => self.hydrated(record, hydrated, Tree::Stored).await,
+        }
+    }
+
+    /// Records that the workspace is whole, and which snapshot it is.
+    async fn hydrated(&mut self, record: &Record, hydrated: Hydrated, tree: Tree) -> Result<(), Fault> {
+        let Hydrated { snapshot } = hydrated;
+        self.change(|record| {
+            record.tree = tree;
+            if let Some(snapshot) = &snapshot {
+                record.project.status.head = Some(snapshot.head());
             }
         })
         .await?;
-        if seed.is_some()
-            && let Some(committed) = committed
+        if record.source.is_some()
+            && let Some(committed) = snapshot
         {
             match self.inner.store.read_back(&self.prefix(record), &committed).await {
-                Ok(()) => self.drop_seed().await?,
+                Ok(()) => self.drop_seed(record).await?,
                 // It is needed no more once a later snapshot was read back.
                 Err(fault) => warn!(%fault, "the first snapshot is not read back, so its archive stays"),
             }
         }
-        self.hydrated().await
+        self.timed(|timings, elapsed| timings.hydrated_ms = elapsed).await
+    }
+
+    /// A restore that went on in the pod itself has ended.
+    pub(super) async fn note_hydrated(&mut self, record: &Record) -> Result<(), Fault> {
+        let Some(hydrated) = self.seen.hydrated.clone() else { return Ok(()) };
+        if record.project.status.timings.hydrated_ms != 0 {
+            return Ok(());
+        }
+        let tree = if self.pods.tree_ends_with_pod(record) { Tree::Absent } else { Tree::Kept };
+        self.hydrated(record, hydrated, tree).await
     }
 
     /// Removes the archive that the project began with: a snapshot that was read back holds it.
-    async fn drop_seed(&self) -> Result<(), Fault> {
+    async fn drop_seed(&self, record: &Record) -> Result<(), Fault> {
         self.change(|record| record.source = None).await?;
-        if let Err(error) = source::sweep(&self.dir, None) {
-            warn!(%error, "the archive that nothing needs any more stays");
+        if let Err(fault) = self.inner.runtime.sweep_sources(record, None).await {
+            warn!(%fault, "the archive that nothing needs any more stays");
         }
         Ok(())
     }
@@ -162,23 +167,34 @@ impl Driver {
         generation: Generation,
         changed: &mut watch::Receiver<u64>,
     ) -> Result<(), Fault> {
-        let job = Job {
-            config: &self.inner.config,
-            project: record.project.id,
-            generation,
-            exclude: &record.project.spec.snapshots.exclude,
-            seed: None,
+        let watched = self.other_wish(changed);
+        let outcome = tokio::select! {
+            outcome = self.pods.dehydrate(record, generation) => Some(outcome?),
+            () = watched => None,
         };
-        let Some(committed) = self.unless_unwanted(once::run(&job, Role::Dehydrate), changed).await? else {
-            return self.sweep().await;
-        };
+        let Some(committed) = outcome else { return self.sweep(record).await };
         self.committed = committed;
         self.memory.proof = Some(Proof::Committed);
         Ok(())
     }
 
-    async fn hydrated(&mut self) -> Result<(), Fault> {
-        self.timed(|timings, elapsed| timings.hydrated_ms = elapsed).await
+    /// Returns once another thing is wanted.
+    fn other_wish<'a>(&self, changed: &'a mut watch::Receiver<u64>) -> impl Future<Output = ()> + Send + use<'a> {
+        let wanted = self.wished;
+        let mut mode = self.mode.clone();
+        let entry = std::sync::Arc::clone(&self.entry);
+        async move {
+            loop {
+                tokio::select! {
+                    _ = changed.changed() => {
+                        if entry.is_closed() || Some(super::wish(&entry.record())) != wanted {
+                            return;
+                        }
+                    }
+                    _ = mode.changed() => return,
+                }
+            }
+        }
     }
 
     /// `work`, unless what is wanted becomes another thing first; then `None`.
@@ -187,21 +203,7 @@ impl Driver {
         work: impl Future<Output = Result<T, Fault>>,
         changed: &mut watch::Receiver<u64>,
     ) -> Result<Option<T>, Fault> {
-        let wanted = self.wished;
-        let mut mode = self.mode.clone();
-        let entry = &self.entry;
-        let other = async {
-            loop {
-                tokio::select! {
-                    _ = changed.changed() => {
-                        if Some(super::wish(&entry.record())) != wanted {
-                            return;
-                        }
-                    }
-                    _ = mode.changed() => return,
-                }
-            }
-        };
+        let other = self.other_wish(changed);
         tokio::select! {
             outcome = work => outcome.map(Some),
             () = other => Ok(None),
@@ -209,43 +211,16 @@ impl Driver {
     }
 
     async fn start_pod(&mut self, record: &Record, generation: Generation) -> Result<(), Fault> {
-        self.record_tree(Tree::Kept).await?;
+        if !self.pods.tree_ends_with_pod(record) {
+            self.record_tree(Tree::Kept).await?;
+        }
         self.memory.proof = None;
-        let fresh = self.memory.raised.take().is_some();
-        if fresh {
-            self.hydrated().await?;
+        if self.memory.raised.take().is_some() && self.entry.project().status.timings.hydrated_ms == 0 {
+            self.timed(|timings, elapsed| timings.hydrated_ms = elapsed).await?;
         }
-        let made = match self.made.take() {
-            Some(made) => made,
-            None => {
-                let made = Made {
-                    containers: record.project.spec.containers.clone(),
-                    exclude: record.project.spec.snapshots.exclude.clone(),
-                };
-                make_private(&self.dir.workspace()).map_err(|error| on_disk("make the workspace", &error))?;
-                self.pod(generation).make(&made, &self.inner.identity)?;
-                made
-            }
-        };
-        let started = self.pod(generation).start(&made, &self.found).await;
-        self.made = Some(made);
-        for (part, mut child) in started? {
-            match self.starts.iter_mut().find(|(known, _)| *known == part) {
-                Some((_, count)) => *count += 1,
-                None => self.starts.push((part, 1)),
-            }
-            let ended = self.ended.0.clone();
-            // Only reaps it and wakes the driver; ends with the process.
-            tokio::spawn(async move {
-                let _ = child.wait().await;
-                let _ = ended.try_send(());
-            });
-        }
-        self.found = process::of_project(self.dir.path());
-        if fresh && let Err(error) = self.dir.sweep(generation, KEPT_GENERATIONS) {
-            warn!(%error, "folders of past generations stay");
-        }
-        Ok(())
+        let started = self.pods.start(record, generation).await;
+        self.seen = self.pods.look_anew(record).await?;
+        started
     }
 
     /// A snapshot of the pod while it serves on.
@@ -253,10 +228,10 @@ impl Driver {
         let Some((_, agent)) = self.agent.clone() else {
             return Err(Fault::new(Reason::ProjectNotReady, "the agent does not answer").stage("save"));
         };
-        let entry = std::sync::Arc::clone(&self.entry);
+        let (entry, held) = (std::sync::Arc::clone(&self.entry), self.pods.hold());
         let work = async {
             let _one = entry.snapshots.lock().await;
-            create_snapshot(&agent, Making { held: None, why: "end", only_changes: false }, |_| {}).await
+            create_snapshot(&agent, Making { held, why: "end", only_changes: false }, |_| {}).await
         };
         if let Some(info) = self.unless_unwanted(work, changed).await? {
             self.committed = Some(crate::agents::committed(&info)?);
@@ -278,8 +253,8 @@ impl Driver {
                 return Err(fault);
             }
         };
-        let at_rest = self.found.is_empty();
-        self.change(move |record| {
+        let at_rest = !self.runs();
+        self.change(|record| {
             record.project.status.head = Some(committed.head());
             if at_rest {
                 record.tree = Tree::Stored;
@@ -288,7 +263,7 @@ impl Driver {
         .await?;
         self.memory.proof = (!at_rest).then_some(Proof::ReadBack);
         if record.source.is_some() {
-            self.drop_seed().await?;
+            self.drop_seed(record).await?;
         }
         Ok(())
     }
@@ -296,33 +271,42 @@ impl Driver {
     async fn end(&mut self, record: &Record, gently: bool) -> Result<(), Fault> {
         self.memory.proof = None;
         self.lose_agent();
-        let generation = record.project.status.generation;
-        let ended = self.pod(generation).stop(gently).await;
-        self.found = process::of_project(self.dir.path());
-        ended?;
-        // Its sockets are nobody's now.
-        let _ = remove_all(&self.dir.sockets(generation));
-        self.made = None;
-        self.change(|record| {
-            record.condemned = None;
-            record.project.status.containers.clear();
-        })
-        .await
+        let ending = self.pods.end(record, gently).await;
+        self.seen = self.pods.look_anew(record).await?;
+        self.ended(record, ending?, true).await
     }
 
-    async fn remove_tree(&mut self) -> Result<(), Fault> {
+    /// Records how a pod ended. Its last word is read back first: until that holds,
+    /// the pod's remains stay, so that whoever comes next finds the word again.
+    async fn ended(&mut self, record: &Record, ending: Ending, ours: bool) -> Result<(), Fault> {
+        let Ending { committed, lost, tree } = ending;
+        if let Some(committed) = &committed {
+            self.inner.store.read_back(&self.prefix(record), committed).await?;
+        }
+        let stored = committed.is_some() && !self.pods.tree_ends_with_pod(record);
+        self.change(|record| {
+            if let Some(committed) = &committed {
+                record.project.status.head = Some(committed.head());
+            }
+            record.tree = if stored { Tree::Stored } else { tree };
+            if ours {
+                record.condemned = None;
+            }
+            record.lost.clone_from(&lost);
+            record.agent = None;
+            record.project.status.containers.clear();
+        })
+        .await?;
+        self.pods.bury(record).await?;
+        self.seen = self.pods.look_anew(record).await?;
+        Ok(())
+    }
+
+    async fn remove_tree(&mut self, record: &Record) -> Result<(), Fault> {
         // A half of a tree must never pass for a whole one.
         self.record_tree(Tree::Partial).await?;
-        let (workspace, state) = (self.dir.workspace(), self.dir.state());
-        let removed = tokio::task::spawn_blocking(move || {
-            remove_all(&workspace)?;
-            remove_all(&state)
-        });
-        match removed.await {
-            Ok(Ok(())) => self.record_tree(Tree::Absent).await,
-            Ok(Err(error)) => Err(on_disk("remove the working tree", &error)),
-            Err(error) => Err(on_disk("remove the working tree", &std::io::Error::other(error))),
-        }
+        self.pods.remove_tree(record).await?;
+        self.record_tree(Tree::Absent).await
     }
 
     async fn tombstone(&mut self, record: &Record) -> Result<(), Fault> {
@@ -342,25 +326,16 @@ impl Driver {
         .await
     }
 
-    async fn forget(&mut self) -> Result<(), Fault> {
-        let folder = self.dir.path().to_owned();
-        let removed = tokio::task::spawn_blocking(move || remove_all(&folder)).await;
-        removed
-            .unwrap_or_else(|error| Err(std::io::Error::other(error)))
-            .map_err(|error| on_disk("remove the project's folder", &error))?;
+    async fn forget(&mut self, record: &Record) -> Result<(), Fault> {
+        self.pods.forget(record).await?;
         self.inner.forget(&self.entry).await?;
         self.fault = None;
         Ok(())
     }
 
     /// Notes how long it took from the wish to here.
-    async fn timed(&self, note: impl FnOnce(&mut remora_proto_model::project::StartTimings, u64)) -> Result<(), Fault> {
+    async fn timed(&self, note: impl FnOnce(&mut StartTimings, u64)) -> Result<(), Fault> {
         let elapsed = u64::try_from(self.wished_at.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
         self.inner.touch(&self.entry, |status| note(&mut status.timings, elapsed)).await
     }
-}
-
-fn on_disk(what: &str, error: &std::io::Error) -> Fault {
-    let reason = error.raw_os_error().map_or(Reason::IoError, remora_proto_model::errno_reason);
-    Fault::new(reason, format!("cannot {what}: {error}")).stage("disk")
 }

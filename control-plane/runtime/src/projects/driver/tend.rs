@@ -11,8 +11,7 @@ use tracing::warn;
 use super::Driver;
 use crate::{
     agents::{Making, create_snapshot, prune},
-    limits::{LOG_INTERVAL, LOOK_INTERVAL},
-    local::{logs, pod::Pod as LocalPod},
+    limits::LOG_INTERVAL,
 };
 
 /// When what was done last.
@@ -34,7 +33,7 @@ impl Driver {
             return self.wait(changed, AT_REST).await;
         }
         if due(&mut self.tending.cut, LOG_INTERVAL) {
-            self.bound_logs(observed);
+            self.pods.tidy(&self.entry.record()).await;
         }
         let policy = self.entry.project().spec.snapshots;
         if due(&mut self.tending.saved, Duration::from_secs(policy.interval_seconds.into()))
@@ -51,7 +50,7 @@ impl Driver {
                     self.tending.fault = None;
                     let head = crate::agents::committed(&info).map(|committed| committed.head());
                     let noted = self.inner.change(&self.entry, |record| {
-                        record.project.status.head = Some(head?);
+                        record.project.status.head = Some(head.clone()?);
                         Ok(())
                     });
                     if let Err(fault) = noted.await {
@@ -60,7 +59,7 @@ impl Driver {
                 }
                 Err(fault) => self.tending.fault = Some(fault),
             }
-            if self.tending.fault.is_none() && due(&mut self.tending.pruned, self.inner.config.prune_interval) {
+            if self.tending.fault.is_none() && due(&mut self.tending.pruned, self.inner.settings.prune_interval) {
                 // Not while a restore needs what the policy no longer keeps.
                 let _one = self.entry.snapshots.lock().await;
                 if let Err(fault) = prune(&agent, &policy).await {
@@ -69,16 +68,7 @@ impl Driver {
             }
             return;
         }
-        self.wait(changed, LOOK_INTERVAL).await;
-    }
-
-    fn bound_logs(&self, observed: &Observed) {
-        let parts = self.made.as_ref().map(LocalPod::parts).unwrap_or_default();
-        for part in parts {
-            if let Err(error) = logs::bound(&self.dir.log(observed.generation, &part)) {
-                warn!(%error, part, "a log cannot be cut");
-            }
-        }
+        self.wait(changed, self.pods.look_interval()).await;
     }
 }
 

@@ -1,0 +1,41 @@
+//! What every call to the API server has in common: who is asking, and what a refusal means.
+
+use remora_proto_model::{Effect, Fault, Reason};
+
+/// The field manager of all that is applied here, and who makes what.
+pub(crate) const MANAGER: &str = "remora";
+
+/// Whether the API server answered with this HTTP status.
+pub(crate) fn is(error: &kube::Error, code: u16) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == code)
+}
+
+/// The fault that a failed call is.
+pub(crate) fn failed(what: &str, error: kube::Error) -> Fault {
+    let fault = match &error {
+        kube::Error::Api(status) => {
+            let said = &status.message;
+            let reason = match status.code {
+                404 => Reason::NotFound,
+                409 if status.reason == "AlreadyExists" => Reason::AlreadyExists,
+                409 => Reason::Conflict,
+                400 | 422 => Reason::InvalidArgument,
+                // A quota answers with the same status as a missing right; its text tells them apart.
+                403 if said.contains("exceeded quota") => Reason::LimitReached,
+                403 => Reason::FailedPrecondition,
+                _ => Reason::Unavailable,
+            };
+            let fault = Fault::new(reason, format!("the cluster does not {what}: {said}"));
+            match reason {
+                Reason::LimitReached => fault.hint("raise the project's quota, or ask for less"),
+                Reason::FailedPrecondition => fault.hint(
+                    "the control plane's ServiceAccount lacks a right, or an admission rule refuses; see the chart's RBAC",
+                ),
+                _ => fault,
+            }
+        }
+        _ => Fault::new(Reason::Unavailable, format!("the cluster cannot be asked to {what}: {error}"))
+            .effect(Effect::MayHaveApplied),
+    };
+    fault.stage("kubernetes")
+}

@@ -1,0 +1,191 @@
+//! [`Cluster`]: Kubernetes, as a place for pods.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream::BoxStream};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api, Client, Config, ResourceExt as _,
+    runtime::{WatchStreamExt as _, watcher},
+};
+use remora_control_plane_runtime::{
+    Store,
+    identity::Identity,
+    lineage_prefix,
+    pods::{Pods, Runtime},
+    records::{Boxed, Record, SourceFile},
+};
+use remora_proto_model::{ContainerName, Fault, ProjectId, Reason};
+use tokio::sync::Notify;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::warn;
+use uuid::Uuid;
+
+use crate::{image::Commands, manifests, pods::KubePods};
+
+/// What the names of archives begin with.
+const SOURCE: &str = "source-";
+
+/// See the module.
+pub struct Cluster {
+    pub(crate) client: Client,
+    pub(crate) settings: manifests::Settings,
+    pub(crate) identity: Arc<Identity>,
+    commands: Commands,
+    store: Store,
+    prefix: String,
+    pub(crate) events: Arc<Events>,
+    _watch: AbortOnDropHandle<()>,
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl Cluster {
+    /// The cluster that `client` talks to; follows the pods in it.
+    pub fn new(client: Client, settings: manifests::Settings, identity: Arc<Identity>, commands: Commands) -> Cluster {
+        let store = &settings.store;
+        let events = Arc::new(Events::default());
+        let watch = tokio::spawn(follow(client.clone(), Arc::clone(&events)));
+        Cluster {
+            store: Store::new(store),
+            prefix: store.prefix.clone(),
+            client,
+            settings,
+            identity,
+            commands,
+            events,
+            _watch: AbortOnDropHandle::new(watch),
+        }
+    }
+
+    /// What each container of a project runs: by its spec, else by its image.
+    pub(crate) async fn commands_of(&self, record: &Record) -> Result<BTreeMap<ContainerName, Vec<String>>, Fault> {
+        let mut commands = BTreeMap::new();
+        for container in &record.project.spec.containers {
+            let command = match (&container.image, container.command.as_slice()) {
+                (Some(image), []) => self.commands.of(image).await?,
+                (_, command) => command.to_vec(),
+            };
+            commands.insert(container.name.clone(), command);
+        }
+        Ok(commands)
+    }
+}
+
+/// The API server of the cluster that this process runs in, or that KUBECONFIG names.
+pub async fn client() -> Result<Client, Fault> {
+    // Of two providers in one process rustls would choose none; ours is ring everywhere.
+    let unusable = |problem: String| {
+        Fault::new(Reason::FailedPrecondition, format!("no cluster can be reached: {problem}"))
+            .hint("run the server in a cluster with a ServiceAccount, or set KUBECONFIG")
+    };
+    let config = Config::infer().await.map_err(|error| unusable(error.to_string()))?;
+    Client::try_from(config).map_err(|error| unusable(error.to_string()))
+}
+
+/// Who waits for something new of the pods of a project.
+#[derive(Default)]
+pub(crate) struct Events {
+    waiting: Mutex<HashMap<ProjectId, Arc<Notify>>>,
+}
+
+impl Events {
+    pub(crate) fn of(&self, project: ProjectId) -> Arc<Notify> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(waiting.entry(project).or_default())
+    }
+
+    pub(crate) fn forget(&self, project: ProjectId) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&project);
+    }
+
+    fn tell(&self, pod: &Pod) {
+        let label = pod.labels().get(manifests::PROJECT_ID);
+        let Some(project) = label.and_then(|id| id.parse::<ProjectId>().ok()) else { return };
+        if let Some(waiting) = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).get(&project) {
+            waiting.notify_one();
+        }
+    }
+}
+
+async fn follow(client: Client, events: Arc<Events>) {
+    let config = watcher::Config::default().labels(&format!("{}={}", manifests::MANAGED_BY, manifests::MANAGER));
+    let mut pods = watcher::watcher(Api::<Pod>::all(client), config).default_backoff().boxed();
+    while let Some(event) = pods.next().await {
+        match event {
+            Ok(watcher::Event::Apply(pod) | watcher::Event::InitApply(pod) | watcher::Event::Delete(pod)) => {
+                events.tell(&pod);
+            }
+            Ok(_) => {}
+            Err(error) => warn!(%error, "pods cannot be followed; another attempt is made"),
+        }
+    }
+}
+
+/// A handle to the cluster.
+#[derive(Clone, Debug)]
+pub struct KubeRuntime(Arc<Cluster>);
+
+impl KubeRuntime {
+    /// A runtime over `cluster`.
+    pub fn new(cluster: Cluster) -> KubeRuntime {
+        KubeRuntime(Arc::new(cluster))
+    }
+
+    fn lineage(&self, record: &Record) -> String {
+        lineage_prefix(&self.0.prefix, record.project.id)
+    }
+}
+
+impl Runtime for KubeRuntime {
+    fn name(&self) -> &'static str {
+        "kube"
+    }
+
+    fn pods(&self, record: &Record) -> Box<dyn Pods> {
+        let events = self.0.events.of(record.project.id);
+        Box::new(KubePods::new(Arc::clone(&self.0), events, record))
+    }
+
+    fn accepts(&self, record: &Record) -> Result<(), Fault> {
+        manifests::accepts(&record.project.spec)
+    }
+
+    fn shares_ports(&self) -> bool {
+        false
+    }
+
+    fn agent_version(&self) -> Boxed<'_, Result<String, Fault>> {
+        Box::pin(async { Ok(self.0.settings.agent_image.clone()) })
+    }
+
+    fn put_source<'a>(
+        &'a self,
+        record: &'a Record,
+        zstd: bool,
+        chunks: BoxStream<'a, Result<Bytes, Fault>>,
+    ) -> Boxed<'a, Result<SourceFile, Fault>> {
+        Box::pin(async move {
+            let file = format!("{SOURCE}{}.{}", Uuid::new_v4(), if zstd { "tar.zst" } else { "tar" });
+            let bytes = self.0.store.put_archive(&format!("{}/{file}", self.lineage(record)), chunks).await?;
+            Ok(SourceFile { file, bytes })
+        })
+    }
+
+    fn sweep_sources<'a>(&'a self, record: &'a Record, kept: Option<&'a str>) -> Boxed<'a, Result<(), Fault>> {
+        Box::pin(async move {
+            let lineage = self.lineage(record);
+            let kept = kept.map(|file| format!("{lineage}/{file}"));
+            self.0.store.remove_all(&format!("{lineage}/{SOURCE}"), kept.as_deref()).await
+        })
+    }
+}

@@ -1,0 +1,100 @@
+//! Between the custom resource and the record that a project's driver goes by.
+
+use remora_control_plane_project::Tree;
+use remora_control_plane_runtime::records::{self, Record, SourceFile};
+use remora_proto_model::{Fault, Generation};
+
+use super::{
+    Deletion, Project, ProjectStatus, Saga, SourceObject,
+    convert::{project, signed, status, unsigned},
+};
+
+/// The record that a custom resource is. Its `spec_version` is its version: when
+/// the spec changed last is for whoever follows it to know.
+pub fn record(resource: &Project) -> Result<Record, Fault> {
+    let project = project(resource)?;
+    let saga = resource.status.as_ref().and_then(|status| status.saga.clone()).unwrap_or_default();
+    let asked = resource.metadata.deletion_timestamp.is_some();
+    let kept = saga.deletion.as_ref().map(|kept| (kept.purge, kept.tombstone));
+    let tree = match saga.tree.as_str() {
+        "Partial" => Tree::Partial,
+        "Kept" => Tree::Kept,
+        "Committed" => Tree::Committed,
+        "Stored" => Tree::Stored,
+        _ => Tree::Absent,
+    };
+    Ok(Record {
+        spec_version: project.resource_version,
+        project,
+        tree,
+        condemned: saga.condemned.map(|generation| Generation(unsigned(generation))),
+        source: saga.source.map(|source| SourceFile { file: source.object, bytes: unsigned(source.bytes) }),
+        // Deleted by kubectl, or by a call of which only the first half was done.
+        deletion: kept
+            .or(asked.then_some((false, false)))
+            .map(|(purge, tombstone)| records::Deletion { purge, tombstone }),
+        lost: saga.lost,
+        agent: saga.agent.and_then(|address| address.parse().ok()),
+    })
+}
+
+/// The status of a record, with what the control plane keeps for itself.
+pub fn record_status(record: &Record) -> Result<ProjectStatus, Fault> {
+    let saga = Saga {
+        spec_version: signed(record.spec_version),
+        tree: format!("{:?}", record.tree),
+        condemned: record.condemned.map(|generation| signed(generation.0)),
+        source: record
+            .source
+            .as_ref()
+            .map(|source| SourceObject { object: source.file.clone(), bytes: signed(source.bytes) }),
+        lost: record.lost.clone(),
+        agent: record.agent.map(|address| address.to_string()),
+        deletion: record.deletion.map(|deletion| Deletion { purge: deletion.purge, tombstone: deletion.tombstone }),
+    };
+    Ok(ProjectStatus { saga: Some(saga), ..status(&record.project.status)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resource() -> Project {
+        let mut resource: Project = serde_json::from_value(serde_json::json!({
+            "apiVersion": "remora.dev/v1alpha1",
+            "kind": "Project",
+            "metadata": { "name": "shop" },
+            "spec": { "containers": [{ "name": "web", "image": "debian:12" }] },
+        }))
+        .unwrap();
+        resource.metadata.uid = Some("0b5c2f6e-54a5-4d0e-8d4e-0f0f9d6a1c11".to_owned());
+        resource.metadata.resource_version = Some("7".to_owned());
+        resource
+    }
+
+    #[test]
+    fn what_must_not_be_forgotten_survives_the_way_there_and_back() {
+        let mut resource = resource();
+        let mut before = record(&resource).unwrap();
+        assert_eq!((before.tree, before.deletion, before.spec_version), (Tree::Absent, None, 7));
+        before.tree = Tree::Kept;
+        before.condemned = Some(Generation(3));
+        before.source = Some(SourceFile { file: "source-x.tar".to_owned(), bytes: 5 });
+        before.deletion = Some(records::Deletion { purge: true, tombstone: true });
+        before.lost = Some("the last hour".to_owned());
+        before.agent = Some("10.0.0.7:7070".parse().unwrap());
+        before.project.status.generation = Generation(3);
+        resource.status = Some(record_status(&before).unwrap());
+        assert_eq!(record(&resource).unwrap(), before);
+    }
+
+    #[test]
+    fn kubectl_delete_is_a_deletion_that_keeps_the_snapshots() {
+        let mut resource = resource();
+        resource.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(
+            k8s_openapi::jiff::Timestamp::from_second(1).unwrap(),
+        ));
+        let deletion = record(&resource).unwrap().deletion;
+        assert_eq!(deletion, Some(records::Deletion { purge: false, tombstone: false }));
+    }
+}

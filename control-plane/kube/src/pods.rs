@@ -1,0 +1,412 @@
+//! One project's pod in a cluster, as its driver sees it.
+
+use std::{sync::Arc, time::Duration};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Pod, Secret};
+use kube::{
+    Api, ResourceExt as _,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions},
+};
+use remora_control_plane_project::Tree;
+use remora_control_plane_runtime::{
+    Committed,
+    pods::{Ending, Hydration, Look, Made, Pods},
+    records::{Boxed, Record},
+};
+use remora_proto_model::{Fault, Generation, ProjectId, Reason, project::Endpoint};
+use serde_json::json;
+use tokio::{sync::Notify, time::Instant};
+use tracing::info;
+
+use crate::{
+    api::{failed, is},
+    apply::{apply, apply_in},
+    cluster::Cluster,
+    crd,
+    limits::{END_LOOK, END_WITHIN, HOLD, LOOK_INTERVAL, NAMESPACE_WITHIN, RIGHTS_LOOK, RIGHTS_WITHIN},
+    manifests::{self, Context},
+    seen,
+};
+
+/// Grace of a pod whose content nobody wants, in seconds: 0 would leave the
+/// kubelet no time to say that it has ended.
+const NO_GRACE_SECONDS: u32 = 1;
+
+/// The claim of the workspace.
+const WORKSPACE: &str = "workspace";
+
+/// See the module.
+pub(crate) struct KubePods {
+    cluster: Arc<Cluster>,
+    project: ProjectId,
+    name: String,
+    namespace: String,
+    events: Arc<Notify>,
+}
+
+impl KubePods {
+    pub(crate) fn new(cluster: Arc<Cluster>, events: Arc<Notify>, record: &Record) -> KubePods {
+        let project = record.project.id;
+        KubePods {
+            cluster,
+            project,
+            name: record.project.name.to_string(),
+            namespace: manifests::namespace_name(project),
+            events,
+        }
+    }
+
+    fn pods(&self) -> Api<Pod> {
+        Api::namespaced(self.cluster.client.clone(), &self.namespace)
+    }
+
+    async fn list(&self) -> Result<Vec<Pod>, Fault> {
+        let params = ListParams::default().labels(&format!("{}={}", manifests::PROJECT_ID, self.project));
+        let listed = self.pods().list(&params).await;
+        Ok(listed.map_err(|error| failed("list the pods of the project", error))?.items)
+    }
+
+    async fn see(&self, record: &Record) -> Result<Look, Fault> {
+        let generation = record.project.status.generation;
+        let pods = self.list().await?;
+        let ours = |pod: &&Pod| seen::generation(pod) == Some(generation) && !seen::ending(pod);
+        let mut look = Look {
+            strays: pods.iter().any(|pod| !ours(&pod)),
+            pods: pods.iter().map(seen::state).collect(),
+            ..Look::default()
+        };
+        if let Some(pod) = pods.iter().find(ours) {
+            look.running = 1;
+            look.serving = seen::serving(pod);
+            look.made = seen::made(pod);
+            (look.containers, look.starts) = seen::containers(pod);
+            look.trouble = seen::trouble(pod);
+            look.hydrated = seen::hydrated(pod);
+        }
+        Ok(look)
+    }
+
+    /// Everything that the pod needs, and then the pod. What is there stays as it is.
+    async fn make(&self, record: &Record, generation: Generation) -> Result<(), Fault> {
+        let cluster = &self.cluster;
+        let client = &cluster.client;
+        let namespace = self.namespace.as_str();
+        self.hold_the_record().await?;
+        let commands = cluster.commands_of(record).await?;
+        let context = Context {
+            project: &record.project,
+            generation,
+            settings: &cluster.settings,
+            commands: &commands,
+            source: record.source.as_ref().map(|source| source.file.as_str()),
+        };
+        apply(&Api::all(client.clone()), &manifests::namespace(&context)).await?;
+        // Before all else in it: this is what lets the control plane make the rest.
+        apply_in(client, namespace, &manifests::role_binding(&context)).await?;
+        in_force(|| apply_in(client, namespace, &manifests::service_account(&context))).await?;
+        if let Some(quota) = manifests::resource_quota(&context) {
+            apply_in(client, namespace, &quota).await?;
+        }
+        apply_in(client, namespace, &manifests::limit_range(&context)).await?;
+        for policy in manifests::network_policies(&context) {
+            apply_in(client, namespace, &policy).await?;
+        }
+        if let Some(secret) = manifests::store_secret(&context) {
+            apply_in(client, namespace, &secret).await?;
+        }
+        self.agent_secret(&context).await?;
+        for service in manifests::services(&context) {
+            apply_in(client, namespace, &service).await?;
+        }
+        if let Some(claim) = manifests::volume_claim(&context) {
+            self.once(&claim).await?;
+        }
+        self.once(&manifests::pod(&context)).await
+    }
+
+    /// The identity of the agent of one generation, made once: a pod that runs reads it again.
+    async fn agent_secret(&self, context: &Context<'_>) -> Result<(), Fault> {
+        let identity = &self.cluster.identity;
+        let pair = identity.agent(self.project, context.generation)?;
+        let material = manifests::AgentMaterial {
+            certificate: pair.certificate,
+            key: pair.key,
+            ca_certificate: identity.ca_certificate().to_owned(),
+            token_key: STANDARD.encode(identity.token_key()),
+        };
+        self.once(&manifests::agent_secret(context, &material)).await
+    }
+
+    /// Makes an object, unless it is there.
+    async fn once<T>(&self, object: &T) -> Result<(), Fault>
+    where
+        T: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
+            + Clone
+            + serde::Serialize
+            + serde::de::DeserializeOwned
+            + std::fmt::Debug,
+    {
+        let api: Api<T> = Api::namespaced(self.cluster.client.clone(), &self.namespace);
+        match api.create(&PostParams::default(), object).await {
+            Err(error) if is(&error, 409) => Ok(()),
+            made => {
+                let name = object.meta().name.clone().unwrap_or_default();
+                made.map(drop).map_err(|error| failed(&format!("make {} {name}", T::kind(&())), error))
+            }
+        }
+    }
+
+    /// The custom resource is ours to let go of, before anything hangs on it: one
+    /// that kubectl made has no finalizer yet.
+    async fn hold_the_record(&self) -> Result<(), Fault> {
+        let api: Api<crd::Project> = Api::all(self.cluster.client.clone());
+        let what = format!("hold project {}", self.name);
+        let resource = api.get(&self.name).await.map_err(|error| failed(&what, error))?;
+        if resource.finalizers().iter().any(|name| name == crd::FINALIZER) {
+            return Ok(());
+        }
+        let mut finalizers = resource.finalizers().to_vec();
+        finalizers.push(crd::FINALIZER.to_owned());
+        let patch = json!({ "metadata": { "finalizers": finalizers, "resourceVersion": resource.resource_version() } });
+        let patched = api.patch(&self.name, &PatchParams::default(), &Patch::Merge(patch)).await;
+        patched.map(drop).map_err(|error| failed(&what, error))
+    }
+
+    async fn delete(&self, pod: &Pod, grace: Option<u32>) -> Result<(), Fault> {
+        let params = DeleteParams {
+            grace_period_seconds: grace,
+            preconditions: Some(Preconditions { uid: pod.uid(), resource_version: None }),
+            ..DeleteParams::default()
+        };
+        match self.pods().delete(&pod.name_any(), &params).await {
+            Err(error) if is(&error, 404) || is(&error, 409) => Ok(()),
+            outcome => outcome.map(drop).map_err(|error| failed(&format!("end pod {}", pod.name_any()), error)),
+        }
+    }
+
+    /// Ends the pods that `which` names, and sees their containers ended. The
+    /// objects stay until [`Pods::bury`]: they hold the agent's last word.
+    async fn end_those(&self, record: &Record, gently: bool, which: impl Fn(&Pod) -> bool) -> Result<Ending, Fault> {
+        let tree = if self.tree_ends_with_pod(record) { Tree::Absent } else { Tree::Kept };
+        let mut deadline = Instant::now() + END_WITHIN;
+        let mut asked = false;
+        loop {
+            let mut pods = self.list().await?;
+            pods.retain(|pod| which(pod));
+            if !asked {
+                let grace = pods.iter().filter_map(|pod| pod.spec.as_ref()?.termination_grace_period_seconds).max();
+                deadline += Duration::from_secs(grace.and_then(|grace| u64::try_from(grace).ok()).unwrap_or(0));
+                asked = true;
+            }
+            for pod in pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
+                info!(pod = pod.name_any(), namespace = self.namespace, gently, "the pod is to end");
+                self.delete(pod, (!gently).then_some(NO_GRACE_SECONDS)).await?;
+            }
+            let running: Vec<String> = pods.iter().filter(|pod| !seen::ended(pod)).map(|pod| pod.name_any()).collect();
+            if running.is_empty() {
+                // The newest of them had the tree.
+                let last = pods.iter().max_by_key(|pod| seen::generation(pod));
+                return Ok(last.map_or(Ending { tree, ..Ending::default() }, |pod| seen::last_word(pod, tree)));
+            }
+            if Instant::now() > deadline {
+                return Err(Fault::new(
+                    Reason::Unavailable,
+                    format!("pod {} does not end within its grace period", running.join(", ")),
+                )
+                .hint("its node may be gone; once that is certain, delete the node's object or the pod by force"));
+            }
+            self.heard(END_LOOK).await;
+        }
+    }
+
+    /// Returns at the next event of the pods, or after `time`.
+    async fn heard(&self, time: Duration) {
+        let _ = tokio::time::timeout(time, self.events.notified()).await;
+    }
+
+    /// Lets go of the pods that have ended, and sees them gone.
+    async fn let_go(&self) -> Result<(), Fault> {
+        let deadline = Instant::now() + END_WITHIN;
+        loop {
+            let pods = self.list().await?;
+            let ended: Vec<&Pod> = pods.iter().filter(|pod| seen::ended(pod)).collect();
+            if ended.is_empty() {
+                return Ok(());
+            }
+            for pod in ended {
+                let left: Vec<&String> =
+                    pod.finalizers().iter().filter(|name| *name != manifests::FINAL_SNAPSHOT).collect();
+                if left.len() < pod.finalizers().len() {
+                    let patch = json!({ "metadata": { "finalizers": left, "uid": pod.uid() } });
+                    match self.pods().patch(&pod.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await {
+                        Err(error) if is(&error, 404) || is(&error, 409) => {}
+                        done => {
+                            drop(done.map_err(|error| failed(&format!("let go of pod {}", pod.name_any()), error))?);
+                        }
+                    }
+                }
+                self.delete(pod, None).await?;
+                if let Some(generation) = seen::generation(pod) {
+                    self.remove::<Secret>(&manifests::agent_secret_name(generation)).await?;
+                }
+            }
+            if Instant::now() > deadline {
+                return Err(Fault::new(Reason::Unavailable, "a pod that has ended is not removed by the cluster"));
+            }
+            self.heard(END_LOOK).await;
+        }
+    }
+
+    async fn remove<T>(&self, name: &str) -> Result<(), Fault>
+    where
+        T: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
+            + Clone
+            + serde::de::DeserializeOwned
+            + std::fmt::Debug,
+    {
+        let api: Api<T> = Api::namespaced(self.cluster.client.clone(), &self.namespace);
+        match api.delete(name, &DeleteParams::default()).await {
+            Err(error) if is(&error, 404) => Ok(()),
+            done => done.map(drop).map_err(|error| failed(&format!("remove {} {name}", T::kind(&())), error)),
+        }
+    }
+
+    async fn remove_namespace(&self) -> Result<(), Fault> {
+        let api: Api<Namespace> = Api::all(self.cluster.client.clone());
+        let deadline = Instant::now() + NAMESPACE_WITHIN;
+        loop {
+            let what = format!("remove namespace {}", self.namespace);
+            let Some(there) = api.get_opt(&self.namespace).await.map_err(|error| failed(&what, error))? else {
+                return Ok(());
+            };
+            if there.metadata.deletion_timestamp.is_none() {
+                match api.delete(&self.namespace, &DeleteParams::default()).await {
+                    Err(error) if is(&error, 404) || is(&error, 409) => {}
+                    done => drop(done.map_err(|error| failed(&what, error))?),
+                }
+            }
+            if Instant::now() > deadline {
+                let conditions = there.status.and_then(|status| status.conditions).unwrap_or_default();
+                let left: Vec<String> = conditions
+                    .into_iter()
+                    .filter(|condition| condition.status == "True")
+                    .filter_map(|condition| condition.message)
+                    .collect();
+                return Err(Fault::new(
+                    Reason::Unavailable,
+                    format!("namespace {} is not gone yet: {}", self.namespace, left.join("; ")),
+                )
+                .hint("something in it has a finalizer whose owner does not act"));
+            }
+            tokio::time::sleep(END_LOOK).await;
+        }
+    }
+}
+
+/// Makes a call that rights were just given for: the API server takes a moment to know of them.
+async fn in_force<T, F: Future<Output = Result<T, Fault>>>(call: impl Fn() -> F) -> Result<T, Fault> {
+    let deadline = Instant::now() + RIGHTS_WITHIN;
+    loop {
+        match call().await {
+            Err(fault) if fault.reason == Reason::FailedPrecondition && Instant::now() < deadline => {
+                tokio::time::sleep(RIGHTS_LOOK).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+impl Pods for KubePods {
+    fn look<'a>(&'a mut self, record: &'a Record) -> Boxed<'a, Result<Look, Fault>> {
+        Box::pin(self.see(record))
+    }
+
+    fn look_anew<'a>(&'a mut self, record: &'a Record) -> Boxed<'a, Result<Look, Fault>> {
+        Box::pin(self.see(record))
+    }
+
+    fn changed(&mut self) -> Boxed<'_, ()> {
+        Box::pin(self.events.notified())
+    }
+
+    fn look_interval(&self) -> Duration {
+        LOOK_INTERVAL
+    }
+
+    fn hold(&self) -> Option<Duration> {
+        Some(HOLD)
+    }
+
+    fn tree_ends_with_pod(&self, record: &Record) -> bool {
+        record.project.spec.workspace.volume.is_none()
+    }
+
+    fn hydrate<'a>(&'a mut self, record: &'a Record, generation: Generation) -> Boxed<'a, Result<Hydration, Fault>> {
+        Box::pin(async move {
+            self.make(record, generation).await?;
+            Ok(Hydration::InPod)
+        })
+    }
+
+    fn dehydrate<'a>(&'a mut self, _: &'a Record, _: Generation) -> Boxed<'a, Result<Option<Committed>, Fault>> {
+        // The volume of a pod that ended without its last snapshot: the next start
+        // takes the tree as it is, and its first snapshot holds it.
+        Box::pin(async {
+            Err(Fault::new(Reason::FailedPrecondition, "the volume holds what no snapshot has")
+                .hint("start the project: its volume is taken as it is, and then end it again"))
+        })
+    }
+
+    fn start<'a>(&'a mut self, record: &'a Record, generation: Generation) -> Boxed<'a, Result<(), Fault>> {
+        Box::pin(self.make(record, generation))
+    }
+
+    fn sweep<'a>(&'a mut self, record: &'a Record) -> Boxed<'a, Result<Ending, Fault>> {
+        Box::pin(async move {
+            let generation = record.project.status.generation;
+            let stray = |pod: &Pod| seen::generation(pod) != Some(generation) || seen::ending(pod);
+            self.end_those(record, true, stray).await
+        })
+    }
+
+    fn end<'a>(&'a mut self, record: &'a Record, gently: bool) -> Boxed<'a, Result<Ending, Fault>> {
+        Box::pin(self.end_those(record, gently, |_| true))
+    }
+
+    fn bury<'a>(&'a mut self, _: &'a Record) -> Boxed<'a, Result<(), Fault>> {
+        Box::pin(self.let_go())
+    }
+
+    fn remove_tree<'a>(&'a mut self, _: &'a Record) -> Boxed<'a, Result<(), Fault>> {
+        Box::pin(self.remove::<PersistentVolumeClaim>(WORKSPACE))
+    }
+
+    fn forget<'a>(&'a mut self, _: &'a Record) -> Boxed<'a, Result<(), Fault>> {
+        Box::pin(async {
+            self.remove_namespace().await?;
+            self.cluster.events.forget(self.project);
+            Ok(())
+        })
+    }
+
+    fn tidy<'a>(&'a mut self, _: &'a Record) -> Boxed<'a, ()> {
+        Box::pin(async {})
+    }
+
+    fn last_words(&self, _: Generation, _: &str) -> String {
+        String::new()
+    }
+
+    fn endpoints(&self, record: &Record, made: &Made) -> Vec<Endpoint> {
+        let namespace = manifests::namespace_name(record.project.id);
+        let all =
+            made.containers.iter().flat_map(|container| container.ports.iter().map(move |port| (container, port)));
+        all.map(|(container, port)| Endpoint {
+            container: container.name.clone(),
+            port_name: port.name.clone(),
+            url: format!("http://{}.{namespace}.svc.cluster.local:{}", container.name, port.port),
+        })
+        .collect()
+    }
+}

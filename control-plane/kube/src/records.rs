@@ -1,0 +1,283 @@
+//! Records as custom resources: the API server keeps them, and its resource
+//! versions decide which of two writers was first.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Mutex, PoisonError},
+    time::Instant,
+};
+
+use futures_util::{Stream, StreamExt as _, stream::BoxStream};
+use kube::{
+    Api, Client, ResourceExt as _,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions},
+    runtime::{
+        WatchStreamExt as _,
+        watcher::{self, Event},
+    },
+};
+use remora_control_plane_runtime::records::{Boxed, Feed, Record, Records};
+use remora_proto_model::{Fault, ProjectId, Reason, project::ProjectStatus};
+use serde_json::json;
+use tracing::warn;
+
+use crate::{
+    api::{MANAGER, failed, is},
+    crd,
+    limits::{LIST_PAGE, TOUCH_INTERVAL},
+};
+
+/// See the module.
+pub struct KubeRecords {
+    api: Api<crd::Project>,
+    seen: Mutex<HashMap<ProjectId, Seen>>,
+}
+
+/// What is known of one beside its record.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    /// The metadata.generation of its spec, and the resource version with which it was first seen.
+    spec: (i64, u64),
+    /// When a status of it was last written for what is measured anew.
+    touched: Option<Instant>,
+}
+
+impl fmt::Debug for KubeRecords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KubeRecords")
+    }
+}
+
+impl KubeRecords {
+    /// The projects of the cluster that `client` talks to.
+    pub fn new(client: Client) -> KubeRecords {
+        KubeRecords { api: Api::all(client), seen: Mutex::default() }
+    }
+
+    fn seen(&self) -> std::sync::MutexGuard<'_, HashMap<ProjectId, Seen>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn record(&self, resource: &crd::Project) -> Result<Record, Fault> {
+        let mut record = crd::record(resource)?;
+        let version = record.project.resource_version;
+        let generation = resource.metadata.generation.unwrap_or_default();
+        let mut seen = self.seen();
+        let seen = seen.entry(record.project.id).or_default();
+        if seen.spec.0 != generation {
+            seen.spec = (generation, version);
+        }
+        record.spec_version = seen.spec.1.min(version);
+        Ok(record)
+    }
+
+    async fn post(&self, record: Record) -> Result<Record, Fault> {
+        let mut resource = crd::Project::new(record.project.name.as_str(), crd::spec(&record.project.spec)?);
+        // From the first moment on: nothing is made before it can be unmade.
+        resource.metadata.finalizers = Some(vec![crd::FINALIZER.to_owned()]);
+        let made = self.api.create(&PostParams::default(), &resource).await;
+        let name = &record.project.name;
+        self.record(&made.map_err(|error| {
+            match failed(&format!("make project {name}"), error) {
+                fault if fault.reason == Reason::AlreadyExists => {
+                    Fault::new(Reason::AlreadyExists, format!("there is a project {name}"))
+                        .hint("patch it, or delete it first, or choose another name")
+                }
+                fault => fault,
+            }
+        })?)
+    }
+
+    async fn put(&self, before: Record, after: Record) -> Result<Record, Fault> {
+        let name = before.project.name.clone();
+        let mut version = before.project.resource_version;
+        let mut stored = None;
+        if before.project.spec != after.project.spec {
+            let mut resource = self.current(&before).await?;
+            resource.spec = crd::spec(&after.project.spec)?;
+            let replaced = self.api.replace(name.as_str(), &PostParams::default(), &resource).await;
+            let replaced = self.record(&replaced.map_err(|error| failed(&format!("change project {name}"), error))?)?;
+            version = replaced.project.resource_version;
+            stored = Some(replaced);
+        }
+        if stored.is_none() || !same_status(&before, &after) {
+            stored = Some(self.put_status(&after, version).await?);
+        }
+        if before.deletion.is_none() && after.deletion.is_some() {
+            self.delete(&after).await?;
+        }
+        stored.ok_or_else(|| Fault::new(Reason::Conflict, "the project is gone"))
+    }
+
+    async fn put_status(&self, after: &Record, version: u64) -> Result<Record, Fault> {
+        let name = after.project.name.as_str();
+        let mut status = crd::record_status(after)?;
+        status.observed_generation = self.seen().get(&after.project.id).map(|seen| seen.spec.0);
+        let applied = json!({
+            "apiVersion": "remora.dev/v1alpha1",
+            "kind": "Project",
+            "metadata": { "name": name, "uid": after.project.id, "resourceVersion": version.to_string() },
+            "status": status,
+        });
+        let params = PatchParams::apply(MANAGER).force();
+        let applied = self.api.patch_status(name, &params, &Patch::Apply(applied)).await;
+        self.record(&applied.map_err(|error| failed(&format!("note the status of project {name}"), error))?)
+    }
+
+    /// The object that `before` is the record of.
+    async fn current(&self, before: &Record) -> Result<crd::Project, Fault> {
+        let name = before.project.name.as_str();
+        let resource = self.api.get(name).await.map_err(|error| failed(&format!("read project {name}"), error))?;
+        let same = resource.uid().as_deref() == Some(before.project.id.to_string().as_str())
+            && resource.resource_version().as_deref() == Some(before.project.resource_version.to_string().as_str());
+        if same { Ok(resource) } else { Err(Fault::new(Reason::Conflict, format!("project {name} changed meanwhile"))) }
+    }
+
+    async fn delete(&self, record: &Record) -> Result<(), Fault> {
+        let name = record.project.name.as_str();
+        let params = DeleteParams {
+            preconditions: Some(Preconditions { uid: Some(record.project.id.to_string()), resource_version: None }),
+            ..DeleteParams::default()
+        };
+        match self.api.delete(name, &params).await {
+            Err(error) if is(&error, 404) || is(&error, 409) => Ok(()),
+            outcome => outcome.map(drop).map_err(|error| failed(&format!("delete project {name}"), error)),
+        }
+    }
+
+    async fn get(&self, id: ProjectId) -> Result<Option<Record>, Fault> {
+        // By uid there is no way to ask; the names are known to whoever holds records.
+        let all = self.list().await?;
+        Ok(all.into_iter().find(|record| record.project.id == id))
+    }
+
+    async fn list(&self) -> Result<Vec<Record>, Fault> {
+        let mut records = Vec::new();
+        let mut params = ListParams::default().limit(LIST_PAGE);
+        loop {
+            let page = self.api.list(&params).await.map_err(|error| failed("list the projects", error))?;
+            records.extend(page.items.iter().filter_map(|resource| self.readable(resource)));
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params = params.continue_token(&token),
+                None => return Ok(records),
+            }
+        }
+    }
+
+    fn readable(&self, resource: &crd::Project) -> Option<Record> {
+        self.record(resource)
+            .inspect_err(
+                |fault| warn!(project = resource.name_any(), %fault, "a project cannot be read and stays as it is"),
+            )
+            .ok()
+    }
+
+    async fn finish(&self, record: Record) -> Result<(), Fault> {
+        self.delete(&record).await?;
+        let name = record.project.name.as_str();
+        let Some(resource) =
+            self.api.get_opt(name).await.map_err(|error| failed(&format!("read project {name}"), error))?
+        else {
+            return Ok(());
+        };
+        if resource.uid().as_deref() != Some(record.project.id.to_string().as_str()) {
+            return Ok(());
+        }
+        let left: Vec<&String> = resource.finalizers().iter().filter(|name| *name != crd::FINALIZER).collect();
+        let patch = json!({ "metadata": { "finalizers": left, "resourceVersion": resource.resource_version() } });
+        match self.api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await {
+            Err(error) if is(&error, 404) => {}
+            outcome => drop(outcome.map_err(|error| failed(&format!("let go of project {name}"), error))?),
+        }
+        self.seen().remove(&record.project.id);
+        Ok(())
+    }
+}
+
+/// Whether two records have one status, what callers do not see included.
+fn same_status(a: &Record, b: &Record) -> bool {
+    let bare = |record: &Record| Record {
+        project: remora_proto_model::project::Project { spec: b.project.spec.clone(), ..record.project.clone() },
+        ..record.clone()
+    };
+    bare(a) == bare(b)
+}
+
+/// What is measured anew all the time, left out.
+fn lasting(status: &ProjectStatus) -> ProjectStatus {
+    ProjectStatus { durability: Default::default(), last_activity_ms: 0, ..status.clone() }
+}
+
+impl Records for KubeRecords {
+    fn all(&self) -> Boxed<'_, Result<Vec<Record>, Fault>> {
+        Box::pin(self.list())
+    }
+
+    fn create(&self, record: Record) -> Boxed<'_, Result<Record, Fault>> {
+        Box::pin(self.post(record))
+    }
+
+    fn update(&self, before: Record, after: Record) -> Boxed<'_, Result<Record, Fault>> {
+        Box::pin(self.put(before, after))
+    }
+
+    fn touch(&self, before: Record, after: Record) -> Boxed<'_, Result<Record, Fault>> {
+        Box::pin(async move {
+            let id = after.project.id;
+            if lasting(&before.project.status) == lasting(&after.project.status) {
+                let touched = self.seen().get(&id).and_then(|seen| seen.touched);
+                if touched.is_some_and(|at| at.elapsed() < TOUCH_INTERVAL) {
+                    return Ok(after);
+                }
+            }
+            let stored = match self.put_status(&after, before.project.resource_version).await {
+                // Somebody else was first; what is measured is measured again.
+                Err(fault) if fault.reason == Reason::Conflict => return Ok(before),
+                stored => stored?,
+            };
+            self.seen().entry(id).or_default().touched = Some(Instant::now());
+            Ok(stored)
+        })
+    }
+
+    fn read(&self, id: ProjectId) -> Boxed<'_, Result<Option<Record>, Fault>> {
+        Box::pin(self.get(id))
+    }
+
+    fn remove(&self, record: Record) -> Boxed<'_, Result<(), Fault>> {
+        Box::pin(self.finish(record))
+    }
+
+    fn feed(self: std::sync::Arc<Self>) -> Option<BoxStream<'static, Feed>> {
+        let events = watcher::watcher(self.api.clone(), watcher::Config::default()).default_backoff();
+        Some(feed(self, events).boxed())
+    }
+}
+
+fn feed(
+    records: std::sync::Arc<KubeRecords>,
+    events: impl Stream<Item = Result<Event<crd::Project>, watcher::Error>> + Send + 'static,
+) -> impl Stream<Item = Feed> + Send {
+    let mut listed = Vec::new();
+    events.filter_map(move |event| {
+        let next = match event {
+            Ok(Event::Init) => {
+                listed.clear();
+                None
+            }
+            Ok(Event::InitApply(resource)) => {
+                listed.extend(records.readable(&resource));
+                None
+            }
+            Ok(Event::InitDone) => Some(Feed::Listed(std::mem::take(&mut listed))),
+            Ok(Event::Apply(resource)) => records.readable(&resource).map(|record| Feed::Put(Box::new(record))),
+            Ok(Event::Delete(resource)) => resource.uid().and_then(|uid| uid.parse().ok()).map(Feed::Gone),
+            Err(error) => {
+                warn!(%error, "the projects cannot be followed; another attempt is made");
+                None
+            }
+        };
+        std::future::ready(next)
+    })
+}

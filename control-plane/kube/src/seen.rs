@@ -1,0 +1,248 @@
+//! What a pod's object says, in our words. Pure.
+
+use std::net::{IpAddr, SocketAddr};
+
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod};
+use kube::ResourceExt as _;
+use remora_control_plane_project::Tree;
+use remora_control_plane_runtime::{
+    Committed,
+    pods::{Ending, Hydrated, Made, Serving},
+};
+use remora_proto_model::{Fault, Generation, Reason, project::PodState};
+use serde::Deserialize;
+
+use crate::{limits::AGENT_PORT, manifests};
+
+/// The container of the agent.
+const AGENT: &str = "agent";
+/// The container that restores the workspace.
+const HYDRATE: &str = "hydrate";
+
+/// Longest text of a kubelet that is passed on, in characters.
+const SHOWN: usize = 300;
+
+/// The termination message of the agent, as far as it is of use here.
+#[derive(Deserialize)]
+struct Message {
+    snapshot: Option<Snapshot>,
+    reason: Option<String>,
+    #[serde(default)]
+    message: String,
+    #[serde(default)]
+    hint: String,
+}
+
+#[derive(Deserialize)]
+struct Snapshot {
+    id: String,
+    root_key: String,
+    root_blake3: String,
+    sequence: u64,
+    created_ms: u64,
+}
+
+impl Message {
+    fn of(text: &str) -> Option<Message> {
+        serde_json::from_str(text).ok()
+    }
+
+    fn committed(&self) -> Option<Committed> {
+        let snapshot = self.snapshot.as_ref()?;
+        Some(Committed {
+            id: snapshot.id.clone(),
+            root_key: snapshot.root_key.clone(),
+            root: blake3::Hash::from_hex(&snapshot.root_blake3).ok()?,
+            sequence: snapshot.sequence,
+            created_ms: snapshot.created_ms,
+        })
+    }
+
+    fn fault(&self, stage: &'static str) -> Fault {
+        let reason = self.reason.as_deref().and_then(|word| word.parse().ok()).unwrap_or(Reason::Unavailable);
+        Fault::new(reason, self.message.clone()).hint(self.hint.clone()).stage(stage)
+    }
+}
+
+/// The generation of a pod of ours.
+pub(crate) fn generation(pod: &Pod) -> Option<Generation> {
+    pod.labels().get(manifests::GENERATION)?.parse().ok().map(Generation)
+}
+
+/// Whether it is on its way out, by whoever's will.
+pub(crate) fn ending(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_some() || terminal(pod)
+}
+
+fn terminal(pod: &Pod) -> bool {
+    matches!(pod.status.as_ref().and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed"))
+}
+
+/// Whether nothing of it runs any more, as its kubelet says; a pod that no
+/// kubelet ever had never ran.
+pub(crate) fn ended(pod: &Pod) -> bool {
+    let assigned = pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
+    let runs = |status: &ContainerStatus| status.state.as_ref().is_some_and(|state| state.running.is_some());
+    let never_ran = !statuses(pod).any(|status| status.container_id.is_some());
+    terminal(pod) || (ending(pod) && (!assigned || (!never_ran && !statuses(pod).any(runs) && told_end(pod))))
+}
+
+/// Whether its agent's end was reported, where it had begun.
+fn told_end(pod: &Pod) -> bool {
+    agent(pod).is_none_or(|status| status.container_id.is_none() || terminated(status).is_some())
+}
+
+fn statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
+    let status = pod.status.as_ref();
+    let all = |list: fn(&k8s_openapi::api::core::v1::PodStatus) -> Option<&Vec<ContainerStatus>>| {
+        status.and_then(list).into_iter().flatten()
+    };
+    all(|status| status.init_container_statuses.as_ref()).chain(all(|status| status.container_statuses.as_ref()))
+}
+
+fn named<'a>(pod: &'a Pod, name: &str) -> Option<&'a ContainerStatus> {
+    statuses(pod).find(|status| status.name == name)
+}
+
+fn agent(pod: &Pod) -> Option<&ContainerStatus> {
+    named(pod, AGENT)
+}
+
+fn terminated(status: &ContainerStatus) -> Option<&k8s_openapi::api::core::v1::ContainerStateTerminated> {
+    status.state.as_ref()?.terminated.as_ref()
+}
+
+/// Where its agent serves, while that runs.
+pub(crate) fn serving(pod: &Pod) -> Option<Serving> {
+    let status = agent(pod)?;
+    status.state.as_ref()?.running.as_ref()?;
+    let ip: IpAddr = pod.status.as_ref()?.pod_ip.as_deref()?.parse().ok()?;
+    Some(Serving {
+        address: SocketAddr::new(ip, u16::try_from(AGENT_PORT).ok()?),
+        incarnation: format!("{} {}", pod.uid()?, status.container_id.as_deref()?),
+    })
+}
+
+/// What it was made of.
+pub(crate) fn made(pod: &Pod) -> Option<Made> {
+    serde_json::from_str(pod.annotations().get(manifests::MADE)?).ok()
+}
+
+/// Names of the user's containers that run, and how often each was started.
+pub(crate) fn containers(pod: &Pod) -> (Vec<String>, Vec<(String, u32)>) {
+    let all = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
+    let all = || all.into_iter().flatten();
+    let runs = |status: &&ContainerStatus| status.state.as_ref().is_some_and(|state| state.running.is_some());
+    let starts = |status: &ContainerStatus| u32::try_from(status.restart_count).unwrap_or_default().saturating_add(1);
+    (
+        all().filter(runs).map(|status| status.name.clone()).collect(),
+        all().map(|status| (status.name.clone(), starts(status))).collect(),
+    )
+}
+
+/// As a project's status shows it.
+pub(crate) fn state(pod: &Pod) -> PodState {
+    let status = pod.status.as_ref();
+    let conditions = status.and_then(|status| status.conditions.as_ref()).into_iter().flatten();
+    PodState {
+        name: pod.name_any(),
+        uid: pod.uid().unwrap_or_default(),
+        container: None,
+        ip: status.and_then(|status| status.pod_ip.clone()).unwrap_or_default(),
+        ready: conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True"),
+    }
+}
+
+/// How its restore ended, where it ended well.
+pub(crate) fn hydrated(pod: &Pod) -> Option<Hydrated> {
+    let ended = terminated(named(pod, HYDRATE)?)?;
+    if ended.exit_code != 0 {
+        return None;
+    }
+    let message = ended.message.as_deref().and_then(Message::of);
+    Some(Hydrated { snapshot: message.and_then(|message| message.committed()) })
+}
+
+/// The last word of its agent.
+pub(crate) fn last_word(pod: &Pod, tree: Tree) -> Ending {
+    let ending = Ending { tree, ..Ending::default() };
+    let whole = hydrated(pod).is_some();
+    let Some(status) = agent(pod).filter(|status| whole && status.container_id.is_some()) else {
+        // It never had a whole tree, so it took nothing with it.
+        return ending;
+    };
+    let said = terminated(status).and_then(|ended| ended.message.as_deref()).and_then(Message::of);
+    match said {
+        Some(message) => match message.committed() {
+            Some(committed) => Ending { committed: Some(committed), ..ending },
+            None if message.reason.is_some() => {
+                Ending { lost: Some(format!("the last snapshot was not made: {}", message.fault("flush"))), ..ending }
+            }
+            None => ending,
+        },
+        None => Ending { lost: Some("the pod ended without a last snapshot".to_owned()), ..ending },
+    }
+}
+
+/// What keeps it from getting ready.
+pub(crate) fn trouble(pod: &Pod) -> Option<Fault> {
+    if let Some(failed) = named(pod, HYDRATE).and_then(last_failure) {
+        return Some(match failed.message.as_deref().and_then(Message::of) {
+            Some(message) if message.reason.is_some() => message.fault("hydrate"),
+            _ => Fault::new(Reason::Unavailable, format!("the restore ended with exit code {}", failed.exit_code))
+                .stage("hydrate"),
+        });
+    }
+    statuses(pod).find_map(stuck).or_else(|| unscheduled(pod))
+}
+
+/// How a container that is not running ended last, where that was badly.
+fn last_failure(status: &ContainerStatus) -> Option<&k8s_openapi::api::core::v1::ContainerStateTerminated> {
+    let failed = |state: &'_ ContainerState| state.terminated.as_ref().is_some_and(|ended| ended.exit_code != 0);
+    let state = status.state.as_ref()?;
+    if state.running.is_some() || state.terminated.as_ref().is_some_and(|ended| ended.exit_code == 0) {
+        return None;
+    }
+    [Some(state), status.last_state.as_ref()]
+        .into_iter()
+        .flatten()
+        .find(|state| failed(state))
+        .and_then(|state| state.terminated.as_ref())
+}
+
+fn stuck(status: &ContainerStatus) -> Option<Fault> {
+    let waiting = status.state.as_ref()?.waiting.as_ref()?;
+    let name = &status.name;
+    let said: String = waiting.message.as_deref().unwrap_or_default().chars().take(SHOWN).collect();
+    let image = &status.image;
+    Some(match waiting.reason.as_deref()? {
+        "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" => {
+            Fault::new(Reason::ContainerUnavailable, format!("the image {image} of {name} cannot be pulled: {said}"))
+                .hint("see whether the image and its tag exist, and whether the node may pull it")
+        }
+        "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
+            Fault::new(Reason::ContainerUnavailable, format!("{name} cannot be started: {said}"))
+        }
+        "CrashLoopBackOff" => {
+            let code = last_failure(status).map_or(0, |ended| ended.exit_code);
+            match code {
+                127 => Fault::new(Reason::ProgramNotFound, format!("the command of {name} does not exist in {image}"))
+                    .hint("give a command that the image has"),
+                126 => Fault::new(Reason::ProgramNotPermitted, format!("the command of {name} cannot be executed")),
+                code => Fault::new(Reason::ContainerUnavailable, format!("{name} ends again and again with {code}")),
+            }
+        }
+        _ => return None,
+    })
+}
+
+fn unscheduled(pod: &Pod) -> Option<Fault> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    let refused = conditions.iter().find(|condition| {
+        condition.type_ == "PodScheduled"
+            && condition.status == "False"
+            && condition.reason.as_deref() == Some("Unschedulable")
+    })?;
+    let said: String = refused.message.as_deref().unwrap_or_default().chars().take(SHOWN).collect();
+    Some(Fault::new(Reason::LimitReached, format!("no node takes the pod: {said}")).hint("ask for less, or add a node"))
+}

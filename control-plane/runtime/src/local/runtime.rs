@@ -1,0 +1,165 @@
+//! [`Local`]: this machine, as a place for pods.
+
+use std::{io, path::Path, pin::pin, sync::Arc};
+
+use bytes::Bytes;
+use futures_util::{
+    StreamExt as _,
+    stream::{BoxStream, Stream},
+};
+use remora_proto_model::{Fault, Reason, errno_reason};
+use tokio::{fs, io::AsyncWriteExt as _};
+use uuid::Uuid;
+
+use super::{agent, layout::ProjectDir, pods::LocalPods};
+use crate::{
+    config::RuntimeConfig,
+    identity::Identity,
+    limits::MAX_SOURCE_BYTES,
+    pods::{Pods, Runtime},
+    records::{Boxed, Record, SourceFile},
+};
+
+/// What the names of archives begin with.
+const PREFIX: &str = "source-";
+
+/// See the module.
+pub(crate) struct Local {
+    pub(crate) config: RuntimeConfig,
+    pub(crate) identity: Arc<Identity>,
+}
+
+impl std::fmt::Debug for Local {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Local").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Local {
+    fn folder(&self, record: &Record) -> ProjectDir {
+        ProjectDir::of(&self.config.data_dir, record.project.id)
+    }
+
+    async fn keep(
+        &self,
+        record: &Record,
+        zstd: bool,
+        chunks: impl Stream<Item = Result<Bytes, Fault>>,
+    ) -> Result<SourceFile, Fault> {
+        let folder = self.folder(record);
+        folder.make().map_err(|error| failed(&error))?;
+        let file = format!("{PREFIX}{}.{}", Uuid::new_v4(), if zstd { "tar.zst" } else { "tar" });
+        let path = folder.path().join(&file);
+        match receive(&path, chunks).await {
+            Ok(bytes) => Ok(SourceFile { file, bytes }),
+            Err(fault) => {
+                // Best effort: what stays goes with the project's folder.
+                let _ = fs::remove_file(&path).await;
+                Err(fault)
+            }
+        }
+    }
+}
+
+/// A handle to this machine.
+#[derive(Clone, Debug)]
+pub(crate) struct LocalRuntime(pub(crate) Arc<Local>);
+
+impl Runtime for LocalRuntime {
+    fn name(&self) -> &'static str {
+        "local"
+    }
+
+    fn pods(&self, record: &Record) -> Box<dyn Pods> {
+        Box::new(LocalPods::new(Arc::clone(&self.0), record.project.id))
+    }
+
+    fn accepts(&self, _: &Record) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    fn shares_ports(&self) -> bool {
+        true
+    }
+
+    fn agent_version(&self) -> Boxed<'_, Result<String, Fault>> {
+        Box::pin(agent::version(&self.0.config.agent_binary))
+    }
+
+    fn put_source<'a>(
+        &'a self,
+        record: &'a Record,
+        zstd: bool,
+        chunks: BoxStream<'a, Result<Bytes, Fault>>,
+    ) -> Boxed<'a, Result<SourceFile, Fault>> {
+        Box::pin(self.0.keep(record, zstd, chunks))
+    }
+
+    fn sweep_sources<'a>(&'a self, record: &'a Record, kept: Option<&'a str>) -> Boxed<'a, Result<(), Fault>> {
+        Box::pin(async move { sweep(&self.0.folder(record), kept).map_err(|error| failed(&error)) })
+    }
+}
+
+/// Removes archives, and halves of archives, but for `kept`: those that a server
+/// which was killed received, and those that a snapshot holds.
+fn sweep(folder: &ProjectDir, kept: Option<&str>) -> io::Result<()> {
+    let entries = match std::fs::read_dir(folder.path()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let is_archive = name.as_encoded_bytes().starts_with(PREFIX.as_bytes());
+        if is_archive && kept.is_none_or(|kept| name != kept) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+async fn receive(path: &Path, chunks: impl Stream<Item = Result<Bytes, Fault>>) -> Result<u64, Fault> {
+    let mut chunks = pin!(chunks);
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .await
+        .map_err(|error| failed(&error))?;
+    let mut bytes = 0_u64;
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk?;
+        bytes += chunk.len() as u64;
+        if bytes > MAX_SOURCE_BYTES {
+            return Err(too_large());
+        }
+        file.write_all(&chunk).await.map_err(|error| failed(&error))?;
+    }
+    if bytes == 0 {
+        return Err(empty());
+    }
+    file.flush().await.map_err(|error| failed(&error))?;
+    file.sync_all().await.map_err(|error| failed(&error))?;
+    Ok(bytes)
+}
+
+/// The archive is larger than any that is taken.
+pub(crate) fn too_large() -> Fault {
+    Fault::new(Reason::TooLarge, format!("the archive has more than {MAX_SOURCE_BYTES} bytes, which is the most"))
+        .hint("leave out what can be made again, or copy the rest in afterwards")
+}
+
+/// There is no archive.
+pub(crate) fn empty() -> Fault {
+    Fault::new(Reason::ArchiveInvalid, "the archive has no bytes")
+        .hint("send a tar, or create the project with an empty source")
+}
+
+fn failed(error: &io::Error) -> Fault {
+    let fault = Fault::new(
+        error.raw_os_error().map_or(Reason::IoError, errno_reason),
+        format!("the archive cannot be kept in the data folder: {error}"),
+    );
+    error.raw_os_error().into_iter().fold(fault, Fault::errno)
+}

@@ -1,0 +1,72 @@
+//! What others change of the records, taken over: another replica, or a person
+//! with kubectl.
+
+use std::{collections::HashSet, sync::Arc};
+
+use futures_util::{StreamExt as _, stream::BoxStream};
+use remora_proto_model::{ProjectId, project::Phase};
+
+use super::{AgentHandle, Inner, entry::Entry};
+use crate::records::{Feed, Record};
+
+/// Follows `feed` to its end.
+pub(super) async fn follow(inner: Arc<Inner>, mut feed: BoxStream<'static, Feed>) {
+    while let Some(event) = feed.next().await {
+        match event {
+            Feed::Listed(records) => {
+                let there: HashSet<ProjectId> = records.iter().map(|record| record.project.id).collect();
+                let known: Vec<ProjectId> = inner.read_table().by_id.keys().copied().collect();
+                for gone in known.iter().filter(|id| !there.contains(id)) {
+                    inner.drop_entry(*gone);
+                }
+                for record in records {
+                    take(&inner, record).await;
+                }
+            }
+            Feed::Put(record) => take(&inner, *record).await,
+            Feed::Gone(id) => inner.drop_entry(id),
+        }
+    }
+}
+
+async fn take(inner: &Arc<Inner>, record: Record) {
+    let id = record.project.id;
+    let Ok(entry) = inner.entry(id) else {
+        inner.put(record).await;
+        if let Ok(entry) = inner.entry(id) {
+            reach(inner, &entry);
+        }
+        return;
+    };
+    {
+        let _writer = entry.writer().await;
+        if record.project.resource_version > entry.record().project.resource_version {
+            inner.publish(&entry, record);
+        }
+    }
+    reach(inner, &entry);
+}
+
+/// The way to the agent, for who does not drive the project: by what the record says.
+fn reach(inner: &Arc<Inner>, entry: &Entry) {
+    if inner.lead.leads() {
+        return;
+    }
+    let record = entry.record();
+    let status = &record.project.status;
+    let serves = matches!(
+        status.phase,
+        Phase::Ready | Phase::Degraded | Phase::Quiescing | Phase::Snapshotting | Phase::Committed
+    );
+    let handle = record.agent.filter(|_| serves).and_then(|address| {
+        if let Some(known) = entry.agent_now()
+            && known.address == address
+            && known.generation == status.generation
+        {
+            return Some(known);
+        }
+        let names = record.project.spec.containers.iter().map(|container| container.name.clone()).collect();
+        AgentHandle::dial(inner, record.project.id, status.generation, address, names).ok()
+    });
+    entry.set_agent(handle);
+}

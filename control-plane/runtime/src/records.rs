@@ -1,0 +1,111 @@
+//! What is kept of a project, and the contract of whoever keeps it: the embedded
+//! store of the local runtime, or the custom resources of a cluster.
+
+use std::{fmt, future::Future, pin::Pin, sync::Arc};
+
+use futures_util::stream::BoxStream;
+use remora_control_plane_project::Tree;
+use remora_proto_model::{Fault, Generation, ProjectId, project::Project};
+use serde::{Deserialize, Serialize};
+
+/// A project as it is kept: its public face and how far its sagas are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// What callers see.
+    pub project: Project,
+    /// The `resource_version` of the last change of the spec.
+    pub spec_version: u64,
+    /// What the working tree is where no pod has it.
+    pub tree: Tree,
+    /// The generation whose processes are to end: decided, and not yet seen done.
+    pub condemned: Option<Generation>,
+    /// The archive that it starts from, once that is here whole.
+    pub source: Option<SourceFile>,
+    /// Its end was asked for.
+    pub deletion: Option<Deletion>,
+    /// What a pod that ended without a last snapshot took with it, in words.
+    #[serde(default)]
+    pub lost: Option<String>,
+    /// Where its agent serves, for those who do not drive it: IP and port.
+    #[serde(default)]
+    pub agent: Option<std::net::SocketAddr>,
+}
+
+/// An archive that was brought.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceFile {
+    /// Its name: of a file in the project's folder, or of an object below the lineage's prefix.
+    pub file: String,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// How a project ends, and how far that is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Deletion {
+    /// Without a final snapshot, and with its snapshots.
+    pub purge: bool,
+    /// The tombstone is on the store: from here nothing brings it back.
+    pub tombstone: bool,
+}
+
+impl Record {
+    /// A record that was never stored: of a project that is to be made.
+    pub fn new(project: Project) -> Record {
+        Record {
+            spec_version: project.resource_version,
+            project,
+            tree: Tree::Absent,
+            condemned: None,
+            source: None,
+            deletion: None,
+            lost: None,
+            agent: None,
+        }
+    }
+}
+
+/// What others did to the records.
+#[derive(Clone, Debug)]
+pub enum Feed {
+    /// All there are: what is not among them is gone.
+    Listed(Vec<Record>),
+    /// One was made or changed.
+    Put(Box<Record>),
+    /// One is gone.
+    Gone(ProjectId),
+}
+
+/// A future of a trait that is used as an object.
+pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Where records are kept. What a method acknowledged is durable; an error has
+/// changed nothing, unless its effect says otherwise.
+pub trait Records: fmt::Debug + Send + Sync {
+    /// Every record there is.
+    fn all(&self) -> Boxed<'_, Result<Vec<Record>, Fault>>;
+
+    /// Keeps a new one, and returns it with the id and the version that it has
+    /// now. A name that is taken is ALREADY_EXISTS.
+    fn create(&self, record: Record) -> Boxed<'_, Result<Record, Fault>>;
+
+    /// Puts `after` in the place of `before`, and returns it with its version.
+    /// CONFLICT where the record is no longer `before`.
+    fn update(&self, before: Record, after: Record) -> Boxed<'_, Result<Record, Fault>>;
+
+    /// As `update`, for a status that is measured anew: it may be lost with the
+    /// server, and need not be kept at each call.
+    fn touch(&self, before: Record, after: Record) -> Boxed<'_, Result<Record, Fault>>;
+
+    /// The record as it is kept now; `None` where it is gone.
+    fn read(&self, id: ProjectId) -> Boxed<'_, Result<Option<Record>, Fault>>;
+
+    /// Removes it, once nothing of the project is left.
+    fn remove(&self, record: Record) -> Boxed<'_, Result<(), Fault>>;
+
+    /// What others change, from now on; `None` where nobody else can.
+    fn feed(self: Arc<Self>) -> Option<BoxStream<'static, Feed>>;
+}

@@ -1,0 +1,65 @@
+//! Behind the ports: a cluster.
+
+use std::sync::Arc;
+
+use remora_control_plane_kube::{Cluster, KubeRecords, KubeRuntime, client, image::Commands, lease, secrets};
+use remora_control_plane_runtime::{Parts, Projects, Settings, limits};
+use remora_proto_model::project::Role;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::{Behind, Served, StartError};
+use crate::{
+    auth::keys::{Keys, new_secret},
+    config::ClusterPlace,
+};
+
+/// The Lease of whoever acts.
+const LEASE: &str = "remora";
+/// Name of the key that is made with the installation.
+const ADMIN: &str = "admin";
+
+pub(super) async fn open(place: ClusterPlace) -> Result<Behind, StartError> {
+    let ClusterPlace { settings, namespace, pod_name, insecure_registries } = place;
+    let client = client().await?;
+    let secrets = secrets::Secrets::new(client.clone(), &namespace);
+    let identity = Arc::new(secrets.identity().await?);
+    let keys = Arc::new(Keys::open(Arc::new(secrets.rows(secrets::API_KEYS))).await?);
+    // Where it was removed on purpose, another one is no harm: it is as hard to read as it was.
+    keys.ensure(ADMIN, Role::Admin, &secrets.admin_key(new_secret()).await?).await?;
+    let store = settings.store.clone();
+    let store_name = super::store_name(&store);
+    let cluster = Cluster::new(client.clone(), settings, Arc::clone(&identity), Commands::new(insecure_registries));
+    let parts = Parts {
+        records: Arc::new(KubeRecords::new(client.clone())),
+        runtime: Arc::new(KubeRuntime::new(cluster)),
+        identity,
+        settings: Settings {
+            prefix: store.prefix.clone(),
+            max_projects: limits::MAX_PROJECTS,
+            prune_interval: limits::PRUNE_INTERVAL,
+        },
+        store,
+    };
+    let projects = Projects::over(parts).await?;
+    let mut served = Served::default();
+    let stop = served.stop.clone();
+    let led = projects.clone();
+    served.tasks.push(tokio::spawn(async move {
+        let (sender, leads) = watch::channel(false);
+        let campaign = lease::campaign(client, &namespace, LEASE, &pod_name, &sender);
+        tokio::join!(stop.run_until_cancelled(campaign), lead(&led, leads, &stop));
+    }));
+    Ok(Behind { projects, keys, store_name, data_dir: None, admin_key: None, served })
+}
+
+/// Acts on the projects while this replica leads.
+async fn lead(projects: &Projects, mut leads: watch::Receiver<bool>, stop: &CancellationToken) {
+    while let Some(Ok(())) = stop.run_until_cancelled(leads.changed()).await {
+        if *leads.borrow_and_update() {
+            projects.lead().await;
+        } else {
+            projects.yield_lead().await;
+        }
+    }
+}

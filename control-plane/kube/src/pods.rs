@@ -104,7 +104,8 @@ impl KubePods {
         apply(&Api::all(client.clone()), &manifests::namespace(&context)).await?;
         // Before all else in it: this is what lets the control plane make the rest.
         apply_in(client, namespace, &manifests::role_binding(&context)).await?;
-        in_force(|| apply_in(client, namespace, &manifests::service_account(&context))).await?;
+        let account = manifests::service_account(&context);
+        in_force(|| apply_in(client, namespace, &account)).await?;
         if let Some(quota) = manifests::resource_quota(&context) {
             apply_in(client, namespace, &quota).await?;
         }

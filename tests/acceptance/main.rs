@@ -6,13 +6,16 @@
 //! Run by `make acceptance`; it needs Node 20 or later and the npm registry.
 
 mod browser;
+mod example;
+mod local;
 mod remora;
 
-use std::{fs, path::Path, process::Command, time::Instant};
+use std::fs;
 
 use browser::{HmrSocket, get};
-use remora::Remora;
-use remora_tests::tree::{Tree, assert_same, record};
+use example::{Steps, install, without_caches};
+use local::Server;
+use remora_tests::tree::{assert_same, record};
 use serde_json::Value;
 
 /// Longest wait for a dev server that restores, starts and compiles on a busy machine, in seconds.
@@ -24,14 +27,11 @@ async fn a_vite_project_lives_sleeps_and_wakes_identical() {
     let source = folder.path().join("vite-react");
     let mut steps = Steps::default();
 
-    copy_example(&source);
-    let npm = Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&source).output().unwrap();
-    assert!(npm.status.success(), "npm ci: {}", String::from_utf8_lossy(&npm.stderr));
-    let brought = record(&source).unwrap();
-    assert!(brought.len() > 9_000, "a real project has about ten thousand entries, this has {}", brought.len());
+    let brought = install(&source);
     steps.done(&format!("npm ci: {} entries", brought.len()));
 
-    let remora = Remora::local(&folder.path().join("data")).await;
+    let server = Server::start(&folder.path().join("data")).await;
+    let remora = &server.remora;
     steps.done("remora local");
     let port = free_port();
     let flags = ["--name", "vite", "--port", &format!("http:{port}"), "--env", &format!("PORT={port}")];
@@ -40,7 +40,7 @@ async fn a_vite_project_lives_sleeps_and_wakes_identical() {
     assert!(page.contains("/@vite/client"), "{page}");
     steps.done("up: the dev server answers");
 
-    let workspace = remora.workspace("vite");
+    let workspace = server.workspace("vite");
     let uploaded = record(&workspace).unwrap();
     assert_same(&without_caches(brought), &without_caches(uploaded));
 
@@ -80,7 +80,7 @@ async fn a_vite_project_lives_sleeps_and_wakes_identical() {
     assert!(awake["status"]["generation"].as_u64().unwrap() > generation, "{awake}");
     assert!(get(port, "/src/App.tsx", PATIENCE_SECONDS).await.contains("Hello from Remora"));
 
-    let after = record(&remora.workspace("vite")).unwrap();
+    let after = record(&server.workspace("vite")).unwrap();
     assert_same(&without_caches(before), &without_caches(after));
     steps.done("every file, mode, time and link is the same");
 
@@ -88,50 +88,11 @@ async fn a_vite_project_lives_sleeps_and_wakes_identical() {
     assert_eq!(damages.as_array().map(Vec::len), Some(0), "{damages}");
     steps.done("the newest snapshot verifies");
     remora.run(&["rm", "vite", "--yes"]);
-    remora.end().await;
+    server.end().await;
     steps.done("rm, and the server's end");
-}
-
-/// Vite writes into its own cache each time it starts, before and after the
-/// sleep alike; that and the time of the folder that holds it are not the snapshot's.
-fn without_caches(tree: Tree) -> Tree {
-    let is_cache = |path: &Path| {
-        path == Path::new("node_modules")
-            || path.starts_with("node_modules/.vite")
-            || path.starts_with("node_modules/.vite-temp")
-            || path.as_os_str().is_empty()
-    };
-    tree.into_iter().filter(|(path, _)| !is_cache(path)).collect()
-}
-
-fn copy_example(to: &Path) {
-    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/vite-react");
-    let tracked = Command::new("git").args(["ls-files", "-z"]).current_dir(&from).output().unwrap();
-    for name in String::from_utf8(tracked.stdout).unwrap().split_terminator('\0') {
-        let target = to.join(name);
-        fs::create_dir_all(target.parent().unwrap()).unwrap();
-        fs::copy(from.join(name), target).unwrap();
-    }
 }
 
 /// A port that was free a moment ago. The project needs to know it before anything listens.
 fn free_port() -> u16 {
     std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
-}
-
-/// Prints what was done and how long it took.
-struct Steps(Instant);
-
-impl Default for Steps {
-    fn default() -> Self {
-        Steps(Instant::now())
-    }
-}
-
-impl Steps {
-    #[expect(clippy::print_stdout, reason = "the times are what a reader of the run wants to see")]
-    fn done(&mut self, what: &str) {
-        println!("{:>8.2} s  {what}", self.0.elapsed().as_secs_f64());
-        self.0 = Instant::now();
-    }
 }

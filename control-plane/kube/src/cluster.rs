@@ -165,7 +165,10 @@ impl Runtime for KubeRuntime {
     }
 
     fn agent_version(&self) -> Boxed<'_, Result<String, Fault>> {
-        Box::pin(async { Ok(self.0.settings.agent_image.clone()) })
+        // A chart that names the image by its digest is of this release.
+        let image = self.0.settings.agent_image.split('@').next().unwrap_or_default();
+        let tag = image.rsplit('/').next().and_then(|name| name.split_once(':')).map(|(_, tag)| tag.to_owned());
+        Box::pin(async { Ok(tag.unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned())) })
     }
 
     fn put_source<'a>(

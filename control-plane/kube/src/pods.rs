@@ -335,6 +335,10 @@ impl Pods for KubePods {
         LOOK_INTERVAL
     }
 
+    fn start_interval(&self) -> Duration {
+        LOOK_INTERVAL
+    }
+
     fn hold(&self) -> Option<Duration> {
         Some(HOLD)
     }

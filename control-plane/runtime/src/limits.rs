@@ -56,6 +56,12 @@ pub const DRAIN_WITHIN: Duration = Duration::from_secs(12);
 /// How often a pod is looked at: a killed agent is back within a second.
 pub const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
+/// How often processes that are getting ready are looked at.
+pub const START_LOOK: Duration = Duration::from_millis(50);
+
+/// How often an agent that runs is asked whether it answers.
+pub const ANSWER_LOOK: Duration = Duration::from_millis(200);
+
 /// How often logs are looked at.
 pub const LOG_INTERVAL: Duration = Duration::from_secs(10);
 

@@ -110,6 +110,9 @@ pub trait Pods: Send + Sync {
     /// Longest time between two looks at a pod that runs.
     fn look_interval(&self) -> Duration;
 
+    /// Longest time between two looks at a pod that is getting ready.
+    fn start_interval(&self) -> Duration;
+
     /// How long processes are held after the snapshot that precedes their end;
     /// `None` where what they write meanwhile is committed later on.
     fn hold(&self) -> Option<Duration>;

@@ -16,7 +16,7 @@ use super::{
     process::{self, Found, kill_all},
 };
 use crate::{
-    limits::{KEPT_GENERATIONS, KILL_WITHIN, LOOK_INTERVAL},
+    limits::{KEPT_GENERATIONS, KILL_WITHIN, LOOK_INTERVAL, START_LOOK},
     pods::{Ending, Hydrated, Hydration, Look, Made, Pods, Serving},
     records::{Boxed, Record},
     store::Committed,
@@ -179,6 +179,10 @@ impl Pods for LocalPods {
 
     fn look_interval(&self) -> Duration {
         LOOK_INTERVAL
+    }
+
+    fn start_interval(&self) -> Duration {
+        START_LOOK
     }
 
     fn hold(&self) -> Option<Duration> {

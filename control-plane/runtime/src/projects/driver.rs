@@ -24,7 +24,7 @@ use tracing::{info, warn};
 use super::{AgentHandle, Inner, entry::Entry, now_ms, ports::ports, wish};
 use crate::{
     agents::status::Follower,
-    limits::{BLIND_REST, NOT_READY_RETRY},
+    limits::{ANSWER_LOOK, BLIND_REST, NOT_READY_RETRY},
     pods::{Look, Pods},
     records::Record,
     store::Committed,
@@ -271,7 +271,10 @@ impl Driver {
             return self.failed(Step::AwaitReady, trouble);
         }
         let parts = self.seen.running;
-        self.wait(changed, Duration::from_millis(50)).await;
+        // An agent that runs says nothing by itself until it is asked.
+        let asks = self.seen.serving.is_some() && self.agent.is_none();
+        let interval = self.pods.start_interval();
+        self.wait(changed, if asks { interval.min(ANSWER_LOOK) } else { interval }).await;
         let record = self.entry.record();
         // What cannot be seen is looked at again by the loop.
         let Ok(seen) = self.pods.look(&record).await else { return };

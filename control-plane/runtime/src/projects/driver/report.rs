@@ -30,11 +30,7 @@ impl Driver {
         let phase = if phase == Phase::Ready && failed { Phase::Degraded } else { phase };
         let mut verdicts = vec![
             (ConditionType::Ready, serves, self.ready_words(phase, serves)),
-            (
-                ConditionType::Hydrated,
-                matches!(observed.tree, Tree::Kept | Tree::Committed | Tree::Stored),
-                self.hydrated_words(),
-            ),
+            (ConditionType::Hydrated, self.is_hydrated(observed), self.hydrated_words()),
             (ConditionType::SnapshotCurrent, self.tending.fault.is_none(), self.snapshot_words()),
         ];
         let blocked = self.fault.as_ref().filter(|_| wish != Wish::Run);
@@ -146,6 +142,15 @@ impl Driver {
             }
             None => (Reason::ProjectNotReady.as_str(), format!("it is {phase}")),
         }
+    }
+
+    /// Whether there is a whole workspace. One that comes and goes with its pod is
+    /// whole once the pod says so.
+    fn is_hydrated(&self, observed: &Observed) -> bool {
+        if self.pods.tree_ends_with_pod(&self.entry.record()) {
+            return self.seen.hydrated.is_some();
+        }
+        matches!(observed.tree, Tree::Kept | Tree::Committed | Tree::Stored)
     }
 
     fn hydrated_words(&self) -> (&'static str, String) {

@@ -22,6 +22,23 @@ use tokio::{
 
 use crate::{agent::PATIENCE, eventually::eventually};
 
+/// Starts `command` at a terminal of 80 by 24: its other end and the process, which is
+/// killed when dropped.
+pub fn at_terminal(mut command: Command) -> (OwnedFd, Child) {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a PTY is free");
+    grantpt(&master).expect("the PTY is ours");
+    unlockpt(&master).expect("the PTY is ours");
+    let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+    tcsetwinsize(&master, size).expect("a PTY has a size");
+    let name = ptsname(&master, Vec::new()).expect("a PTY has a name");
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let slave: OwnedFd = rustix::fs::open(name, flags, Mode::empty()).expect("the other end opens");
+    let end = || Stdio::from(slave.try_clone().expect("there are descriptors left"));
+    let child = command.stdin(end()).stdout(end()).stderr(end()).kill_on_drop(true).spawn();
+    // The command keeps its copies of the other end for a further start; they go with it.
+    (master, child.expect("the program starts"))
+}
+
 /// A program with a terminal. Killed when dropped.
 pub struct AtTerminal {
     master: File,
@@ -32,20 +49,8 @@ pub struct AtTerminal {
 
 impl AtTerminal {
     /// Starts `command` at a terminal of 80 by 24.
-    pub fn start(mut command: Command) -> AtTerminal {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a PTY is free");
-        grantpt(&master).expect("the PTY is ours");
-        unlockpt(&master).expect("the PTY is ours");
-        let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
-        tcsetwinsize(&master, size).expect("a PTY has a size");
-        let name = ptsname(&master, Vec::new()).expect("a PTY has a name");
-        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let slave: OwnedFd = rustix::fs::open(name, flags, Mode::empty()).expect("the other end opens");
-        let end = || Stdio::from(slave.try_clone().expect("there are descriptors left"));
-        let child = command.stdin(end()).stdout(end()).stderr(end()).kill_on_drop(true).spawn();
-        let child = child.expect("the program starts");
-        // The command keeps its copies of the other end for a further start.
-        drop((command, slave));
+    pub fn start(command: Command) -> AtTerminal {
+        let (master, child) = at_terminal(command);
         let printed = Arc::new(Mutex::new(Vec::new()));
         let (mut output, kept) =
             (File::from(master.as_fd().try_clone_to_owned().expect("a copy")), Arc::clone(&printed));

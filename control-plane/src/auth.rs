@@ -9,6 +9,7 @@ pub(crate) mod tokens;
 use std::sync::Arc;
 
 use http::{HeaderMap, header::AUTHORIZATION};
+use remora_control_plane_kube::service_accounts::ServiceAccountCaller;
 use remora_proto_model::{
     Fault, ProjectId, Reason,
     project::{ApiKey, Role},
@@ -19,7 +20,7 @@ use remora_proto_model::{
 pub(crate) enum Credentials<'a> {
     /// An API key.
     Key(&'a str),
-    /// Anything else: a capability, if it verifies.
+    /// Anything else: a capability or a ServiceAccount's token, if it verifies.
     Token(&'a str),
 }
 
@@ -44,15 +45,29 @@ pub(crate) fn credentials(headers: &HeaderMap) -> Result<Credentials<'_>, Fault>
     Ok(if secret.starts_with(keys::PREFIX) { Credentials::Key(secret) } else { Credentials::Token(secret) })
 }
 
-/// Who calls, by an API key that stands.
+/// Who calls: by an API key that stands, or as a ServiceAccount of the cluster.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     key: Arc<ApiKey>,
+    /// Of a ServiceAccount: when its token ends, in seconds since the epoch.
+    expires: Option<u64>,
 }
 
 impl Caller {
     pub(crate) fn new(key: Arc<ApiKey>) -> Self {
-        Caller { key }
+        Caller { key, expires: None }
+    }
+
+    /// A ServiceAccount is as somebody who has a key of that role for every project.
+    pub(crate) fn service_account(account: ServiceAccountCaller) -> Self {
+        let ServiceAccountCaller { name, role, expires } = account;
+        let key = ApiKey { id: name.clone(), name, role, projects: Vec::new(), created_ms: 0, last_used_ms: 0 };
+        Caller { key: Arc::new(key), expires: Some(expires) }
+    }
+
+    /// When what the caller came with ends, in seconds since the epoch; a key ends by being revoked.
+    pub(crate) fn expires(&self) -> Option<u64> {
+        self.expires
     }
 
     pub(crate) fn id(&self) -> &str {
@@ -112,5 +127,20 @@ mod tests {
         }
         assert_eq!(of(&["bearer rmk_x"]).unwrap(), r#"Key("rmk_x")"#);
         assert_eq!(of(&["Bearer a.b.c"]).unwrap(), r#"Token("a.b.c")"#);
+    }
+
+    #[test]
+    fn a_service_account_is_held_to_its_role_and_to_its_token() {
+        let caller = Caller::service_account(ServiceAccountCaller {
+            name: "system:serviceaccount:ci:runner".to_owned(),
+            role: Role::Editor,
+            expires: 7,
+        });
+        assert_eq!((caller.name(), caller.role()), ("system:serviceaccount:ci:runner", Role::Editor));
+        assert!(caller.sees_all() && caller.sees(ProjectId::new()));
+        caller.at_least(Role::Editor).unwrap();
+        let fault = caller.at_least(Role::Owner).unwrap_err();
+        assert_eq!(fault.reason, Reason::RoleNotGranted);
+        assert_eq!(caller.expires(), Some(7));
     }
 }

@@ -9,6 +9,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use futures_util::Stream;
 use http::HeaderMap;
+use remora_control_plane_kube::service_accounts::ServiceAccounts;
 use remora_control_plane_runtime::{Minted, Projects, Restored};
 use remora_proto_model::{
     Fault, ProjectId, ProjectName, Reason,
@@ -17,7 +18,11 @@ use remora_proto_model::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    auth::{Caller, Credentials, credentials, keys::Keys, tokens},
+    auth::{
+        Caller, Credentials, credentials,
+        keys::{Keys, now_ms},
+        tokens,
+    },
     limits::{DEFAULT_PAGE_PROJECTS, MAX_KEY_PROJECTS, MAX_PAGE_PROJECTS},
 };
 
@@ -26,6 +31,8 @@ use crate::{
 pub(crate) struct Control {
     pub(crate) projects: Projects,
     pub(crate) keys: Arc<Keys>,
+    /// Callers that are ServiceAccounts, where this server runs in a cluster.
+    pub(crate) accounts: Option<Arc<ServiceAccounts>>,
     pub(crate) about: Arc<About>,
     /// Cancelled when the server is told to stop.
     pub(crate) draining: CancellationToken,
@@ -50,11 +57,22 @@ pub(crate) struct Page {
 
 impl Control {
     /// Who calls. A capability opens an agent's methods and nothing here.
-    pub(crate) fn caller(&self, headers: &HeaderMap) -> Result<Caller, Fault> {
-        match credentials(headers)? {
-            Credentials::Key(secret) => self.keys.authenticate(secret),
-            Credentials::Token(_) => Err(Fault::new(Reason::CredentialsInvalid, "the bearer token is no API key")
+    pub(crate) async fn caller(&self, headers: &HeaderMap) -> Result<Caller, Fault> {
+        match (credentials(headers)?, &self.accounts) {
+            (Credentials::Key(secret), _) => self.keys.authenticate(secret),
+            (Credentials::Token(token), Some(accounts)) if ServiceAccounts::is_for_us(token) => {
+                accounts.authenticate(token).await.map(Caller::service_account)
+            }
+            _ => Err(Fault::new(Reason::CredentialsInvalid, "the bearer token is no API key")
                 .hint("this call takes an API key (rmk_...); a capability opens the methods of its project's agent")),
+        }
+    }
+
+    /// Whether what the caller came with still stands: a stream outlives the check at its beginning.
+    pub(crate) fn stands(&self, caller: &Caller) -> bool {
+        match caller.expires() {
+            Some(expires) => now_ms() / 1_000 < expires,
+            None => self.keys.stands(caller),
         }
     }
 

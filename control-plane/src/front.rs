@@ -59,7 +59,7 @@ impl Front {
             Surface::Grpc if path.starts_with("/remora.agent.v1.") => {
                 self.proxy.call(request).await.unwrap_or_else(|fault| self.refuse(surface, &path, &fault))
             }
-            Surface::Grpc => match self.admit(&path, &request) {
+            Surface::Grpc => match self.admit(&path, request.headers()).await {
                 Ok(caller) => self.serve(request, caller).await,
                 Err(fault) => self.refuse(surface, &path, &fault),
             },
@@ -68,11 +68,11 @@ impl Front {
     }
 
     /// Who calls a method of the server's own; nobody has to be anybody to ask for its health.
-    fn admit(&self, path: &str, request: &Request<Lingering<Incoming>>) -> Result<Option<auth::Caller>, Fault> {
+    async fn admit(&self, path: &str, headers: &HeaderMap) -> Result<Option<auth::Caller>, Fault> {
         if path.starts_with("/grpc.health.v1.Health/") {
             return Ok(None);
         }
-        let caller = self.control.caller(request.headers())?;
+        let caller = self.control.caller(headers).await?;
         if !self.methods.iter().any(|method| method == path) {
             let shown: String = path.chars().take(120).collect();
             return Err(Fault::new(Reason::Unimplemented, format!("this server has no method {shown:?}"))

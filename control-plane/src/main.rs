@@ -1,8 +1,8 @@
 //! The binary `remora`: the server, and the verbs that talk to one.
 
-use std::{env, ffi::OsString, process::ExitCode};
+use std::{env, ffi::OsString, path::Path, process::ExitCode};
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use remora_control_plane::{ServeArgs, ServerArgs};
 use remora_control_plane_cli::{GlobalArgs, refuse};
 
@@ -25,9 +25,18 @@ enum Role {
     Verb(Box<remora_control_plane_cli::Command>),
 }
 
+/// The command line. Installed as `kubectl-remora` it is a plugin of kubectl, and
+/// names itself as people call it then.
+fn definition(words: &[OsString]) -> clap::Command {
+    let called = words.first().map(Path::new).and_then(Path::file_stem);
+    let name = if called.is_some_and(|name| name == "kubectl-remora") { "kubectl remora" } else { "remora" };
+    Cli::command().bin_name(name)
+}
+
 fn main() -> ExitCode {
     let words: Vec<OsString> = env::args_os().collect();
-    let cli = match Cli::try_parse_from(&words) {
+    let parsed = definition(&words).try_get_matches_from(&words).and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => return refuse(&error, &words),
     };

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, Version, header};
 use hyper::body::Incoming;
+use remora_control_plane_kube::service_accounts::ServiceAccounts;
 use remora_control_plane_runtime::{AgentHandle, Projects};
 use remora_proto::{
     capability::{CapabilityVerifier, MAX_TOKEN_BYTES},
@@ -79,7 +80,7 @@ impl Proxy {
     pub(crate) async fn call(&self, request: Request<Lingering<Incoming>>) -> Result<Response<Body>, Fault> {
         let deadline = deadline(request.headers())?;
         let path = request.uri().path().to_owned();
-        let Admitted { agent, authorization } = self.admit(&path, request.headers())?;
+        let Admitted { agent, authorization } = self.admit(&path, request.headers()).await?;
         let permit = self.calls.enter_each(&agent.project.to_string())?;
         let request = rewritten(request, authorization)?;
         let mut channel = agent.channel.clone();
@@ -101,21 +102,13 @@ impl Proxy {
         Ok(response.map(|body| permit.hold(Body::new(Relayed::new(body, has_status, deadline)))))
     }
 
-    fn admit(&self, path: &str, headers: &HeaderMap) -> Result<Admitted, Fault> {
+    async fn admit(&self, path: &str, headers: &HeaderMap) -> Result<Admitted, Fault> {
+        let accounts = self.control.accounts.is_some();
         match credentials(headers)? {
-            Credentials::Key(_) => {
-                let caller = self.control.caller(headers)?;
-                let verb = verb(path)?;
-                let named = named_project(headers)?.ok_or_else(|| {
-                    Fault::invalid(PROJECT, "is missing").hint("name the project in the metadata `remora-project`")
-                })?;
-                let project = self.control.resolve(&caller, named)?;
-                if !role_allows(caller.role(), verb) {
-                    return Err(caller.at_least(role_of(verb)).err().unwrap_or_else(|| not_granted(verb)));
-                }
-                let agent = self.projects.agent(project)?;
-                let token = self.tokens.of(&caller, &agent)?;
-                Ok(Admitted { authorization: bearer(&token)?, agent })
+            Credentials::Key(_) => self.exchanged(path, headers).await,
+            // A ServiceAccount's token is for us and not for agents: it gets a capability, as a key does.
+            Credentials::Token(token) if accounts && ServiceAccounts::is_for_us(token) => {
+                self.exchanged(path, headers).await
             }
             Credentials::Token(token) => {
                 let capability = self.verifier.verify(token)?;
@@ -134,6 +127,22 @@ impl Proxy {
                 Ok(Admitted { authorization: bearer(token)?, agent })
             }
         }
+    }
+
+    /// A call by somebody whose role says what is allowed.
+    async fn exchanged(&self, path: &str, headers: &HeaderMap) -> Result<Admitted, Fault> {
+        let caller = self.control.caller(headers).await?;
+        let verb = verb(path)?;
+        let named = named_project(headers)?.ok_or_else(|| {
+            Fault::invalid(PROJECT, "is missing").hint("name the project in the metadata `remora-project`")
+        })?;
+        let project = self.control.resolve(&caller, named)?;
+        if !role_allows(caller.role(), verb) {
+            return Err(caller.at_least(role_of(verb)).err().unwrap_or_else(|| not_granted(verb)));
+        }
+        let agent = self.projects.agent(project)?;
+        let token = self.tokens.of(&caller, &agent)?;
+        Ok(Admitted { authorization: bearer(&token)?, agent })
     }
 }
 

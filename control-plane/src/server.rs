@@ -6,6 +6,7 @@ mod local;
 
 use std::{fs, io, net::SocketAddr, path::PathBuf, sync::Arc};
 
+use remora_control_plane_kube::service_accounts::ServiceAccounts;
 use remora_control_plane_runtime::{Projects, Shutdown, StoreEndpoint};
 use remora_proto::capability::CapabilityVerifier;
 use remora_proto_model::Fault;
@@ -74,6 +75,8 @@ pub(crate) struct Bound {
 struct Behind {
     projects: Projects,
     keys: Arc<Keys>,
+    /// Callers that are ServiceAccounts of the cluster.
+    accounts: Option<Arc<ServiceAccounts>>,
     /// Where snapshots go, without credentials.
     store_name: String,
     data_dir: Option<PathBuf>,
@@ -103,7 +106,7 @@ pub(crate) async fn build(config: Config, draining: &CancellationToken) -> Resul
     let refused = |source| StartError::Listen { address: listen, source };
     let listener = TcpListener::bind(listen).await.map_err(refused)?;
     let address = listener.local_addr().map_err(refused)?;
-    let Behind { projects, keys, store_name, data_dir, admin_key, mut served } = match place {
+    let Behind { projects, keys, accounts, store_name, data_dir, admin_key, mut served } = match place {
         Place::Local(place) => local::open(*place).await?,
         Place::Cluster(place) => cluster::open(*place).await?,
     };
@@ -116,6 +119,7 @@ pub(crate) async fn build(config: Config, draining: &CancellationToken) -> Resul
     let control = Control {
         projects: projects.clone(),
         keys: Arc::clone(&keys),
+        accounts,
         about: Arc::new(about),
         draining: draining.clone(),
     };

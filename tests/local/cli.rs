@@ -7,6 +7,7 @@ use crate::auth::waiting_spec;
 
 mod keys;
 mod look;
+mod plugin;
 mod refusals;
 mod remove;
 mod running;

@@ -15,7 +15,7 @@ mod status;
 pub use self::{
     convert::{project, project_status, spec, spec_of, status},
     definition::{FINALIZER, PROJECTS, definition},
-    record::{record, record_status},
+    record::{record, record_status, refusal},
     spec::{Amounts, Container, Port, Project, ProjectSpec, Quota, Resources, SnapshotPolicy, Volume, Workspace},
     status::{
         Condition, ContainerState, Deletion, Durability, Endpoint, Head, Pod, ProjectStatus, Saga, SourceObject,

@@ -165,12 +165,25 @@ impl KubeRecords {
         }
     }
 
+    /// The record, where there is one: a project whose spec never could be read has
+    /// none, nothing is made for it, and its status says so.
     fn readable(&self, resource: &crd::Project) -> Option<Record> {
-        self.record(resource)
-            .inspect_err(
-                |fault| warn!(project = resource.name_any(), %fault, "a project cannot be read and stays as it is"),
-            )
-            .ok()
+        let fault = match self.record(resource) {
+            Ok(record) => return Some(record),
+            Err(fault) => fault,
+        };
+        let name = resource.name_any();
+        warn!(project = name, %fault, "a project cannot be read and stays as it is");
+        if let Some(status) = crd::refusal(resource, &fault) {
+            let api = self.api.clone();
+            tokio::spawn(async move {
+                let params = PatchParams::apply(MANAGER).force();
+                if let Err(error) = api.patch_status(&name, &params, &Patch::Apply(status)).await {
+                    warn!(project = name, %error, "that it cannot be read is not in its status");
+                }
+            });
+        }
+        None
     }
 
     async fn finish(&self, record: Record) -> Result<(), Fault> {

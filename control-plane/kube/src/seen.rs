@@ -133,7 +133,10 @@ pub(crate) fn containers(pod: &Pod) -> (Vec<String>, Vec<(String, u32)>) {
     let all = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
     let all = || all.into_iter().flatten();
     let runs = |status: &&ContainerStatus| status.state.as_ref().is_some_and(|state| state.running.is_some());
-    let starts = |status: &ContainerStatus| u32::try_from(status.restart_count).unwrap_or_default().saturating_add(1);
+    let starts = |status: &ContainerStatus| {
+        let again = u32::try_from(status.restart_count).unwrap_or_default();
+        again.saturating_add(u32::from(status.container_id.is_some()))
+    };
     (
         all().filter(runs).map(|status| status.name.clone()).collect(),
         all().map(|status| (status.name.clone(), starts(status))).collect(),
@@ -166,7 +169,9 @@ pub(crate) fn hydrated(pod: &Pod) -> Option<Hydrated> {
 /// The last word of its agent.
 pub(crate) fn last_word(pod: &Pod, tree: Tree) -> Ending {
     let ending = Ending { tree, ..Ending::default() };
-    let whole = hydrated(pod).is_some();
+    // A node that was started anew restores once more, over a tree that was whole before.
+    let once = named(pod, HYDRATE).and_then(|status| status.last_state.as_ref()?.terminated.as_ref());
+    let whole = hydrated(pod).is_some() || once.is_some_and(|ended| ended.exit_code == 0);
     let Some(status) = agent(pod).filter(|status| whole && status.container_id.is_some()) else {
         // It never had a whole tree, so it took nothing with it.
         return ending;
@@ -216,7 +221,13 @@ fn stuck(status: &ContainerStatus) -> Option<Fault> {
     let said: String = waiting.message.as_deref().unwrap_or_default().chars().take(SHOWN).collect();
     let image = &status.image;
     Some(match waiting.reason.as_deref()? {
-        "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" => {
+        "ErrImagePull"
+        | "ImagePullBackOff"
+        | "InvalidImageName"
+        | "ErrImageNeverPull"
+        | "ImageInspectError"
+        | "RegistryUnavailable"
+        | "SignatureValidationFailed" => {
             Fault::new(Reason::ContainerUnavailable, format!("the image {image} of {name} cannot be pulled: {said}"))
                 .hint("see whether the image and its tag exist, and whether the node may pull it")
         }
@@ -224,12 +235,17 @@ fn stuck(status: &ContainerStatus) -> Option<Fault> {
             Fault::new(Reason::ContainerUnavailable, format!("{name} cannot be started: {said}"))
         }
         "CrashLoopBackOff" => {
-            let code = last_failure(status).map_or(0, |ended| ended.exit_code);
-            match code {
+            let last = last_failure(status);
+            let how = last.and_then(|ended| ended.reason.as_deref()).filter(|reason| *reason != "Error");
+            let how = how.map_or_else(String::new, |reason| format!(" ({reason})"));
+            match last.map_or(0, |ended| ended.exit_code) {
                 127 => Fault::new(Reason::ProgramNotFound, format!("the command of {name} does not exist in {image}"))
                     .hint("give a command that the image has"),
                 126 => Fault::new(Reason::ProgramNotPermitted, format!("the command of {name} cannot be executed")),
-                code => Fault::new(Reason::ContainerUnavailable, format!("{name} ends again and again with {code}")),
+                code => Fault::new(
+                    Reason::ContainerUnavailable,
+                    format!("{name} ends again and again with exit code {code}{how}"),
+                ),
             }
         }
         _ => return None,
@@ -246,3 +262,6 @@ fn unscheduled(pod: &Pod) -> Option<Fault> {
     let said: String = refused.message.as_deref().unwrap_or_default().chars().take(SHOWN).collect();
     Some(Fault::new(Reason::LimitReached, format!("no node takes the pod: {said}")).hint("ask for less, or add a node"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     sync::{Mutex, PoisonError},
-    time::Instant,
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -36,6 +36,8 @@ pub struct ServiceAccountCaller {
     pub name: String,
     /// What the settings give it.
     pub role: Role,
+    /// When its token ends, in seconds since the epoch.
+    pub expires: u64,
 }
 
 /// Asks the API server who holds a token.
@@ -61,6 +63,18 @@ impl fmt::Debug for ServiceAccounts {
 struct Claims {
     #[serde(default)]
     aud: Audiences,
+    /// Seconds since the epoch (RFC 7519, 4.1.4); the API server's tokens have it always.
+    exp: Option<u64>,
+}
+
+impl Claims {
+    fn are_for_us(&self) -> bool {
+        match &self.aud {
+            Audiences::Several(several) => several.iter().any(|audience| audience == AUDIENCE),
+            Audiences::One(one) => one == AUDIENCE,
+            Audiences::None => false,
+        }
+    }
 }
 
 /// One audience or several (RFC 7519, 4.1.3).
@@ -81,17 +95,23 @@ impl ServiceAccounts {
 
     /// Whether `token` says of itself that it is for us. Nothing is verified by that.
     pub fn is_for_us(token: &str) -> bool {
-        claimed_audiences(token).is_some_and(|audiences| audiences.iter().any(|audience| audience == AUDIENCE))
+        claims(token).is_some_and(|claims| claims.are_for_us())
     }
 
     /// Who holds `token`, and what that one may do.
     pub async fn authenticate(&self, token: &str) -> Result<ServiceAccountCaller, Fault> {
-        if !Self::is_for_us(token) {
+        let Some(claims) = claims(token).filter(Claims::are_for_us) else {
             return Err(Fault::new(
                 Reason::CredentialsInvalid,
                 "the token is neither of this server nor of a ServiceAccount for the audience remora",
             )
             .hint("make one with `kubectl create token NAME --audience remora`"));
+        };
+        // What it says of itself counts once the API server took it.
+        let expires = claims.exp.unwrap_or_default();
+        if expires <= now_seconds() {
+            return Err(Fault::new(Reason::CredentialsExpired, "the ServiceAccount's token has expired")
+                .hint("make one with `kubectl create token NAME --audience remora`"));
         }
         let name = match self.known(token) {
             Some(name) => name,
@@ -102,7 +122,7 @@ impl ServiceAccounts {
             }
         };
         match self.grants.role(&name) {
-            Some(role) => Ok(ServiceAccountCaller { name, role }),
+            Some(role) => Ok(ServiceAccountCaller { name, role, expires }),
             None => Err(Fault::new(Reason::RoleNotGranted, format!("{name} has no role on this server"))
                 .hint("an admin gives it one in the settings of the server")),
         }
@@ -152,8 +172,8 @@ fn hash(token: &str) -> [u8; 32] {
     hash
 }
 
-/// The audiences that a token (RFC 7519, three parts) claims to be for.
-fn claimed_audiences(token: &str) -> Option<Vec<String>> {
+/// What a token (RFC 7519, three parts) says of itself.
+fn claims(token: &str) -> Option<Claims> {
     if token.len() > MAX_BEARER_BYTES {
         return None;
     }
@@ -161,12 +181,11 @@ fn claimed_audiences(token: &str) -> Option<Vec<String>> {
     let (Some(_), Some(claims), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
         return None;
     };
-    let claims: Claims = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()?;
-    Some(match claims.aud {
-        Audiences::Several(several) => several,
-        Audiences::One(one) => vec![one],
-        Audiences::None => Vec::new(),
-    })
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()
+}
+
+fn now_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
 }
 
 /// Whom the API server names. Without our audience in its answer it did not look

@@ -27,6 +27,10 @@ pub struct Record {
     /// What a pod that ended without a last snapshot took with it, in words.
     #[serde(default)]
     pub lost: Option<String>,
+    /// Why the spec that somebody wrote beside us is not gone by, in words: the last
+    /// one that could be read is.
+    #[serde(default)]
+    pub refused: Option<String>,
     /// Where its agent serves, for those who do not drive it: IP and port.
     #[serde(default)]
     pub agent: Option<std::net::SocketAddr>,
@@ -63,6 +67,7 @@ impl Record {
             source: None,
             deletion: None,
             lost: None,
+            refused: None,
             agent: None,
         }
     }

@@ -1,7 +1,10 @@
 //! What a server in a cluster is told.
 
 use clap::Args;
-use remora_control_plane_kube::manifests::{EncryptionKey, Settings};
+use remora_control_plane_kube::{
+    manifests::{EncryptionKey, Settings},
+    service_accounts::{Grant, Grants},
+};
 use remora_control_plane_runtime::{StoreEndpoint, identity::CLIENT_SAN};
 
 use super::ConfigError;
@@ -44,6 +47,14 @@ pub struct ClusterArgs {
     /// Address range of a store in a private network, which agents may reach; repeat for more.
     #[arg(long = "store-cidr", env = "REMORA_STORE_CIDRS", value_delimiter = ',', value_name = "CIDR")]
     store_cidrs: Vec<String>,
+    /// Role of a ServiceAccount that calls with a token for the audience remora; repeat for more.
+    #[arg(
+        long = "service-account-role",
+        env = "REMORA_SERVICE_ACCOUNT_ROLES",
+        value_delimiter = ',',
+        value_name = "NAMESPACE/NAME=ROLE"
+    )]
+    service_account_roles: Vec<Grant>,
     /// Seconds from the end of a pod until it is killed.
     #[arg(long, env = "REMORA_GRACE_SECONDS", default_value_t = 60, value_name = "SECONDS")]
     grace_seconds: u64,
@@ -64,6 +75,8 @@ pub(crate) struct ClusterPlace {
     pub(crate) namespace: String,
     pub(crate) pod_name: String,
     pub(crate) insecure_registries: Vec<String>,
+    /// Which ServiceAccount has which role.
+    pub(crate) grants: Grants,
 }
 
 impl ClusterArgs {
@@ -100,6 +113,7 @@ impl ClusterArgs {
             namespace,
             pod_name,
             insecure_registries: self.insecure_registries,
+            grants: self.service_account_roles.into_iter().collect(),
         })
     }
 }

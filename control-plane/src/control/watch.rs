@@ -81,9 +81,12 @@ impl Watcher {
                 return None;
             }
             // A stream outlives the check at its beginning.
-            if !self.control.keys.stands(&self.caller) {
+            if !self.control.stands(&self.caller) {
                 self.over = true;
-                return Some(Err(Fault::new(Reason::CredentialsInvalid, "the API key of this watch was revoked")));
+                return Some(Err(Fault::new(
+                    Reason::CredentialsInvalid,
+                    "the credentials of this watch were revoked or have expired",
+                )));
             }
             if let Some(event) = self.waiting.pop_front() {
                 return Some(Ok(event));

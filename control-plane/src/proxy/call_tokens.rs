@@ -15,7 +15,8 @@ use crate::{
     limits::{CALL_TOKEN_REST_SECONDS, CALL_TOKEN_SECONDS, MAX_CALL_TOKENS},
 };
 
-/// An API key's id, a project and its generation. A key's role never changes.
+/// A caller's id, a project and its generation. The role of a caller never changes
+/// while the server runs: a key has one for ever, a ServiceAccount by the settings.
 type For = (String, ProjectId, Generation);
 
 #[derive(Default)]

@@ -25,7 +25,7 @@ impl FromRequestParts<Shared> for By {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Refused> {
-        match shared.control.caller(&parts.headers) {
+        match shared.control.caller(&parts.headers).await {
             Ok(caller) => Ok(By(caller)),
             Err(fault) => {
                 shared.metrics.refused(fault.reason);

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use remora_control_plane_kube::{Cluster, KubeRecords, KubeRuntime, client, image::Commands, lease, secrets};
+use remora_control_plane_kube::{
+    Cluster, KubeRecords, KubeRuntime, client, image::Commands, lease, secrets, service_accounts::ServiceAccounts,
+};
 use remora_control_plane_runtime::{Parts, Projects, Settings, limits};
 use remora_proto_model::project::Role;
 use tokio::sync::watch;
@@ -20,13 +22,15 @@ const LEASE: &str = "remora";
 const ADMIN: &str = "admin";
 
 pub(super) async fn open(place: ClusterPlace) -> Result<Behind, StartError> {
-    let ClusterPlace { settings, namespace, pod_name, insecure_registries } = place;
+    let ClusterPlace { settings, namespace, pod_name, insecure_registries, grants } = place;
     let client = client().await?;
     let secrets = secrets::Secrets::new(client.clone(), &namespace);
     let identity = Arc::new(secrets.identity().await?);
     let keys = Arc::new(Keys::open(Arc::new(secrets.rows(secrets::API_KEYS))).await?);
     // Where it was removed on purpose, another one is no harm: it is as hard to read as it was.
     keys.ensure(ADMIN, Role::Admin, &secrets.admin_key(new_secret()).await?).await?;
+    // Where nobody has a role, no token needs to be shown to anybody.
+    let accounts = (!grants.is_empty()).then(|| Arc::new(ServiceAccounts::new(client.clone(), grants)));
     let store = settings.store.clone();
     let store_name = super::store_name(&store);
     let cluster = Cluster::new(client.clone(), settings, Arc::clone(&identity), Commands::new(insecure_registries));
@@ -50,7 +54,7 @@ pub(super) async fn open(place: ClusterPlace) -> Result<Behind, StartError> {
         let campaign = lease::campaign(client, &namespace, LEASE, &pod_name, &sender);
         tokio::join!(stop.run_until_cancelled(campaign), lead(&led, leads, &stop));
     }));
-    Ok(Behind { projects, keys, store_name, data_dir: None, admin_key: None, served })
+    Ok(Behind { projects, keys, accounts, store_name, data_dir: None, admin_key: None, served })
 }
 
 /// Acts on the projects while this replica leads.

@@ -31,7 +31,7 @@ pub(super) async fn open(place: LocalPlace) -> Result<Behind, StartError> {
     let (projects, state) = Projects::open(runtime).await?;
     let keys = Arc::new(Keys::open(Arc::new(state)).await?);
     let admin_key = admin_key(&keys, &data_dir.join("admin-key")).await?;
-    Ok(Behind { projects, keys, store_name, data_dir: Some(data_dir), admin_key, served })
+    Ok(Behind { projects, keys, accounts: None, store_name, data_dir: Some(data_dir), admin_key, served })
 }
 
 fn endpoint_of(bucket: &Bucket) -> StoreEndpoint {

@@ -19,6 +19,11 @@ const AS_EXPECTED: &str = "AsExpected";
 /// The project that a custom resource is. The error names the field that cannot
 /// be read: what the API server's rules let through and the strict types do not.
 pub fn project(resource: &Project) -> Result<model::Project, Fault> {
+    with_spec(resource, spec_of(&resource.spec)?)
+}
+
+/// The same, with another spec than that of the resource.
+pub(super) fn with_spec(resource: &Project, spec: model::ProjectSpec) -> Result<model::Project, Fault> {
     let metadata = &resource.metadata;
     let uid = metadata.uid.as_deref().unwrap_or_default();
     let version = metadata.resource_version.as_deref().unwrap_or_default();
@@ -30,7 +35,7 @@ pub fn project(resource: &Project) -> Result<model::Project, Fault> {
             .parse()
             .map_err(|_| Fault::invalid("metadata.resourceVersion", format!("{version:?} is no number")))?,
         created_ms: created,
-        spec: spec_of(&resource.spec)?,
+        spec,
         status: resource.status.as_ref().map(project_status).transpose()?.unwrap_or_default(),
     })
 }

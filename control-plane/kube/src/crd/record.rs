@@ -1,19 +1,27 @@
 //! Between the custom resource and the record that a project's driver goes by.
 
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::MicroTime, jiff::Timestamp};
 use remora_control_plane_project::Tree;
 use remora_control_plane_runtime::records::{self, Record, SourceFile};
 use remora_proto_model::{Fault, Generation};
 
 use super::{
-    Deletion, Project, ProjectStatus, Saga, SourceObject,
-    convert::{project, signed, status, unsigned},
+    Condition, Deletion, Project, ProjectStatus, Saga, SourceObject,
+    convert::{project, signed, status, unsigned, with_spec},
 };
 
 /// The record that a custom resource is. Its `spec_version` is its version: when
 /// the spec changed last is for whoever follows it to know.
 pub fn record(resource: &Project) -> Result<Record, Fault> {
-    let project = project(resource)?;
     let saga = resource.status.as_ref().and_then(|status| status.saga.clone()).unwrap_or_default();
+    let (project, refused) = match project(resource) {
+        Ok(project) => (project, None),
+        // Written beside us, and nothing that we can go by: what was there before stays.
+        Err(fault) => match saga.spec.as_deref().and_then(|text| serde_json::from_str(text).ok()) {
+            Some(spec) => (with_spec(resource, spec)?, Some(fault.to_string())),
+            None => return Err(fault),
+        },
+    };
     let asked = resource.metadata.deletion_timestamp.is_some();
     let kept = saga.deletion.as_ref().map(|kept| (kept.purge, kept.tombstone));
     let tree = match saga.tree.as_str() {
@@ -34,6 +42,7 @@ pub fn record(resource: &Project) -> Result<Record, Fault> {
             .or(asked.then_some((false, false)))
             .map(|(purge, tombstone)| records::Deletion { purge, tombstone }),
         lost: saga.lost,
+        refused,
         agent: saga.agent.and_then(|address| address.parse().ok()),
     })
 }
@@ -48,11 +57,41 @@ pub fn record_status(record: &Record) -> Result<ProjectStatus, Fault> {
             .source
             .as_ref()
             .map(|source| SourceObject { object: source.file.clone(), bytes: signed(source.bytes) }),
+        spec: serde_json::to_string(&record.project.spec).ok(),
         lost: record.lost.clone(),
         agent: record.agent.map(|address| address.to_string()),
         deletion: record.deletion.map(|deletion| Deletion { purge: deletion.purge, tombstone: deletion.tombstone }),
     };
     Ok(ProjectStatus { saga: Some(saga), ..status(&record.project.status)? })
+}
+
+/// The status of a resource that has none and whose spec cannot be read, as an
+/// object to apply; `None` where it has a status, which holds more than this.
+pub fn refusal(resource: &Project, fault: &Fault) -> Option<serde_json::Value> {
+    let there = resource.status.clone().unwrap_or_default();
+    let message = fault.to_string();
+    if there.saga.is_some() || there.conditions.iter().any(|condition| condition.message == message) {
+        return None;
+    }
+    let metadata = &resource.metadata;
+    let since = metadata.creation_timestamp.as_ref().map_or_else(Timestamp::now, |time| time.0);
+    let condition = |kind: &str| Condition {
+        kind: kind.to_owned(),
+        status: "False".to_owned(),
+        reason: "SPEC_REFUSED".to_owned(),
+        message: message.clone(),
+        last_transition_time: MicroTime(since),
+    };
+    Some(serde_json::json!({
+        "apiVersion": "remora.dev/v1alpha1",
+        "kind": "Project",
+        "metadata": { "name": metadata.name, "uid": metadata.uid, "resourceVersion": metadata.resource_version },
+        "status": {
+            "observedGeneration": metadata.generation,
+            "phase": "Pending",
+            "conditions": [condition("Ready"), condition("SpecCurrent")],
+        },
+    }))
 }
 
 #[cfg(test)]
@@ -96,5 +135,33 @@ mod tests {
         ));
         let deletion = record(&resource).unwrap().deletion;
         assert_eq!(deletion, Some(records::Deletion { purge: false, tombstone: false }));
+    }
+
+    #[test]
+    fn a_spec_that_cannot_be_read_costs_nothing() {
+        let mut resource = resource();
+        let before = record(&resource).unwrap();
+        resource.status = Some(record_status(&before).unwrap());
+        // The rules of the API server take it: it is a quantity above 0.
+        resource.spec.containers[0].resources.limits.cpu = Some("1u".to_owned());
+        resource.spec.desired = "Stopped".to_owned();
+        let after = record(&resource).unwrap();
+        assert_eq!(after.project.spec, before.project.spec);
+        let why = after.refused.clone().unwrap();
+        assert!(why.contains("containers.resources.limits.cpu: 1u is finer"), "{why}");
+        assert_eq!(Record { refused: None, ..after }, before);
+        assert!(refusal(&resource, &Fault::invalid("x", "y")).is_none(), "its status holds more than that");
+    }
+
+    #[test]
+    fn a_project_that_never_could_be_read_is_told_so_once() {
+        let mut resource = resource();
+        resource.spec.containers[0].resources.limits.cpu = Some("1u".to_owned());
+        let fault = record(&resource).unwrap_err();
+        let object = refusal(&resource, &fault).unwrap();
+        resource.status = Some(serde_json::from_value(object["status"].clone()).unwrap());
+        let conditions = &resource.status.as_ref().unwrap().conditions;
+        assert!(conditions.iter().all(|condition| condition.status == "False" && condition.message.contains("1u")));
+        assert!(refusal(&resource, &fault).is_none());
     }
 }

@@ -179,6 +179,10 @@ pub struct Saga {
     /// The archive that it starts from, once that is on the store whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<SourceObject>,
+    /// The spec that is gone by, as JSON: the last one that could be read. One that
+    /// somebody wrote meanwhile and that cannot be read must not cost the project.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spec: Option<String>,
     /// What the last word of a pod that ended says is missing, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lost: Option<String>,
@@ -197,6 +201,7 @@ impl Default for Saga {
             tree: "Absent".to_owned(),
             condemned: None,
             source: None,
+            spec: None,
             lost: None,
             agent: None,
             deletion: None,

@@ -1,4 +1,4 @@
-//! Which ServiceAccount has which role: settings, as `NAMESPACE:NAME=ROLE`.
+//! Which ServiceAccount has which role: settings, as `NAMESPACE/NAME=ROLE`.
 
 use std::{collections::BTreeMap, str::FromStr};
 
@@ -14,7 +14,7 @@ pub struct Grant {
 
 /// The text is no grant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no grant; write NAMESPACE:NAME=ROLE, the role one of viewer, editor, owner and admin")]
+#[error("{0:?} is no grant; write NAMESPACE/NAME=ROLE, the role one of viewer, editor, owner and admin")]
 pub struct GrantError(String);
 
 impl FromStr for Grant {
@@ -22,8 +22,7 @@ impl FromStr for Grant {
     fn from_str(text: &str) -> Result<Self, GrantError> {
         let wrong = || GrantError(text.chars().take(80).collect());
         let (subject, role) = text.split_once('=').ok_or_else(wrong)?;
-        let subject = subject.strip_prefix("system:serviceaccount:").unwrap_or(subject);
-        let (namespace, account) = subject.split_once(':').ok_or_else(wrong)?;
+        let (namespace, account) = subject.split_once('/').ok_or_else(wrong)?;
         let name_is_good = |name: &str| {
             (1..=253).contains(&name.len())
                 && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.')
@@ -75,7 +74,7 @@ mod tests {
 
     #[test]
     fn grants_are_read() {
-        let grants: Grants = ["ci:runner=editor", "system:serviceaccount:ops:root=admin", "ops:root=viewer"]
+        let grants: Grants = ["ci/runner=editor", "ops/root=admin", "ops/root=viewer"]
             .iter()
             .map(|text| text.parse::<Grant>().unwrap())
             .collect();
@@ -83,7 +82,7 @@ mod tests {
         assert_eq!(grants.role("system:serviceaccount:ops:root"), Some(Role::Viewer), "the lesser counts");
         assert_eq!(grants.role("system:serviceaccount:ci:other"), None);
         for bad in
-            ["", "ci=editor", "ci:runner", "ci:runner=king", "ci:*=admin", ":x=viewer", "a b:c=viewer", "ci:=viewer"]
+            ["", "ci=editor", "ci/runner", "ci/runner=king", "ci/*=admin", "/x=viewer", "a b/c=viewer", "ci/=viewer"]
         {
             assert!(bad.parse::<Grant>().is_err(), "{bad}");
         }

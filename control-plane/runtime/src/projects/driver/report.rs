@@ -12,6 +12,8 @@ use crate::{agents::status, projects::now_ms};
 
 /// The word of a spec that a pod which runs does not follow.
 const RESTART_NEEDED: &str = "RESTART_NEEDED";
+/// The word of a spec that cannot be read.
+const SPEC_REFUSED: &str = "SPEC_REFUSED";
 /// The word of a workspace that lacks what an earlier pod took with it.
 const CHANGES_LOST: &str = "CHANGES_LOST";
 /// The word of a condition that is as it should be.
@@ -66,12 +68,16 @@ impl Driver {
             },
         ));
         let outdated = self.outdated(observed);
+        let refused = self.entry.record().refused;
         verdicts.push((
             ConditionType::SpecCurrent,
-            outdated.is_empty(),
-            match outdated.as_slice() {
-                [] => (FINE, String::new()),
-                what => (
+            outdated.is_empty() && refused.is_none(),
+            match (refused, outdated.as_slice()) {
+                (Some(why), _) => {
+                    (SPEC_REFUSED, format!("the spec is not followed, what it was before is: {why}; change it again"))
+                }
+                (None, []) => (FINE, String::new()),
+                (None, what) => (
                     RESTART_NEEDED,
                     format!("{} changed since it was started; a new start is needed", what.join(" and ")),
                 ),

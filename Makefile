@@ -1,12 +1,13 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help demo test setup fmt lint unit acceptance bench dist images cluster cluster-down clean
+.PHONY: help demo test setup fmt lint unit acceptance bench bench-cluster dist images cluster cluster-down clean
 
 help:
 	@echo "make demo   the main job on this machine, step by step with times"
 	@echo "make test   formatting, lints, unit, property and end-to-end tests; says how many ran"
 	@echo "make acceptance   a real Vite and React project: up, edit, build, hibernate, wake (needs Node 20 or later)"
 	@echo "make bench  seconds and peak memory of searches and of snapshots of 100,000 files; fails above a bound"
+	@echo "make bench-cluster  commands and terminals through a server on a cluster beside kubectl exec (its head has the settings)"
 	@echo "make cluster   a ready Kubernetes, checked; prints its KUBECONFIG last (make cluster-down ends it)"
 	@echo "make dist   static binaries in dist/"
 	@echo "make images [REGISTRY=HOST:PORT]   container images, with Docker or buildah; prints sizes and digests"
@@ -55,6 +56,11 @@ dist_target := x86_64-unknown-linux-musl
 dist: export CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUSTFLAGS = \
 	--remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo \
 	--remap-path-prefix=$(abspath $(or $(CARGO_TARGET_DIR),target))=/target
+# In the release profile. REMORA_SERVER, REMORA_KEY and REMORA_TEST_IMAGE say against what; kubectl reaches its cluster.
+bench-cluster:
+	cargo build --workspace --bins --examples --locked --release
+	"$${CARGO_TARGET_DIR:-target}/release/examples/bench-exec"
+
 dist:
 	@tests/setup.sh dist
 	cargo build --workspace --bins --locked --release --target $(dist_target)

@@ -1,5 +1,6 @@
 //! The cases, one file a subject.
 
+mod admission;
 mod agent;
 mod cluster;
 mod commands;
@@ -21,6 +22,7 @@ pub fn all() -> Vec<Case> {
         files::cases(),
         commands::cases(),
         terminal::cases(),
+        admission::cases(),
         agent::cases(),
         life::cases(),
         many::cases(),

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Which cluster the tests run on. Sourced.
+# shellcheck disable=SC2034,SC2154 # run.sh and its parts share variables
+
+# Sets KUBECONFIG and REMORA_REGISTRY, puts kubectl and helm on PATH, and says in
+# `bare_rig` whether the cluster is the one whose daemons this machine can stop.
+find_cluster() {
+    local log
+    log=$(make --no-print-directory cluster | tee /dev/stderr)
+    KUBECONFIG=$(sed -n 's/^KUBECONFIG=//p' <<<"$log")
+    REMORA_REGISTRY=$(sed -n 's/^REMORA_REGISTRY=//p' <<<"$log")
+    REMORA_REGISTRY=${REMORA_REGISTRY:-${REGISTRY:?a cluster of your own needs REGISTRY, from which its nodes pull}}
+    PATH=$(sed -n 's/^cluster: ready after .* kubectl and helm are in //p' <<<"$log"):$PATH
+    export KUBECONFIG REMORA_REGISTRY PATH
+    # shellcheck source=tests/rig/settings.sh
+    source tests/rig/settings.sh
+    bare_rig=no
+    if [ "$KUBECONFIG" = "$RIG_KUBECONFIG" ]; then bare_rig=yes; fi
+}

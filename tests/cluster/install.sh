@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# The chart in the cluster, from nothing to available. Sourced.
+# shellcheck disable=SC2034,SC2154 # run.sh and its parts share variables
+
+crd=projects.remora.dev
+
+install_chart() {
+    local other secret
+    other=$(kubectl get clusterrole remora-project --ignore-not-found \
+        -o jsonpath='{.metadata.annotations.meta\.helm\.sh/release-namespace}')
+    if [ -n "$other" ]; then
+        echo "integration: the chart is installed already, in the namespace $other; a cluster holds it once" >&2
+        return 1
+    fi
+    had_crd=$(kubectl get crd "$crd" --ignore-not-found -o name)
+    # Helm leaves one alone that is there.
+    [ -z "$had_crd" ] || kubectl apply --server-side --force-conflicts -f charts/remora/crds
+    kubectl create namespace "$space"
+    kubectl label namespace "$space" pod-security.kubernetes.io/enforce=restricted >/dev/null
+    secret=$(head -c 24 /dev/urandom | base64 | tr -d '+/=')
+    kubectl --namespace "$space" create secret generic remora-store --from-literal=bucket=remora \
+        --from-literal=accessKey=integration --from-literal=secretKey="$secret"
+    helm install remora dist/remora-*.tgz --namespace "$space" \
+        --values charts/remora/profiles/minimal.yaml --wait --timeout 180s
+}
+
+# Removes all that the run made, in the order in which it can go: projects while
+# there is a control plane that lets go of them.
+uninstall() {
+    local left stuck=0
+    if ! kubectl delete "$crd" --all --wait --timeout 120s; then
+        echo "integration: projects did not go; removing their finalizers" >&2
+        stuck=1
+        for left in $(kubectl get "$crd" -o name) $(kubectl get pods -A -l app.kubernetes.io/managed-by=remora \
+            -o jsonpath='{range .items[*]}{.metadata.namespace}/pod/{.metadata.name}{"\n"}{end}'); do
+            case $left in
+                */pod/*) kubectl -n "${left%%/*}" patch "${left#*/}" --type merge -p '{"metadata":{"finalizers":null}}' ;;
+                *) kubectl patch "$left" --type merge -p '{"metadata":{"finalizers":null}}' ;;
+            esac
+        done
+    fi
+    helm uninstall remora --namespace "$space" --wait --timeout 60s || true
+    kubectl delete namespace -l app.kubernetes.io/managed-by=remora --timeout 120s
+    kubectl delete namespace "$space" --timeout 120s
+    kubectl delete clusterrolebinding "$space" --ignore-not-found
+    [ -n "$had_crd" ] || kubectl delete crd "$crd" --ignore-not-found --timeout 60s
+    return "$stuck"
+}

@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# `make test-integration`: the chart as it is installed in production, on a real
+# cluster, and the suite as a Job in it. Exits with the Job's verdict. All that it
+# saw is in target/integration: junit.xml, acceptance.log, the logs and events of
+# every pod.
+#
+#   KEEP=1         leaves everything in the cluster as it is at the end
+#   SUITE="..."    arguments for the suite, a filter for example
+#   REGISTRY=...   where to push the images, with REMORA_CLUSTER=existing
+#
+# Parts: cluster.sh, install.sh, refusals.sh, suite.sh with faults.sh beside it,
+# outside.sh, collect.sh.
+set -euo pipefail
+shopt -s inherit_errexit
+cd "$(dirname "$0")/../.."
+for part in cluster install suite faults outside collect; do
+    # shellcheck source=/dev/null
+    source "tests/cluster/$part.sh"
+done
+# shellcheck source=tests/rig/wait.sh
+source tests/rig/wait.sh
+
+# The cluster has room for one control plane, and so for one run.
+mkdir -p "${XDG_CACHE_HOME:-$HOME/.cache}/remora"
+exec 8>"${XDG_CACHE_HOME:-$HOME/.cache}/remora/integration.lock"
+flock 8
+
+out=target/integration
+space=remora-it-$(date +%H%M%S)
+started=$SECONDS
+rm -rf "$out"
+mkdir -p "$out"
+
+step() { echo "== $1 ($((SECONDS - started)) s)"; }
+
+step "a cluster"
+find_cluster
+step "images"
+make --no-print-directory images "REGISTRY=$REMORA_REGISTRY"
+step "the chart's own tests"
+tests/chart/run.sh
+trap finish EXIT
+step "helm install, in the namespace $space"
+install_chart
+step "what the control plane may not do"
+tests/cluster/refusals.sh "$space" remora
+step "helm test"
+helm test remora --namespace "$space" --logs --timeout 120s
+verdict=0
+step "the suite"
+run_suite || verdict=1
+step "the acceptance project, from outside the cluster"
+run_acceptance || verdict=1
+exit "$verdict"

@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Where bounds stand, in the order of docs/limits.md.
-const SOURCES: [&str; 11] = [
+const SOURCES: [&str; 12] = [
     "proto/serving/src/limits.rs",
     "proto/archive/src/limits.rs",
     "agent/src/limits.rs",
@@ -18,6 +18,7 @@ const SOURCES: [&str; 11] = [
     "agent/snapshot/src/limits.rs",
     "control-plane/src/limits.rs",
     "control-plane/runtime/src/limits.rs",
+    "control-plane/kube/src/limits.rs",
     "control-plane/project/src/limits.rs",
     "control-plane/cli/src/limits.rs",
 ];

@@ -5,6 +5,7 @@ mod api;
 mod apply;
 mod cluster;
 pub mod crd;
+pub mod defaults;
 pub mod image;
 pub mod lease;
 pub mod limits;

@@ -1,13 +1,7 @@
-//! Bounds and ports of what is made in a cluster. Each says its unit and its reason.
+//! Bounds of the runtime of a cluster. Each says its unit and its reason.
 
 use std::time::Duration;
 
-/// Port of an agent's gRPC.
-pub const AGENT_PORT: i32 = 7070;
-/// Port of an agent's probes and metrics.
-pub const AGENT_METRICS_PORT: i32 = 7071;
-/// User and group of every container of a project: Pod Security `restricted` wants one that is not root.
-pub const PROJECT_USER: i64 = 1_000;
 /// What the shim leaves between the end of the user's processes and the start of
 /// the flush, in seconds: the kubelet needs a moment to see that a container has ended.
 pub const HANDOVER_SECONDS: u64 = 5;
@@ -16,21 +10,6 @@ pub const LEAST_STOP_SECONDS: u64 = 1;
 /// Largest JSON of what a pod is made of, in bytes: it is an annotation of the
 /// pod, whose annotations may have 262,144 together.
 pub const MAX_MADE_BYTES: usize = 128 * 1024;
-
-/// What an agent is promised: it waits most of the time.
-pub const AGENT_CPU_REQUEST: &str = "50m";
-/// See [`AGENT_CPU_REQUEST`].
-pub const AGENT_MEMORY_REQUEST: &str = "64Mi";
-/// Most memory of an agent: twice the 128 MiB that its bounds add up to.
-pub const AGENT_MEMORY_LIMIT: &str = "256Mi";
-
-/// What a container is promised whose spec does not say: a shell and an idle dev server.
-pub const CONTAINER_CPU_REQUEST: &str = "100m";
-/// See [`CONTAINER_CPU_REQUEST`].
-pub const CONTAINER_MEMORY_REQUEST: &str = "128Mi";
-/// Most memory of a container whose spec does not say: a build of a large web
-/// application fits, and a leak does not take the node with it.
-pub const CONTAINER_MEMORY_LIMIT: &str = "4Gi";
 
 /// Largest manifest or configuration of an image, in bytes: what registries have
 /// to take (OCI distribution specification 1.1, "Pushing manifests").

@@ -12,7 +12,7 @@ use remora_control_plane_runtime::{
 use remora_proto_model::{Fault, Generation, Reason, project::PodState};
 use serde::Deserialize;
 
-use crate::{limits::AGENT_PORT, manifests};
+use crate::{defaults::AGENT_PORT, manifests};
 
 /// The container of the agent.
 const AGENT: &str = "agent";

@@ -16,7 +16,7 @@ use super::{
     Context,
     labels::{labels, metadata},
 };
-use crate::limits::{CONTAINER_CPU_REQUEST, CONTAINER_MEMORY_LIMIT, CONTAINER_MEMORY_REQUEST};
+use crate::defaults::{CONTAINER_CPU_REQUEST, CONTAINER_MEMORY_LIMIT, CONTAINER_MEMORY_REQUEST};
 
 /// The ServiceAccount of a project's pods: it may do nothing, and they have no token of it.
 pub(super) const SERVICE_ACCOUNT: &str = "project";

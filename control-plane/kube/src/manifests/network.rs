@@ -17,7 +17,7 @@ use super::{
     Context,
     labels::{metadata, selecting},
 };
-use crate::limits::AGENT_PORT;
+use crate::defaults::AGENT_PORT;
 
 /// Addresses that are no part of the internet: private (RFC 1918), shared (RFC
 /// 6598) and link-local (RFC 3927, with the metadata services of clouds).

@@ -12,7 +12,7 @@ use super::{
     BIN, IDENTITY, PROGRAM, RUN, SHIM_SECRET, TREE, VOLUME, container::socket, mount, mount_read_only, security, words,
 };
 use crate::{
-    limits::{AGENT_CPU_REQUEST, AGENT_MEMORY_LIMIT, AGENT_MEMORY_REQUEST, AGENT_METRICS_PORT, AGENT_PORT},
+    defaults::{AGENT_CPU_REQUEST, AGENT_MEMORY_LIMIT, AGENT_MEMORY_REQUEST, AGENT_METRICS_PORT, AGENT_PORT},
     manifests::{
         Context,
         secrets::{ACCESS_KEY, SECRET_KEY, STORE},

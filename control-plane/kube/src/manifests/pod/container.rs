@@ -13,7 +13,7 @@ use remora_proto_model::{
 
 use super::{BIN, PROGRAM, RUN, SHIM_SECRET, TREE, mount, mount_read_only, security, words};
 use crate::{
-    limits::{CONTAINER_CPU_REQUEST, CONTAINER_MEMORY_LIMIT, CONTAINER_MEMORY_REQUEST},
+    defaults::{CONTAINER_CPU_REQUEST, CONTAINER_MEMORY_LIMIT, CONTAINER_MEMORY_REQUEST},
     manifests::{Context, text::verbatim, volume::WORKSPACE},
 };
 

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::{Capabilities, PodSecurityContext, SeccompProfile, SecurityContext};
 
-use crate::limits::PROJECT_USER;
+use crate::defaults::PROJECT_USER;
 
 pub(super) fn pod() -> PodSecurityContext {
     PodSecurityContext {

@@ -4,6 +4,7 @@ mod admission;
 mod agent;
 mod cluster;
 mod commands;
+mod faults;
 mod files;
 mod input;
 mod life;
@@ -27,6 +28,7 @@ pub fn all() -> Vec<Case> {
         life::cases(),
         many::cases(),
         cluster::cases(),
+        faults::cases(),
     ]
     .concat()
 }

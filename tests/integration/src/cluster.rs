@@ -66,3 +66,71 @@ pub(crate) async fn has_namespace(namespace: &str) -> bool {
         Err(said) => panic!("{said}"),
     }
 }
+
+/// Changes an object by a strategic merge.
+pub(crate) async fn patch(namespace: &str, object: &str, change: &Value) {
+    let change = change.to_string();
+    kubectl(&["patch", object, "--namespace", namespace, "--patch", &change], "").await.expect("it is changed");
+}
+
+/// The store of trials, whose Service leads nowhere until this is told to let it.
+pub(crate) struct StoreAway {
+    namespace: String,
+    service: String,
+}
+
+impl StoreAway {
+    /// Takes the way away.
+    pub(crate) async fn now(namespace: &str) -> StoreAway {
+        let selector = "app.kubernetes.io/component=trial-store";
+        let args = ["get", "services", "--namespace", namespace, "--selector", selector, "--output", "name"];
+        let listed = kubectl(&args, "").await.expect("services are listed");
+        let service = listed.trim().to_owned();
+        assert_eq!(service.lines().count(), 1, "one trial store: {listed:?}");
+        let away = StoreAway { namespace: namespace.to_owned(), service };
+        away.lead(&serde_json::json!("nowhere")).await;
+        away
+    }
+
+    /// Gives it back.
+    pub(crate) async fn back(self) {
+        self.lead(&Value::Null).await;
+    }
+
+    async fn lead(&self, to: &Value) {
+        patch(&self.namespace, &self.service, &serde_json::json!({"spec": {"selector": {"remora.dev/away": to}}}))
+            .await;
+    }
+}
+
+/// All that is told of a pod from now until it is gone.
+pub(crate) async fn last_words(namespace: &str, pod: &str) -> tokio::task::JoinHandle<Vec<Value>> {
+    let mut child = Command::new("kubectl")
+        .args(["get", "pod", pod, "--namespace", namespace, "--watch", "--output", "json"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("kubectl is on PATH");
+    let mut stdout = child.stdout.take().expect("stdout is piped");
+    let (namespace, pod) = (namespace.to_owned(), pod.to_owned());
+    tokio::spawn(async move {
+        // The watch goes on until it is ended.
+        let _child = child;
+        let mut text = Vec::new();
+        let gone = async {
+            let deadline = std::time::Instant::now() + VERB_PATIENCE;
+            while kubectl(&["get", "pod", &pod, "--namespace", &namespace, "--output", "name"], "").await.is_ok() {
+                assert!(std::time::Instant::now() < deadline, "pod {pod} does not go");
+                tokio::time::sleep(crate::patience::LOOK).await;
+            }
+        };
+        tokio::select! {
+            _ = tokio::io::AsyncReadExt::read_to_end(&mut stdout, &mut text) => {}
+            () = gone => {}
+        }
+        let told = serde_json::Deserializer::from_slice(&text).into_iter::<Value>();
+        told.filter_map(Result::ok).collect()
+    })
+}

@@ -25,6 +25,8 @@ pub struct Case {
     pub name: &'static str,
     /// Whether only a cluster can be asked.
     pub cluster_only: bool,
+    /// Whether it breaks what others need, and so runs when they are done.
+    pub alone: bool,
     run: Arc<dyn Fn(Target) -> Running + Send + Sync>,
 }
 
@@ -34,13 +36,19 @@ impl Case {
         name: &'static str,
         run: impl Fn(Target) -> F + Send + Sync + 'static,
     ) -> Case {
-        Case { name, cluster_only: false, run: Arc::new(move |target| Box::pin(run(target))) }
+        Case { name, cluster_only: false, alone: false, run: Arc::new(move |target| Box::pin(run(target))) }
     }
 
     /// The same case, for servers on a cluster alone.
     #[must_use]
     pub fn on_cluster(self) -> Case {
         Case { cluster_only: true, ..self }
+    }
+
+    /// The same case, beside no other one.
+    #[must_use]
+    pub fn alone(self) -> Case {
+        Case { alone: true, ..self }
     }
 }
 
@@ -62,11 +70,16 @@ pub fn selected(cases: Vec<Case>, target: &Target, words: &[String]) -> Vec<Case
     cases.into_iter().filter(|case| !case.cluster_only || target.image.is_some()).filter(wanted).collect()
 }
 
-/// Runs them, `jobs` at a time, in their order; each is told as it ends.
+/// Runs them, `jobs` at a time, and those that need it alone last; each is told as it ends.
 pub async fn run(cases: Vec<Case>, target: &Target, jobs: usize) -> Vec<Outcome> {
     note_places();
-    let outcomes = stream::iter(cases).map(|case| one(case, target.clone())).buffered(jobs.max(1));
-    outcomes.collect().await
+    let (alone, others): (Vec<_>, Vec<_>) = cases.into_iter().partition(|case| case.alone);
+    let mut outcomes = Vec::new();
+    for (cases, jobs) in [(others, jobs.max(1)), (alone, 1)] {
+        let running = stream::iter(cases).map(|case| one(case, target.clone())).buffered(jobs);
+        outcomes.extend(running.collect::<Vec<_>>().await);
+    }
+    outcomes
 }
 
 async fn one(case: Case, target: Target) -> Outcome {
@@ -140,7 +153,7 @@ mod tests {
     use super::*;
 
     fn target(image: Option<&str>) -> Target {
-        Target { server: String::new(), key: String::new(), image: image.map(str::to_owned) }
+        Target { server: String::new(), key: String::new(), image: image.map(str::to_owned), namespace: String::new() }
     }
 
     fn cases() -> Vec<Case> {

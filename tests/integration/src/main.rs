@@ -18,6 +18,9 @@ struct Args {
     /// Image of dev containers where the server runs on a cluster, which kubectl reaches
     #[arg(long, env = "REMORA_TEST_IMAGE", value_name = "REFERENCE")]
     image: Option<String>,
+    /// Namespace of the server there
+    #[arg(long, env = "REMORA_TEST_NAMESPACE", default_value = "remora", value_name = "NAME")]
+    namespace: String,
     /// Cases that run beside one another
     #[arg(long, env = "REMORA_TEST_JOBS", default_value_t = 2)]
     jobs: usize,
@@ -33,8 +36,8 @@ struct Args {
 
 #[expect(clippy::print_stdout, reason = "the list is what is asked for")]
 fn main() -> std::io::Result<ExitCode> {
-    let Args { server, key, image, jobs, junit, list, words } = Args::parse();
-    let target = Target { server, key, image };
+    let Args { server, key, image, namespace, jobs, junit, list, words } = Args::parse();
+    let target = Target { server, key, image, namespace };
     let cases = harness::selected(cases::all(), &target, &words);
     if list {
         cases.iter().for_each(|case| println!("{}", case.name));

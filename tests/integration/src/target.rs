@@ -10,4 +10,6 @@ pub struct Target {
     /// The image of dev containers, where the server runs them on a cluster. `kubectl` on
     /// PATH reaches that cluster then.
     pub image: Option<String>,
+    /// The namespace of the server there.
+    pub namespace: String,
 }

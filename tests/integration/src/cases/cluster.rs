@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use crate::{
-    cluster::{evict, kubectl, pod, pods, restarts},
+    cluster::{evict, kubectl, last_words, pod, pods, restarts},
     harness::Case,
     project::{Project, condition, phase},
     target::Target,
@@ -48,7 +48,9 @@ async fn stubborn(target: Target) {
         let time = |text: &str| text.trim().parse::<f64>().expect("it is a time");
         let deleted = time(&project.shell("date +%s.%N").await);
         let pod = pod(&namespace).await;
+        let words = last_words(&namespace, &pod).await;
         kubectl(&["delete", "pod", &pod, "--namespace", &namespace, "--wait=false"], "").await.expect("it is deleted");
+        in_order(&words.await.expect("the watch ends"));
         let again =
             |status: &Value| status["status"]["generation"].as_u64() > Some(generation) && phase("Ready")(status);
         project.becomes("the next pod", again).await;
@@ -60,6 +62,25 @@ async fn stubborn(target: Target) {
         }
         project.remove().await;
     }
+}
+
+/// The agent ended after the container, and its last word is a snapshot.
+fn in_order(told: &[Value]) {
+    let end = |container: &str| {
+        let lists = ["initContainerStatuses", "containerStatuses"];
+        told.iter().rev().find_map(|pod| {
+            let statuses = lists.iter().flat_map(|list| pod["status"][list].as_array().into_iter().flatten());
+            let status = statuses.into_iter().find(|status| status["name"] == container)?;
+            let ended = &status["state"]["terminated"];
+            ended.is_object().then(|| ended.clone())
+        })
+    };
+    let (dev, agent) = (end("dev").expect("it ended"), end("agent").expect("it ended and was seen"));
+    // Times of Kubernetes are of one form, so they sort as text.
+    assert!(dev["finishedAt"].as_str() <= agent["finishedAt"].as_str(), "{dev:#} {agent:#}");
+    let word: Value = serde_json::from_str(agent["message"].as_str().unwrap_or_default()).unwrap_or_default();
+    let done = [Value::from("committed"), Value::from("unchanged")];
+    assert!(done.contains(&word["outcome"]) && agent["exitCode"] == 0, "{agent:#}");
 }
 
 async fn agent_back(target: Target) {

@@ -96,15 +96,6 @@ impl Context<'_> {
         namespace_name(self.project.id)
     }
 
-    /// What the keys of the project's lineage begin with.
-    pub(super) fn lineage_prefix(&self) -> String {
-        let project = self.project.id;
-        match self.settings.store.prefix.as_str() {
-            "" => format!("projects/{project}"),
-            prefix => format!("{prefix}/projects/{project}"),
-        }
-    }
-
     /// Seconds that the user's processes get to end: what the last snapshot needs comes off first.
     pub(super) fn stop_seconds(&self) -> u64 {
         let Settings { grace_seconds, flush_seconds, .. } = self.settings;

@@ -7,6 +7,7 @@ use k8s_openapi::{
     },
     apimachinery::pkg::{api::resource::Quantity, util::intstr::IntOrString},
 };
+use remora_control_plane_runtime::lineage_prefix;
 
 use super::{
     BIN, IDENTITY, PROGRAM, RUN, SHIM_SECRET, TREE, VOLUME, container::socket, mount, mount_read_only, security, words,
@@ -142,7 +143,7 @@ fn workspace_and_store(context: &Context<'_>) -> Vec<String> {
         format!("--state-dir={VOLUME}/state"),
         format!("--s3-bucket={}", verbatim(&store.bucket)),
         format!("--s3-region={}", verbatim(&store.region)),
-        format!("--s3-prefix={}", verbatim(&context.lineage_prefix())),
+        format!("--s3-prefix={}", verbatim(&lineage_prefix(&store.prefix, context.project.id))),
     ];
     if let Some(endpoint) = &store.endpoint {
         flags.push(format!("--s3-endpoint={}", verbatim(endpoint)));

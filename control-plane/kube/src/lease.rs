@@ -64,6 +64,21 @@ pub async fn campaign(client: Client, namespace: &str, name: &str, own: &str, le
     }
 }
 
+/// Lets go of a Lease that is ours, so that the next one need not wait for its end.
+pub async fn release(client: Client, namespace: &str, name: &str, own: &str) -> Result<(), Fault> {
+    let api: Api<Lease> = Api::namespaced(client, namespace);
+    let what = format!("let go of Lease {name}");
+    let Some(mut lease) = api.get_opt(name).await.map_err(|error| failed(&what, error))? else { return Ok(()) };
+    match lease.spec.as_mut() {
+        Some(spec) if spec.holder_identity.as_deref() == Some(own) => spec.holder_identity = None,
+        _ => return Ok(()),
+    }
+    match api.replace(name, &PostParams::default(), &lease).await {
+        Err(error) if !is(&error, 409) => Err(failed(&what, error)),
+        _ => Ok(()),
+    }
+}
+
 /// One look at the Lease, and one move; whether we lead after it.
 async fn round(api: &Api<Lease>, name: &str, own: &str, seen: &mut Option<(String, Instant)>) -> Result<bool, Fault> {
     let what = format!("hold Lease {name}");

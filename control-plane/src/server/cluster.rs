@@ -51,8 +51,12 @@ pub(super) async fn open(place: ClusterPlace) -> Result<Behind, StartError> {
     let led = projects.clone();
     served.tasks.push(tokio::spawn(async move {
         let (sender, leads) = watch::channel(false);
-        let campaign = lease::campaign(client, &namespace, LEASE, &pod_name, &sender);
+        let campaign = lease::campaign(client.clone(), &namespace, LEASE, &pod_name, &sender);
         tokio::join!(stop.run_until_cancelled(campaign), lead(&led, leads, &stop));
+        // Its drivers have ended before: nobody else acts while they do.
+        if let Err(fault) = lease::release(client, &namespace, LEASE, &pod_name).await {
+            tracing::warn!(%fault, "the next leader has to wait for the end of the Lease");
+        }
     }));
     Ok(Behind { projects, keys, accounts, store_name, data_dir: None, admin_key: None, served })
 }

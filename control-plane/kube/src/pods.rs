@@ -403,6 +403,10 @@ impl Pods for KubePods {
         String::new()
     }
 
+    fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     fn endpoints(&self, record: &Record, made: &Made) -> Vec<Endpoint> {
         let namespace = manifests::namespace_name(record.project.id);
         let all =

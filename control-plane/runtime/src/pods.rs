@@ -154,6 +154,9 @@ pub trait Pods: Send + Sync {
     /// What a container's command said last; empty where that is not known.
     fn last_words(&self, generation: Generation, container: &str) -> String;
 
+    /// The namespace of what is made for the project; empty where there are none.
+    fn namespace(&self) -> &str;
+
     /// Where the ports of a pod can be reached.
     fn endpoints(&self, record: &Record, made: &Made) -> Vec<Endpoint>;
 }

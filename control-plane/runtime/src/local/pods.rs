@@ -261,6 +261,10 @@ impl Pods for LocalPods {
         logs::last_words_of_command(&self.dir.log(generation, container))
     }
 
+    fn namespace(&self) -> &str {
+        ""
+    }
+
     fn endpoints(&self, _: &Record, made: &Made) -> Vec<Endpoint> {
         environment::endpoints(&made.containers)
     }

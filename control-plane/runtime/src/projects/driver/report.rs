@@ -92,7 +92,7 @@ impl Driver {
         let record = self.entry.record();
         let made = self.seen.made.as_ref().filter(|_| serves);
         let ends = made.map(|made| self.pods.endpoints(&record, made));
-        let pods = self.seen.pods.clone();
+        let (pods, namespace) = (self.seen.pods.clone(), self.pods.namespace());
         let elapsed = u64::try_from(self.wished_at.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
         self.inner
             .touch(&self.entry, |now| {
@@ -111,6 +111,7 @@ impl Driver {
                 now.endpoints = ends.unwrap_or_default();
                 now.containers = containers;
                 now.pods = pods;
+                namespace.clone_into(&mut now.namespace);
                 for (kind, holds, (reason, message)) in verdicts {
                     set(now, kind, holds, reason, message);
                 }

@@ -6,7 +6,8 @@
 # `bare_rig` whether the cluster is the one whose daemons this machine can stop.
 find_cluster() {
     local log
-    log=$(make --no-print-directory cluster | tee /dev/stderr)
+    # What it starts stays, and must not hold the lock of this run.
+    log=$(make --no-print-directory cluster 8>&- | tee >(cat >&2))
     KUBECONFIG=$(sed -n 's/^KUBECONFIG=//p' <<<"$log")
     REMORA_REGISTRY=$(sed -n 's/^REMORA_REGISTRY=//p' <<<"$log")
     REMORA_REGISTRY=${REMORA_REGISTRY:-${REGISTRY:?a cluster of your own needs REGISTRY, from which its nodes pull}}

@@ -42,7 +42,7 @@ uninstall() {
     helm uninstall remora --namespace "$space" --wait --timeout 60s || true
     kubectl delete namespace -l app.kubernetes.io/managed-by=remora --timeout 120s
     kubectl delete namespace "$space" --timeout 120s
-    kubectl delete clusterrolebinding "$space" --ignore-not-found
+    kubectl delete clusterrolebinding "$space-suite" --ignore-not-found
     [ -n "$had_crd" ] || kubectl delete crd "$crd" --ignore-not-found --timeout 60s
     return "$stuck"
 }

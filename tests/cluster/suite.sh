@@ -15,7 +15,7 @@ run_suite() {
     image=$(image_of test-runner)
     devserver=$(image_of devserver)
     read -ra arguments <<<"${SUITE:-}"
-    kubectl create clusterrolebinding "$space" --clusterrole cluster-admin --serviceaccount "$space:integration" >/dev/null
+    kubectl create clusterrolebinding "$space-suite" --clusterrole cluster-admin --serviceaccount "$space:integration" >/dev/null
     kubectl --namespace "$space" apply -f - >/dev/null <<YAML || return 1
 apiVersion: v1
 kind: ServiceAccount

@@ -1,21 +1,15 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
-<<<<<<< HEAD
-.PHONY: help demo test setup fmt lint unit acceptance bench bench-cluster dist images cluster cluster-down clean
-=======
-.PHONY: help demo test setup fmt lint unit acceptance bench dist images test-integration cluster cluster-down clean
->>>>>>> f3baee1 (make test-integration: the chart on a cluster, and the suite as a Job)
+.PHONY: help demo test setup fmt lint unit acceptance bench bench-cluster dist images test-integration cluster \
+	cluster-down clean
 
 help:
 	@echo "make demo   the main job on this machine, step by step with times"
 	@echo "make test   formatting, lints, unit, property and end-to-end tests; says how many ran"
 	@echo "make acceptance   a real Vite and React project: up, edit, build, hibernate, wake (needs Node 20 or later)"
 	@echo "make bench  seconds and peak memory of searches and of snapshots of 100,000 files; fails above a bound"
-<<<<<<< HEAD
 	@echo "make bench-cluster  commands and terminals through a server on a cluster beside kubectl exec (its head has the settings)"
-=======
 	@echo "make test-integration   the chart on a cluster, and the suite as a Job in it; target/integration has what it saw"
->>>>>>> f3baee1 (make test-integration: the chart on a cluster, and the suite as a Job)
 	@echo "make cluster   a ready Kubernetes, checked; prints its KUBECONFIG last (make cluster-down ends it)"
 	@echo "make dist   static binaries in dist/"
 	@echo "make images [REGISTRY=HOST:PORT]   container images, with Docker or buildah; prints sizes and digests"

@@ -26,3 +26,13 @@ fn modules_are_named_after_what_they_hold() {
         );
     }
 }
+
+#[test]
+fn no_file_holds_two_sides_of_a_merge() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for path in tracked() {
+        let Ok(text) = std::fs::read_to_string(root.join(&path)) else { continue };
+        let marker = text.lines().find(|line| ["<<<<<<< ", ">>>>>>> "].iter().any(|sign| line.starts_with(sign)));
+        assert!(marker.is_none(), "{path}: {marker:?} is left of a merge");
+    }
+}

@@ -19,7 +19,7 @@ struct Args {
     #[arg(long, env = "REMORA_TEST_IMAGE", value_name = "REFERENCE")]
     image: Option<String>,
     /// Namespace of the server there
-    #[arg(long, env = "REMORA_TEST_NAMESPACE", default_value = "remora", value_name = "NAME")]
+    #[arg(long, env = "REMORA_NAMESPACE", default_value = "remora", value_name = "NAME")]
     namespace: String,
     /// Cases that run beside one another
     #[arg(long, env = "REMORA_TEST_JOBS", default_value_t = 2)]

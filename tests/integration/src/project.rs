@@ -82,10 +82,10 @@ impl Project {
         self.status().await["status"]["generation"].as_u64().expect("a generation is a number")
     }
 
+    /// Its namespace on a cluster, by the id that nobody chooses.
     pub(crate) async fn namespace(&self) -> String {
-        let namespace = self.status().await["status"]["namespace"].as_str().unwrap_or_default().to_owned();
-        assert!(!namespace.is_empty(), "a project on a cluster has a namespace");
-        namespace
+        let status = self.status().await;
+        format!("proj-{}", status["id"].as_str().expect("a project has an id"))
     }
 
     /// Waits until the status is as `wanted`; says what it was where it does not become so.
@@ -106,6 +106,18 @@ impl Project {
         let names = "find . -printf '%P %y %#m %s %T@ %l\\n' | LC_ALL=C sort";
         let contents = "find . -type f -print0 | LC_ALL=C sort -z | xargs -0 -r sha256sum";
         self.shell(&format!("{names} && {contents}")).await
+    }
+
+    /// Removes one whose pod has never run, and waits until it is gone by itself: the
+    /// command line's own wait ends with the pod's trouble.
+    pub(crate) async fn give_up(self) {
+        let namespace = self.namespace().await;
+        self.verb("rm", &["--yes", "--no-wait"]).await.ok();
+        let deadline = Instant::now() + LOOK_PATIENCE;
+        while cluster::has_namespace(&namespace).await || self.verb("status", &[]).await.code == 0 {
+            assert!(Instant::now() < deadline, "{} is still there", self.name);
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// Removes it; nothing of it is left.

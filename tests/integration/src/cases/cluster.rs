@@ -109,7 +109,7 @@ async fn memory(target: Target) {
     let project = Project::named(&target, "memory");
     project.up(None, super::IDLE, &["--memory", "64Mi:128Mi"]).await.ok();
     project.shell("echo kept > file").await;
-    let greedy = project.verb("exec", &["--", "sh", "-c", "head -c 400m /dev/zero | tail -c 390m | wc -c"]).await;
+    let greedy = project.verb("exec", &["--", "python3", "-c", "print(len(b'x' * (400 << 20)))"]).await;
     assert_ne!(greedy.code, 0, "it got memory that it must not have");
     project.becomes("ready again", phase("Ready")).await;
     assert_eq!(project.shell("cat file").await, "kept\n");
@@ -130,7 +130,7 @@ async fn no_image(target: Target) {
     };
     let status = project.becomes("the image's absence", said).await;
     assert!(condition(&status, "Ready").is_none(), "{status:#}");
-    project.remove().await;
+    project.give_up().await;
 }
 
 async fn restricted(target: Target) {

@@ -44,7 +44,7 @@ async fn no_command(target: Target) {
     assert_eq!(project.cli.run(&args).await.code, 0);
     let status = project.becomes("what is wrong", |status| told(status, &["127", "/no/such/program"])).await;
     assert_ne!(status["status"]["phase"], "Ready", "{status:#}");
-    project.remove().await;
+    project.give_up().await;
 }
 
 async fn no_room(target: Target) {
@@ -54,7 +54,7 @@ async fn no_room(target: Target) {
     project
         .becomes("what is missing", |status| told(status, &["Insufficient cpu", "exceeded quota", "must be less"]))
         .await;
-    project.remove().await;
+    project.give_up().await;
 }
 
 async fn applied(target: Target) {

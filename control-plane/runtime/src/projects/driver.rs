@@ -11,7 +11,7 @@ mod tend;
 use std::{sync::Arc, time::Duration};
 
 use remora_control_plane_project::{
-    Failure, Memory, Observed, Pod as PodState, Recorded, Seen, Step, Tree, Wish, observe, plan,
+    Failure, Memory, Observed, Pod as PodState, REPAIR_ATTEMPTS, Recorded, Seen, Step, Tree, Wish, observe, plan,
 };
 use remora_proto::agent::v1::AgentStatus;
 use remora_proto_model::{Fault, Generation, project::Source};
@@ -268,6 +268,13 @@ impl Driver {
     /// meanwhile, is a failure.
     async fn await_ready(&mut self, changed: &mut watch::Receiver<u64>) {
         if let Some(trouble) = self.seen.trouble.clone() {
+            if self.wished != Some(Wish::Run) && self.holds_nothing() {
+                // It is not wanted and has nothing to save: what keeps it from starting
+                // keeps nobody from ending it.
+                self.memory.failure = Some(Failure { attempts: REPAIR_ATTEMPTS, at_ms: 0 });
+                self.fault = None;
+                return;
+            }
             return self.failed(Step::AwaitReady, trouble);
         }
         let parts = self.seen.running;
@@ -286,6 +293,11 @@ impl Driver {
             );
             self.failed(Step::AwaitReady, fault.retry_after(NOT_READY_RETRY));
         }
+    }
+
+    /// Whether the pod never had a whole tree, and there is none without it.
+    fn holds_nothing(&self) -> bool {
+        self.seen.hydrated.is_none() && self.pods.tree_ends_with_pod(&self.entry.record())
     }
 
     /// Records what the tree is from now on.

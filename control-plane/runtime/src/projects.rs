@@ -109,7 +109,7 @@ impl Projects {
         let _claim = self.inner.claims.lock().await;
         if let Some(entry) = self.inner.by_name(&name) {
             let there = entry.record();
-            let same = there.project.spec == ProjectSpec { desired: there.project.spec.desired, ..spec };
+            let same = is_the_same(&there.project.spec, &spec);
             return match there.deletion {
                 Some(_) => Err(Fault::new(Reason::Conflict, format!("a project {name} is being deleted"))
                     .hint("try again when it is gone, or choose another name")
@@ -139,7 +139,16 @@ impl Projects {
             status: ProjectStatus::default(),
         });
         self.inner.runtime.accepts(&record)?;
-        let record = self.inner.records.create(record).await?;
+        let record = match self.inner.records.create(record.clone()).await {
+            // Another replica made it a moment ago, and its word is still on the way here.
+            Err(fault) if fault.reason == Reason::AlreadyExists => {
+                let made = |there: &Record| {
+                    there.project.name == record.project.name && is_the_same(&there.project.spec, &record.project.spec)
+                };
+                self.inner.records.all().await?.into_iter().find(made).ok_or(fault)?
+            }
+            made => made?,
+        };
         let project = record.project.clone();
         self.inner.put(record).await;
         Ok(project)
@@ -389,6 +398,11 @@ impl Inner {
     pub(crate) fn prefix(&self, project: ProjectId) -> String {
         lineage_prefix(&self.settings.prefix, project)
     }
+}
+
+/// Whether who asks for `asked` may be given the project of `there`, whatever is wanted of that now.
+fn is_the_same(there: &ProjectSpec, asked: &ProjectSpec) -> bool {
+    *there == ProjectSpec { desired: there.desired, ..asked.clone() }
 }
 
 /// Refuses to change what is being deleted.

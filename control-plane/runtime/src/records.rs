@@ -5,7 +5,10 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
 use futures_util::stream::BoxStream;
 use remora_control_plane_project::Tree;
-use remora_proto_model::{Fault, Generation, ProjectId, project::Project};
+use remora_proto_model::{
+    Fault, Generation, ProjectId,
+    project::{Project, Source},
+};
 use serde::{Deserialize, Serialize};
 
 /// A project as it is kept: its public face and how far its sagas are.
@@ -70,6 +73,12 @@ impl Record {
             refused: None,
             agent: None,
         }
+    }
+
+    /// Whether it cannot start yet, because what it starts from was not brought.
+    pub(crate) fn waits_for_its_source(&self) -> bool {
+        let project = &self.project;
+        project.spec.source == Source::Archive && self.source.is_none() && project.status.generation == Generation(0)
     }
 }
 

@@ -17,6 +17,9 @@ use tokio::sync::{Mutex, MutexGuard, watch};
 use super::AgentHandle;
 use crate::{limits::NOT_READY_RETRY, records::Record};
 
+/// Why a project does not start whose archive is not here.
+pub(super) const WAITS_FOR_SOURCE: &str = "it waits for the archive that it starts from";
+
 pub(crate) struct Entry {
     record: RwLock<Record>,
     writer: Mutex<()>,
@@ -118,7 +121,12 @@ impl Entry {
         }
         let project = self.project();
         let said = project.status.conditions.iter().find(|condition| condition.kind == ConditionType::Ready);
-        let why = said.map_or_else(|| format!("it is {}", project.status.phase), |said| said.message.clone());
+        let why = match said {
+            Some(said) => said.message.clone(),
+            // Its driver has not spoken yet.
+            None if self.record().waits_for_its_source() => WAITS_FOR_SOURCE.to_owned(),
+            None => format!("it is {}", project.status.phase),
+        };
         let fault = Fault::new(Reason::ProjectNotReady, format!("project {} is not ready: {why}", project.name));
         Err(match project.spec.desired {
             remora_proto_model::project::Desired::Running => fault.retry_after(retry_after(&project)),

@@ -8,7 +8,10 @@ use remora_proto_model::{
 };
 
 use super::Driver;
-use crate::{agents::status, projects::now_ms};
+use crate::{
+    agents::status,
+    projects::{entry::WAITS_FOR_SOURCE, now_ms},
+};
 
 /// The word of a spec that a pod which runs does not follow.
 const RESTART_NEEDED: &str = "RESTART_NEEDED";
@@ -144,9 +147,7 @@ impl Driver {
         }
         match &self.fault {
             Some(fault) => (fault.reason.as_str(), fault.to_string()),
-            None if phase == Phase::Pending => {
-                (Reason::ProjectNotReady.as_str(), "it waits for the archive that it starts from".to_owned())
-            }
+            None if phase == Phase::Pending => (Reason::ProjectNotReady.as_str(), WAITS_FOR_SOURCE.to_owned()),
             None => (Reason::ProjectNotReady.as_str(), format!("it is {phase}")),
         }
     }

@@ -2,15 +2,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Pod};
 use kube::ResourceExt as _;
 use remora_control_plane_project::Tree;
 use remora_control_plane_runtime::{
-    Committed,
+    Committed, Termination,
     pods::{Ending, Hydrated, Made, Serving},
 };
 use remora_proto_model::{Fault, Generation, Reason, project::PodState};
-use serde::Deserialize;
 
 use crate::{defaults::AGENT_PORT, manifests};
 
@@ -22,46 +21,14 @@ const HYDRATE: &str = "hydrate";
 /// Longest text of a kubelet that is passed on, in characters.
 const SHOWN: usize = 300;
 
-/// The termination message of the agent, as far as it is of use here.
-#[derive(Deserialize)]
-struct Message {
-    snapshot: Option<Snapshot>,
-    reason: Option<String>,
-    #[serde(default)]
-    message: String,
-    #[serde(default)]
-    hint: String,
+/// What a role of the agent said when it ended.
+fn said(ended: &ContainerStateTerminated) -> Option<Termination> {
+    Termination::of(ended.message.as_deref()?.as_bytes())
 }
 
-#[derive(Deserialize)]
-struct Snapshot {
-    id: String,
-    root_key: String,
-    root_blake3: String,
-    sequence: u64,
-    created_ms: u64,
-}
-
-impl Message {
-    fn of(text: &str) -> Option<Message> {
-        serde_json::from_str(text).ok()
-    }
-
-    fn committed(&self) -> Option<Committed> {
-        let snapshot = self.snapshot.as_ref()?;
-        Some(Committed {
-            id: snapshot.id.clone(),
-            root_key: snapshot.root_key.clone(),
-            root: blake3::Hash::from_hex(&snapshot.root_blake3).ok()?,
-            sequence: snapshot.sequence,
-            created_ms: snapshot.created_ms,
-        })
-    }
-
-    fn fault(&self, stage: &'static str) -> Fault {
-        let reason = self.reason.as_deref().and_then(|word| word.parse().ok()).unwrap_or(Reason::Unavailable);
-        Fault::new(reason, self.message.clone()).hint(self.hint.clone()).stage(stage)
-    }
+/// The snapshot that it names; one that cannot be compared with the store is none.
+fn snapshot(said: &Termination) -> Option<Committed> {
+    said.committed().ok().flatten()
 }
 
 /// The generation of a pod of ours.
@@ -108,7 +75,7 @@ fn agent(pod: &Pod) -> Option<&ContainerStatus> {
     named(pod, AGENT)
 }
 
-fn terminated(status: &ContainerStatus) -> Option<&k8s_openapi::api::core::v1::ContainerStateTerminated> {
+fn terminated(status: &ContainerStatus) -> Option<&ContainerStateTerminated> {
     status.state.as_ref()?.terminated.as_ref()
 }
 
@@ -162,8 +129,7 @@ pub(crate) fn hydrated(pod: &Pod) -> Option<Hydrated> {
     if ended.exit_code != 0 {
         return None;
     }
-    let message = ended.message.as_deref().and_then(Message::of);
-    Some(Hydrated { snapshot: message.and_then(|message| message.committed()) })
+    Some(Hydrated { snapshot: said(ended).and_then(|said| snapshot(&said)) })
 }
 
 /// The last word of its agent.
@@ -176,11 +142,10 @@ pub(crate) fn last_word(pod: &Pod, tree: Tree) -> Ending {
         // It never had a whole tree, so it took nothing with it.
         return ending;
     };
-    let said = terminated(status).and_then(|ended| ended.message.as_deref()).and_then(Message::of);
-    match said {
-        Some(message) => match message.committed() {
+    match terminated(status).and_then(said) {
+        Some(message) => match snapshot(&message) {
             Some(committed) => Ending { committed: Some(committed), ..ending },
-            None if message.reason.is_some() => {
+            None if message.failed() => {
                 Ending { lost: Some(format!("the last snapshot was not made: {}", message.fault("flush"))), ..ending }
             }
             None => ending,
@@ -192,8 +157,8 @@ pub(crate) fn last_word(pod: &Pod, tree: Tree) -> Ending {
 /// What keeps it from getting ready.
 pub(crate) fn trouble(pod: &Pod) -> Option<Fault> {
     if let Some(failed) = named(pod, HYDRATE).and_then(last_failure) {
-        return Some(match failed.message.as_deref().and_then(Message::of) {
-            Some(message) if message.reason.is_some() => message.fault("hydrate"),
+        return Some(match said(failed) {
+            Some(message) if message.failed() => message.fault("hydrate"),
             _ => Fault::new(Reason::Unavailable, format!("the restore ended with exit code {}", failed.exit_code))
                 .stage("hydrate"),
         });
@@ -202,7 +167,7 @@ pub(crate) fn trouble(pod: &Pod) -> Option<Fault> {
 }
 
 /// How a container that is not running ended last, where that was badly.
-fn last_failure(status: &ContainerStatus) -> Option<&k8s_openapi::api::core::v1::ContainerStateTerminated> {
+fn last_failure(status: &ContainerStatus) -> Option<&ContainerStateTerminated> {
     let failed = |state: &'_ ContainerState| state.terminated.as_ref().is_some_and(|ended| ended.exit_code != 0);
     let state = status.state.as_ref()?;
     if state.running.is_some() || state.terminated.as_ref().is_some_and(|ended| ended.exit_code == 0) {

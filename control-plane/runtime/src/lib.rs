@@ -14,8 +14,10 @@ mod projects;
 pub mod records;
 pub mod state;
 mod store;
+mod termination;
 
 pub use config::{RuntimeConfig, Shutdown, StoreEndpoint};
 pub use projects::{AgentHandle, Change, ChangeKind, Minted, Parts, Projects, Restored, Settings};
 pub use state::State;
 pub use store::{Committed, Store, lineage_prefix};
+pub use termination::Termination;

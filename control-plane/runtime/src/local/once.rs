@@ -3,7 +3,6 @@
 use std::{path::Path, process::Stdio};
 
 use remora_proto_model::{Fault, Generation, ProjectId, Reason};
-use serde::Deserialize;
 use tokio::{fs, process::Command};
 
 use super::{
@@ -12,7 +11,7 @@ use super::{
     logs,
     process::{POD_MARK, ROLE_MARK, mark},
 };
-use crate::{config::RuntimeConfig, store::Committed};
+use crate::{config::RuntimeConfig, store::Committed, termination::Termination};
 
 /// Which role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,26 +36,6 @@ pub(crate) struct Job<'a> {
     pub(crate) generation: Generation,
     pub(crate) exclude: &'a [String],
     pub(crate) seed: Option<&'a Path>,
-}
-
-/// The termination message of the agent, as far as it is of use here.
-#[derive(Deserialize)]
-struct Message {
-    snapshot: Option<Snapshot>,
-    reason: Option<String>,
-    #[serde(default)]
-    message: String,
-    #[serde(default)]
-    hint: String,
-}
-
-#[derive(Deserialize)]
-struct Snapshot {
-    id: String,
-    root_key: String,
-    root_blake3: String,
-    sequence: u64,
-    created_ms: u64,
 }
 
 /// Runs it to its end; the snapshot that the tree is now, where there is one.
@@ -103,25 +82,15 @@ pub(crate) async fn run(job: &Job<'_>, role: Role) -> Result<Option<Committed>, 
         .process_group(0)
         .kill_on_drop(true);
     let status = command.spawn().map_err(failed)?.wait().await.map_err(failed)?;
-    let said = fs::read(&message).await.ok().and_then(|bytes| serde_json::from_slice::<Message>(&bytes).ok());
+    let said = fs::read(&message).await.ok().and_then(|bytes| Termination::of(&bytes));
     match said {
-        Some(said) if status.success() => said.snapshot.map(committed).transpose(),
-        Some(said) => {
-            let reason = said.reason.and_then(|word| word.parse().ok()).unwrap_or(Reason::Unavailable);
-            Err(Fault::new(reason, said.message).hint(said.hint).stage(name))
-        }
+        Some(said) if status.success() => said.committed(),
+        Some(said) => Err(said.fault(name)),
         None => {
             let words = logs::last_words(&path);
             Err(Fault::new(Reason::Unavailable, format!("{name} ended with {status}: {words}")).stage(name))
         }
     }
-}
-
-fn committed(snapshot: Snapshot) -> Result<Committed, Fault> {
-    let bytes = blake3::Hash::from_hex(&snapshot.root_blake3)
-        .map_err(|_| Fault::new(Reason::ProtocolViolation, "the agent names a root by something that is no hash"))?;
-    let Snapshot { id, root_key, sequence, created_ms, .. } = snapshot;
-    Ok(Committed { id, root_key, root: bytes, sequence, created_ms })
 }
 
 /// The flags that say where snapshots go; the credentials are in the environment.

@@ -14,10 +14,11 @@
 #   node.sh           containerd, kubelet, kube-proxy, the pods' network
 #   registry.sh       where the kubelet pulls from
 #   dns.sh            names
+#   storage.sh        volumes on demand
 #   health.sh         which part is broken
 # shellcheck source=tests/rig/settings.sh
 source "$(dirname "${BASH_SOURCE[0]}")/settings.sh"
-for part in wait packages build images machine network certificates control-plane node registry dns health; do
+for part in wait packages build images machine network certificates control-plane node registry dns storage health; do
     # shellcheck source=/dev/null
     source "$RIG_SOURCE/$part.sh"
 done
@@ -74,6 +75,7 @@ start_everything() {
     start_kubelet
     start_kube-proxy
     start_dns
+    start_storage-provisioner
     wait_for 30 containerd
     wait_for 30 kubelet
     wait_until 60 "the node is Ready" "$RIG_LOG/kubelet.log" node_ready
@@ -81,6 +83,7 @@ start_everything() {
     wait_for 30 kube-controller-manager
     wait_for 30 kube-scheduler
     wait_for 30 kube-proxy
+    wait_for 30 storage-provisioner
     rig_sources >"$RIG_STATE/sources"
 }
 

@@ -17,7 +17,7 @@ build_programs() {
         ./node ./coredns helm.sh/helm/v3/cmd/helm \
         2> >(grep -v '^go: downloading' >&2)
     local name
-    for name in etcd kubectl kubelet kube-proxy kube-apiserver kube-controller-manager kube-scheduler; do
+    for name in etcd kubectl kubelet kube-proxy kube-apiserver kube-controller-manager kube-scheduler storage-provisioner; do
         ln -sf node "$RIG_BIN/$name"
     done
     touch "$RIG_BIN/complete"

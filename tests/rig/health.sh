@@ -12,6 +12,7 @@ answers_containerd() { on_machine ctr --connect-timeout 5s version; }
 answers_registry() { curl -fs -m 5 "http://$RIG_REGISTRY/v2/"; }
 answers_kubelet() { on_machine curl -fs -m 5 http://127.0.0.1:10248/healthz; }
 answers_kube-proxy() { on_machine curl -fs -m 5 http://127.0.0.1:10256/healthz; }
+answers_storage-provisioner() { on_machine curl -fs -m 5 -o /dev/null http://127.0.0.1:10260/metrics; }
 node_ready() { [ "$(kubectl_admin get node "$RIG_NODE" -o jsonpath='{.status.conditions[?(@.type=="Ready")].status}')" = True ]; }
 dns_ready() { [ "$(kubectl_admin -n kube-system get deployment coredns -o jsonpath='{.status.availableReplicas}')" = 1 ]; }
 
@@ -21,7 +22,7 @@ wait_for() { wait_until "$1" "$2 answers" "$RIG_LOG/$2.log" "answers_$2"; }
 # Says what is broken, a line each; nothing when the cluster is healthy.
 broken_parts() {
     local part broken=
-    for part in etcd kube-apiserver kube-controller-manager kube-scheduler containerd registry kubelet kube-proxy; do
+    for part in etcd kube-apiserver kube-controller-manager kube-scheduler containerd registry kubelet kube-proxy storage-provisioner; do
         "answers_$part" >/dev/null 2>&1 || broken+="$part does not answer, see $RIG_LOG/$part.log"$'\n'
     done
     # Without the parts above, these only repeat the news.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Stops or starts one daemon of the bare rig, as a fault to test against.
 #
-#   part.sh stop|start etcd|kube-apiserver|kube-controller-manager|kube-scheduler|containerd|registry|kubelet|kube-proxy
+#   part.sh stop|start etcd|kube-apiserver|kube-controller-manager|kube-scheduler|containerd|registry|kubelet|kube-proxy|storage-provisioner
 #
 # `start` returns when it answers.
 set -euo pipefail

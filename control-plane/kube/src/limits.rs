@@ -56,6 +56,10 @@ pub const END_LOOK: Duration = Duration::from_millis(500);
 /// that is told and tried again.
 pub const END_WITHIN: Duration = Duration::from_secs(30);
 
+/// Time for a snapshot of a volume at rest before that is a failure that is told
+/// and tried again: what was uploaded meanwhile is not uploaded again.
+pub const DEHYDRATE_WITHIN: Duration = Duration::from_hours(1);
+
 /// Time for a namespace to be gone before that is told and tried again.
 pub const NAMESPACE_WITHIN: Duration = Duration::from_secs(60);
 

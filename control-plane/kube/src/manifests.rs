@@ -23,7 +23,7 @@ pub use self::{
     labels::{GENERATION, MANAGED_BY, MANAGER, PROJECT_ID, USER_ID},
     namespace::{limit_range, namespace, resource_quota, role_binding, service_account},
     network::network_policies,
-    pod::{FINAL_SNAPSHOT, MADE, made, pod},
+    pod::{DEHYDRATE, FINAL_SNAPSHOT, MADE, at_rest, made, pod},
     secrets::{agent_secret, store_secret},
     services::services,
     volume::volume_claim,

@@ -1,6 +1,6 @@
 //! One project's pod in a cluster, as its driver sees it.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Pod, Secret};
@@ -14,7 +14,7 @@ use remora_control_plane_runtime::{
     pods::{Ending, Hydration, Look, Made, Pods},
     records::{Boxed, Record},
 };
-use remora_proto_model::{Fault, Generation, ProjectId, Reason, project::Endpoint};
+use remora_proto_model::{ContainerName, Fault, Generation, ProjectId, Reason, project::Endpoint};
 use serde_json::json;
 use tokio::{sync::Notify, time::Instant};
 use tracing::info;
@@ -24,7 +24,7 @@ use crate::{
     apply::{apply, apply_in},
     cluster::Cluster,
     crd,
-    limits::{END_LOOK, END_WITHIN, HOLD, LOOK_INTERVAL, NAMESPACE_WITHIN, RIGHTS_LOOK, RIGHTS_WITHIN},
+    limits::{DEHYDRATE_WITHIN, END_LOOK, END_WITHIN, HOLD, LOOK_INTERVAL, NAMESPACE_WITHIN, RIGHTS_LOOK, RIGHTS_WITHIN},
     manifests::{self, Context},
     seen,
 };
@@ -87,6 +87,21 @@ impl KubePods {
         Ok(look)
     }
 
+    fn context<'a>(
+        &'a self,
+        record: &'a Record,
+        generation: Generation,
+        commands: &'a BTreeMap<ContainerName, Vec<String>>,
+    ) -> Context<'a> {
+        Context {
+            project: &record.project,
+            generation,
+            settings: &self.cluster.settings,
+            commands,
+            source: record.source.as_ref().map(|source| source.file.as_str()),
+        }
+    }
+
     /// Everything that the pod needs, and then the pod. What is there stays as it is.
     async fn make(&self, record: &Record, generation: Generation) -> Result<(), Fault> {
         let cluster = &self.cluster;
@@ -94,13 +109,7 @@ impl KubePods {
         let namespace = self.namespace.as_str();
         self.hold_the_record().await?;
         let commands = cluster.commands_of(record).await?;
-        let context = Context {
-            project: &record.project,
-            generation,
-            settings: &cluster.settings,
-            commands: &commands,
-            source: record.source.as_ref().map(|source| source.file.as_str()),
-        };
+        let context = self.context(record, generation, &commands);
         apply(&Api::all(client.clone()), &manifests::namespace(&context)).await?;
         // Before all else in it: this is what lets the control plane make the rest.
         apply_in(client, namespace, &manifests::role_binding(&context)).await?;
@@ -124,6 +133,38 @@ impl KubePods {
             self.once(&claim).await?;
         }
         self.once(&manifests::pod(&context)).await
+    }
+
+    /// Makes a snapshot of the volume, in which nothing runs, by a pod of its own.
+    async fn commit_at_rest(&self, record: &Record, generation: Generation) -> Result<Option<Committed>, Fault> {
+        let commands = BTreeMap::new();
+        let context = self.context(record, generation, &commands);
+        let pod = manifests::at_rest(&context);
+        // It may have its key from there.
+        self.agent_secret(&context).await?;
+        self.once(&pod).await?;
+        let deadline = Instant::now() + DEHYDRATE_WITHIN;
+        let outcome = loop {
+            let there = self.pods().get_opt(&pod.name_any()).await;
+            let Some(there) = there.map_err(|error| failed("look at the snapshot of the volume", error))? else {
+                break Err(Fault::new(Reason::Unavailable, "the pod that makes the snapshot of the volume was removed"));
+            };
+            if let Some(ended) = seen::dehydrated(&there) {
+                break ended;
+            }
+            if let Some(trouble) = seen::trouble(&there) {
+                break Err(trouble.stage("dehydrate"));
+            }
+            if Instant::now() > deadline {
+                break Err(Fault::new(Reason::Unavailable, "the snapshot of the volume does not come to an end"));
+            }
+            self.heard(END_LOOK).await;
+        };
+        // Nothing else may find it beside itself.
+        self.end_those(record, true, |_| true).await?;
+        self.let_go().await?;
+        self.remove::<Secret>(&manifests::agent_secret_name(generation)).await?;
+        outcome
     }
 
     /// The identity of the agent of one generation, made once: a pod that runs reads it again.
@@ -206,8 +247,9 @@ impl KubePods {
             }
             let running: Vec<String> = pods.iter().filter(|pod| !seen::ended(pod)).map(|pod| pod.name_any()).collect();
             if running.is_empty() {
-                // The newest of them had the tree.
-                let last = pods.iter().max_by_key(|pod| seen::generation(pod));
+                // The newest start of them had the tree.
+                let starts = pods.iter().filter(|pod| seen::generation(pod).is_some());
+                let last = starts.max_by_key(|pod| seen::generation(pod));
                 return Ok(last.map_or(Ending { tree, ..Ending::default() }, |pod| seen::last_word(pod, tree)));
             }
             if Instant::now() > deadline {
@@ -354,13 +396,12 @@ impl Pods for KubePods {
         })
     }
 
-    fn dehydrate<'a>(&'a mut self, _: &'a Record, _: Generation) -> Boxed<'a, Result<Option<Committed>, Fault>> {
-        // The volume of a pod that ended without its last snapshot: the next start
-        // takes the tree as it is, and its first snapshot holds it.
-        Box::pin(async {
-            Err(Fault::new(Reason::FailedPrecondition, "the volume holds what no snapshot has")
-                .hint("start the project: its volume is taken as it is, and then end it again"))
-        })
+    fn dehydrate<'a>(
+        &'a mut self,
+        record: &'a Record,
+        generation: Generation,
+    ) -> Boxed<'a, Result<Option<Committed>, Fault>> {
+        Box::pin(self.commit_at_rest(record, generation))
     }
 
     fn start<'a>(&'a mut self, record: &'a Record, generation: Generation) -> Boxed<'a, Result<(), Fault>> {

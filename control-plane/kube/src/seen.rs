@@ -132,6 +132,17 @@ pub(crate) fn hydrated(pod: &Pod) -> Option<Hydrated> {
     Some(Hydrated { snapshot: said(ended).and_then(|said| snapshot(&said)) })
 }
 
+/// How a snapshot of a tree at rest ended, once it has.
+pub(crate) fn dehydrated(pod: &Pod) -> Option<Result<Option<Committed>, Fault>> {
+    let ended = terminated(named(pod, manifests::DEHYDRATE)?)?;
+    Some(match said(ended) {
+        Some(message) if message.failed() => Err(message.fault("dehydrate")),
+        Some(message) if ended.exit_code == 0 => message.committed(),
+        _ => Err(Fault::new(Reason::Unavailable, format!("the snapshot ended with exit code {}", ended.exit_code))
+            .stage("dehydrate")),
+    })
+}
+
 /// The last word of its agent.
 pub(crate) fn last_word(pod: &Pod, tree: Tree) -> Ending {
     let ending = Ending { tree, ..Ending::default() };

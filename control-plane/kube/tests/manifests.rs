@@ -35,6 +35,9 @@ fn rendered(made: &Made) -> String {
     text += &manifests::services(&context).iter().map(document).collect::<String>();
     text += &manifests::volume_claim(&context).iter().map(document).collect::<String>();
     text += &document(&manifests::pod(&context));
+    if made.project.spec.workspace.volume.is_some() {
+        text += &document(&manifests::at_rest(&context));
+    }
     text
 }
 
@@ -67,8 +70,9 @@ fn named(pod: &Pod, name: &str) -> Container {
 #[test]
 fn pods_hold_to_the_restricted_profile() {
     for made in [project::small(), project::full()] {
-        let pod = manifests::pod(&made.context());
-        assert_eq!(restricted::violations(pod.spec.as_ref().unwrap()), [""; 0]);
+        for pod in [manifests::pod(&made.context()), manifests::at_rest(&made.context())] {
+            assert_eq!(restricted::violations(pod.spec.as_ref().unwrap()), [""; 0]);
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod input;
 mod life;
 mod many;
 mod terminal;
+mod volume;
 
 use crate::harness::Case;
 
@@ -27,6 +28,7 @@ pub fn all() -> Vec<Case> {
         agent::cases(),
         life::cases(),
         many::cases(),
+        volume::cases(),
         cluster::cases(),
         faults::cases(),
     ]

@@ -22,6 +22,9 @@ pub const FINAL_SNAPSHOT: &str = "remora.dev/final-snapshot";
 /// Annotation: what the pod was made of, as JSON.
 pub const MADE: &str = "remora.dev/spec";
 
+/// The container of [`at_rest`].
+pub const DEHYDRATE: &str = "dehydrate";
+
 /// Where the agent's program is for the other containers.
 const PROGRAM: &str = "/opt/remora/bin/remora-agent";
 /// Folder of [`PROGRAM`].
@@ -54,10 +57,6 @@ pub fn pod(context: &Context<'_>) -> Pod {
         spec: Some(PodSpec {
             restart_policy: Some("Always".to_owned()),
             termination_grace_period_seconds: i64::try_from(context.settings.grace_seconds).ok(),
-            service_account_name: Some(SERVICE_ACCOUNT.to_owned()),
-            automount_service_account_token: Some(false),
-            enable_service_links: Some(false),
-            security_context: Some(security::pod()),
             init_containers: Some(vec![agent::install(context), agent::hydrate(context), agent::serve(context)]),
             containers: spec.containers.iter().map(|container| container::dev(context, container)).collect(),
             volumes: Some(vec![
@@ -67,9 +66,36 @@ pub fn pod(context: &Context<'_>) -> Pod {
                 scratch("tmp"),
                 identity(context),
             ]),
-            ..PodSpec::default()
+            ..common()
         }),
         ..Pod::default()
+    }
+}
+
+/// The pod that makes a snapshot of a volume in which nothing runs: what the last
+/// pod left there without one. It has no generation among its labels, since it
+/// is no start of the project: whoever looks for those takes it for a stray.
+pub fn at_rest(context: &Context<'_>) -> Pod {
+    Pod {
+        metadata: metadata(context, &format!("rest-g{}", context.generation), "rest"),
+        spec: Some(PodSpec {
+            restart_policy: Some("Never".to_owned()),
+            containers: vec![agent::dehydrate(context)],
+            volumes: Some(vec![volume::workspace(context), scratch("tmp"), identity(context)]),
+            ..common()
+        }),
+        ..Pod::default()
+    }
+}
+
+/// What every pod of a project has.
+fn common() -> PodSpec {
+    PodSpec {
+        service_account_name: Some(SERVICE_ACCOUNT.to_owned()),
+        automount_service_account_token: Some(false),
+        enable_service_links: Some(false),
+        security_context: Some(security::pod()),
+        ..PodSpec::default()
     }
 }
 

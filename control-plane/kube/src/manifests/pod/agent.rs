@@ -3,14 +3,14 @@
 use k8s_openapi::{
     api::core::v1::{
         Container, ContainerPort, EnvVar, EnvVarSource, ExecAction, HTTPGetAction, Lifecycle, LifecycleHandler, Probe,
-        ResourceRequirements, SecretKeySelector,
+        ResourceRequirements, SecretKeySelector, VolumeMount,
     },
     apimachinery::pkg::{api::resource::Quantity, util::intstr::IntOrString},
 };
 use remora_control_plane_runtime::lineage_prefix;
 
 use super::{
-    BIN, IDENTITY, PROGRAM, RUN, SHIM_SECRET, TREE, VOLUME, container::socket, mount, mount_read_only, security, words,
+    BIN, DEHYDRATE, IDENTITY, PROGRAM, RUN, SHIM_SECRET, TREE, VOLUME, container::socket, mount, mount_read_only, security, words,
 };
 use crate::{
     defaults::{AGENT_CPU_REQUEST, AGENT_MEMORY_LIMIT, AGENT_MEMORY_REQUEST, AGENT_METRICS_PORT, AGENT_PORT},
@@ -45,14 +45,22 @@ pub(super) fn hydrate(context: &Context<'_>) -> Container {
     }
     Container {
         env: credentials(context),
-        volume_mounts: Some(vec![
-            mount(WORKSPACE, VOLUME),
-            mount("tmp", "/tmp"),
-            // For the key of what is encrypted.
-            mount_read_only("agent", IDENTITY),
-        ]),
+        volume_mounts: Some(tree_at_rest()),
         ..container
     }
+}
+
+/// Makes a snapshot of a tree that nothing runs in.
+pub(super) fn dehydrate(context: &Context<'_>) -> Container {
+    let mut container = own(context, DEHYDRATE, &["dehydrate", "--termination-message", TERMINATION_MESSAGE]);
+    container.command.get_or_insert_default().extend(workspace_and_store(context));
+    Container { env: credentials(context), volume_mounts: Some(tree_at_rest()), ..container }
+}
+
+/// What a role sees that works on a tree in which nothing runs.
+fn tree_at_rest() -> Vec<VolumeMount> {
+    // The identity for the key of what is encrypted.
+    vec![mount(WORKSPACE, VOLUME), mount("tmp", "/tmp"), mount_read_only("agent", IDENTITY)]
 }
 
 /// Serves, and makes the last snapshot after every other container has ended: it
@@ -133,7 +141,7 @@ fn own(context: &Context<'_>, name: &str, role: &[&str]) -> Container {
     }
 }
 
-/// What `hydrate` and `serve` are both told.
+/// What every role is told that works on the workspace.
 fn workspace_and_store(context: &Context<'_>) -> Vec<String> {
     let store = &context.settings.store;
     let mut flags = vec![

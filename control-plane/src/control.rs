@@ -78,11 +78,11 @@ impl Control {
 
     /// The project that `named` means to `caller`. One that the caller may not
     /// know of is as one that does not exist.
-    pub(crate) fn resolve(&self, caller: &Caller, named: &str) -> Result<ProjectId, Fault> {
+    pub(crate) async fn resolve(&self, caller: &Caller, named: &str) -> Result<ProjectId, Fault> {
         if named.is_empty() {
             return Err(Fault::invalid("name", "is missing").hint("give the project's name or id"));
         }
-        match self.projects.resolve(named) {
+        match self.projects.resolve(named).await {
             Ok(id) if caller.sees(id) => Ok(id),
             Err(fault) if caller.sees_all() => Err(fault),
             // The runtime's text may propose names, which are not for this caller.
@@ -94,8 +94,8 @@ impl Control {
         }
     }
 
-    fn owned(&self, caller: &Caller, named: &str) -> Result<ProjectId, Fault> {
-        let id = self.resolve(caller, named)?;
+    async fn owned(&self, caller: &Caller, named: &str) -> Result<ProjectId, Fault> {
+        let id = self.resolve(caller, named).await?;
         caller.at_least(Role::Owner)?;
         Ok(id)
     }
@@ -112,8 +112,8 @@ impl Control {
         Ok(project)
     }
 
-    pub(crate) fn get(&self, caller: &Caller, named: &str) -> Result<Project, Fault> {
-        self.projects.get(self.resolve(caller, named)?)
+    pub(crate) async fn get(&self, caller: &Caller, named: &str) -> Result<Project, Fault> {
+        self.projects.get(self.resolve(caller, named).await?)
     }
 
     pub(crate) fn list(&self, caller: &Caller, page_size: u32, page_token: &str) -> Result<Page, Fault> {
@@ -140,28 +140,28 @@ impl Control {
     }
 
     pub(crate) async fn patch(&self, caller: &Caller, named: &str, patch: ProjectPatch) -> Result<Project, Fault> {
-        let id = self.owned(caller, named)?;
+        let id = self.owned(caller, named).await?;
         let project = self.projects.patch(id, patch).await.map_err(|fault| discreet(caller, fault))?;
         tracing::info!(project = %id, caller = caller.name(), "patch");
         Ok(project)
     }
 
     pub(crate) async fn want(&self, caller: &Caller, named: &str, desired: Desired) -> Result<Project, Fault> {
-        let id = self.owned(caller, named)?;
+        let id = self.owned(caller, named).await?;
         let project = self.projects.set_desired(id, desired).await.map_err(|fault| discreet(caller, fault))?;
         tracing::info!(project = %id, caller = caller.name(), ?desired, "want");
         Ok(project)
     }
 
     pub(crate) async fn delete(&self, caller: &Caller, named: &str, purge: bool) -> Result<Project, Fault> {
-        let id = self.owned(caller, named)?;
+        let id = self.owned(caller, named).await?;
         let project = self.projects.delete(id, purge).await?;
         tracing::info!(project = %id, caller = caller.name(), purge, "delete");
         Ok(project)
     }
 
     pub(crate) async fn restore(&self, caller: &Caller, named: &str, snapshot: &str) -> Result<Restored, Fault> {
-        let id = self.owned(caller, named)?;
+        let id = self.owned(caller, named).await?;
         if snapshot.is_empty() {
             return Err(Fault::invalid("snapshot", "is missing")
                 .hint("give the id of one; the project's snapshots are listed by its agent"));
@@ -178,7 +178,7 @@ impl Control {
         zstd: bool,
         chunks: impl Stream<Item = Result<Bytes, Fault>> + Send,
     ) -> Result<Project, Fault> {
-        let id = self.owned(caller, named)?;
+        let id = self.owned(caller, named).await?;
         self.projects.put_source(id, zstd, chunks).await
     }
 
@@ -190,12 +190,12 @@ impl Control {
         }
     }
 
-    pub(crate) fn mint(&self, caller: &Caller, named: &str, asked: tokens::Asked) -> Result<Minted, Fault> {
+    pub(crate) async fn mint(&self, caller: &Caller, named: &str, asked: tokens::Asked) -> Result<Minted, Fault> {
         if named.is_empty() {
             return Err(Fault::invalid("project", "is missing").hint("give the project's name or id"));
         }
         let wanted = tokens::granted(caller, asked)?;
-        let agent = self.projects.agent(self.resolve(caller, named)?)?;
+        let agent = self.projects.agent(self.resolve(caller, named).await?)?;
         let minted = agent.token(&wanted.subject, &wanted.verbs, wanted.prefix, wanted.containers, wanted.ttl)?;
         tracing::info!(project = %agent.project, caller = caller.name(), subject = wanted.subject, token = minted.id, "mint");
         Ok(minted)
@@ -217,6 +217,7 @@ impl Control {
             let id = self
                 .projects
                 .resolve(named)
+                .await
                 .map_err(|fault| Fault { message: format!("projects: {}", fault.message).into(), ..fault })?;
             if !ids.contains(&id) {
                 ids.push(id);

@@ -115,7 +115,7 @@ impl Proxy {
                 let verb = verb(path)?;
                 if let Some(named) = named_project(headers)? {
                     // Whether another project exists is nothing that the token tells.
-                    let known = self.projects.resolve(named).ok();
+                    let known = self.projects.resolve(named).await.ok();
                     if known != Some(capability.project) {
                         return Err(Fault::new(Reason::ProjectMismatch, "the token is for another project")
                             .hint("name the project that it was made for, or none"));
@@ -136,7 +136,7 @@ impl Proxy {
         let named = named_project(headers)?.ok_or_else(|| {
             Fault::invalid(PROJECT, "is missing").hint("name the project in the metadata `remora-project`")
         })?;
-        let project = self.control.resolve(&caller, named)?;
+        let project = self.control.resolve(&caller, named).await?;
         if !role_allows(caller.role(), verb) {
             return Err(caller.at_least(role_of(verb)).err().unwrap_or_else(|| not_granted(verb)));
         }

@@ -24,7 +24,9 @@ use crate::{
     apply::{apply, apply_in},
     cluster::Cluster,
     crd,
-    limits::{DEHYDRATE_WITHIN, END_LOOK, END_WITHIN, HOLD, LOOK_INTERVAL, NAMESPACE_WITHIN, RIGHTS_LOOK, RIGHTS_WITHIN},
+    limits::{
+        DEHYDRATE_WITHIN, END_LOOK, END_WITHIN, HOLD, LOOK_INTERVAL, NAMESPACE_WITHIN, RIGHTS_LOOK, RIGHTS_WITHIN,
+    },
     manifests::{self, Context},
     seen,
 };
@@ -147,7 +149,10 @@ impl KubePods {
         let outcome = loop {
             let there = self.pods().get_opt(&pod.name_any()).await;
             let Some(there) = there.map_err(|error| failed("look at the snapshot of the volume", error))? else {
-                break Err(Fault::new(Reason::Unavailable, "the pod that makes the snapshot of the volume was removed"));
+                break Err(Fault::new(
+                    Reason::Unavailable,
+                    "the pod that makes the snapshot of the volume was removed",
+                ));
             };
             if let Some(ended) = seen::dehydrated(&there) {
                 break ended;

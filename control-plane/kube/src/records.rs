@@ -18,7 +18,7 @@ use kube::{
     },
 };
 use remora_control_plane_runtime::records::{Boxed, Feed, Record, Records};
-use remora_proto_model::{Fault, ProjectId, Reason, project::ProjectStatus};
+use remora_proto_model::{Fault, ProjectId, ProjectName, Reason, project::ProjectStatus};
 use serde_json::json;
 use tracing::warn;
 
@@ -256,6 +256,14 @@ impl Records for KubeRecords {
 
     fn read(&self, id: ProjectId) -> Boxed<'_, Result<Option<Record>, Fault>> {
         Box::pin(self.get(id))
+    }
+
+    fn named(&self, name: ProjectName) -> Boxed<'_, Result<Option<Record>, Fault>> {
+        Box::pin(async move {
+            let there = self.api.get_opt(name.as_str()).await;
+            let there = there.map_err(|error| failed(&format!("read project {name}"), error))?;
+            Ok(there.and_then(|resource| self.readable(&resource)))
+        })
     }
 
     fn remove(&self, record: Record) -> Boxed<'_, Result<(), Fault>> {

@@ -68,6 +68,9 @@ pub(crate) struct Inner {
     changes: broadcast::Sender<Change>,
     /// Held by whoever claims a name or ports, so that two cannot both be the first.
     claims: Mutex<()>,
+    /// Held by whoever asks for a record that is not known here: one such question at
+    /// a time, however many projects callers invent.
+    look_ups: Mutex<()>,
     pub(crate) store: Store,
     lead: Lead,
     /// Whether others keep the same records.
@@ -154,8 +157,19 @@ impl Projects {
         Ok(project)
     }
 
-    /// The project that a name or an id means.
-    pub fn resolve(&self, name_or_id: &str) -> Result<ProjectId, Fault> {
+    /// The project that a name or an id means. One that is not known here is looked
+    /// for where the records are: another replica may have made it a moment ago.
+    pub async fn resolve(&self, name_or_id: &str) -> Result<ProjectId, Fault> {
+        match self.known(name_or_id) {
+            Err(_) if self.inner.shared => {
+                follow::look_up(&self.inner, name_or_id).await?;
+                self.known(name_or_id)
+            }
+            known => known,
+        }
+    }
+
+    fn known(&self, name_or_id: &str) -> Result<ProjectId, Fault> {
         let table = self.inner.read_table();
         let by_name = name_or_id.parse::<ProjectName>().ok().and_then(|name| table.by_name.get(&name).copied());
         let by_id = || name_or_id.parse::<ProjectId>().ok().filter(|id| table.by_id.contains_key(id));
@@ -180,6 +194,10 @@ impl Projects {
     pub async fn patch(&self, id: ProjectId, patch: ProjectPatch) -> Result<Project, Fault> {
         let entry = self.inner.entry(id)?;
         let _claim = self.inner.claims.lock().await;
+        // Who comes from another replica may know more than is known here.
+        if self.inner.shared && patch.resource_version > entry.record().project.resource_version {
+            follow::catch_up(&self.inner, &entry).await?;
+        }
         self.inner
             .change(&entry, |record| {
                 alive(record)?;

@@ -6,7 +6,7 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc};
 use futures_util::stream::BoxStream;
 use remora_control_plane_project::Tree;
 use remora_proto_model::{
-    Fault, Generation, ProjectId,
+    Fault, Generation, ProjectId, ProjectName,
     project::{Project, Source},
 };
 use serde::{Deserialize, Serialize};
@@ -116,6 +116,9 @@ pub trait Records: fmt::Debug + Send + Sync {
 
     /// The record as it is kept now; `None` where it is gone.
     fn read(&self, id: ProjectId) -> Boxed<'_, Result<Option<Record>, Fault>>;
+
+    /// The same of the project that has this name now.
+    fn named(&self, name: ProjectName) -> Boxed<'_, Result<Option<Record>, Fault>>;
 
     /// Removes it, once nothing of the project is left.
     fn remove(&self, record: Record) -> Boxed<'_, Result<(), Fault>>;

@@ -49,12 +49,15 @@ struct Watcher {
 
 impl Control {
     /// The events of the project `named`, or of every one that the caller may see.
-    pub(crate) fn watch(
+    pub(crate) async fn watch(
         &self,
         caller: Caller,
         named: Option<&str>,
     ) -> Result<impl Stream<Item = Result<Event, Fault>> + Send + use<>, Fault> {
-        let only = named.map(|named| self.resolve(&caller, named)).transpose()?;
+        let only = match named {
+            Some(named) => Some(self.resolve(&caller, named).await?),
+            None => None,
+        };
         let (projects, receiver) = self.projects.watch();
         let mut watcher = Watcher {
             control: self.clone(),

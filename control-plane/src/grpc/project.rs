@@ -55,7 +55,7 @@ impl ProjectService for Projects {
 
     async fn get(&self, request: Request<GetProjectRequest>) -> Answer {
         let caller = caller(&request)?;
-        Ok(Response::new(self.0.get(&caller, &request.into_inner().name).map_err(refused)?.into()))
+        Ok(Response::new(self.0.get(&caller, &request.into_inner().name).await.map_err(refused)?.into()))
     }
 
     async fn list(&self, request: Request<ListProjectsRequest>) -> Result<Response<ListProjectsResponse>, Status> {
@@ -84,7 +84,7 @@ impl ProjectService for Projects {
         let caller = caller(&request)?;
         let name = request.into_inner().name;
         let only = Some(name.as_str()).filter(|name| !name.is_empty());
-        let events = self.0.watch(caller, only).map_err(refused)?;
+        let events = self.0.watch(caller, only).await.map_err(refused)?;
         // HTTP/2's own keepalive says that the connection lives.
         let events = events.filter_map(|event| async {
             match event {

@@ -20,7 +20,7 @@ impl TokenService for Tokens {
         let caller = caller(&request)?;
         let MintTokenRequest { project, verbs, path_prefix, containers, ttl_seconds, subject } = request.into_inner();
         let asked = Asked { verbs, path_prefix, containers, ttl_seconds, subject };
-        let minted = self.0.mint(&caller, &project, asked).map_err(refused)?;
+        let minted = self.0.mint(&caller, &project, asked).await.map_err(refused)?;
         Ok(Response::new(MintTokenResponse { token: minted.token, expires_ms: minted.expires_ms, token_id: minted.id }))
     }
 

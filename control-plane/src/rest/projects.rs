@@ -121,7 +121,7 @@ pub(super) async fn read(
     Named(name): Named,
     Asked(Nothing {}): Asked<Nothing>,
 ) -> Result<Versioned, Refused> {
-    Ok(Versioned(StatusCode::OK, shared.control.get(&caller, &name)?))
+    Ok(Versioned(StatusCode::OK, shared.control.get(&caller, &name).await?))
 }
 
 /// Changes a project. What is absent stays. With `If-Match` (or `resourceVersion`) only if nobody else changed it meanwhile.

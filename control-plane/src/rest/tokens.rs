@@ -57,7 +57,8 @@ pub(super) async fn mint(
     Json(wanted): Json<MintToken>,
 ) -> Result<Response, Refused> {
     let MintToken { verbs, path_prefix, containers, ttl_seconds, subject } = wanted;
-    let minted = shared.control.mint(&caller, &name, Asked { verbs, path_prefix, containers, ttl_seconds, subject })?;
+    let minted =
+        shared.control.mint(&caller, &name, Asked { verbs, path_prefix, containers, ttl_seconds, subject }).await?;
     let minted = MintedToken { token: minted.token, expires_ms: minted.expires_ms, token_id: minted.id };
     Ok(json(StatusCode::CREATED, &minted))
 }

@@ -54,7 +54,7 @@ pub(super) async fn all(
     Asked(Nothing {}): Asked<Nothing>,
     headers: HeaderMap,
 ) -> Result<Response, Refused> {
-    Ok(respond(shared.control.watch(caller, None)?, &headers))
+    Ok(respond(shared.control.watch(caller, None).await?, &headers))
 }
 
 /// One project: first as it is, then SYNCED, then changes as they come.
@@ -76,7 +76,7 @@ pub(super) async fn one(
     Asked(Nothing {}): Asked<Nothing>,
     headers: HeaderMap,
 ) -> Result<Response, Refused> {
-    Ok(respond(shared.control.watch(caller, Some(&name))?, &headers))
+    Ok(respond(shared.control.watch(caller, Some(&name)).await?, &headers))
 }
 
 fn respond(events: impl Stream<Item = Result<Event, Fault>> + Send + 'static, headers: &HeaderMap) -> Response {

@@ -4,7 +4,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use futures_util::{StreamExt as _, stream::BoxStream};
-use remora_proto_model::{ProjectId, project::Phase};
+use remora_proto_model::{Fault, ProjectId, ProjectName, project::Phase};
 
 use super::{AgentHandle, Inner, entry::Entry};
 use crate::records::{Feed, Record};
@@ -27,6 +27,28 @@ pub(super) async fn follow(inner: Arc<Inner>, mut feed: BoxStream<'static, Feed>
             Feed::Gone(id) => inner.drop_entry(id),
         }
     }
+}
+
+/// Takes over the record that a name or an id means, if there is one.
+pub(super) async fn look_up(inner: &Arc<Inner>, name_or_id: &str) -> Result<(), Fault> {
+    let _one = inner.look_ups.lock().await;
+    let found = match (name_or_id.parse::<ProjectId>(), name_or_id.parse::<ProjectName>()) {
+        (Ok(id), _) => inner.records.read(id).await?,
+        (_, Ok(name)) => inner.records.named(name).await?,
+        _ => None,
+    };
+    if let Some(record) = found {
+        take(inner, record).await;
+    }
+    Ok(())
+}
+
+/// Takes over what others made of a record.
+pub(super) async fn catch_up(inner: &Arc<Inner>, entry: &Entry) -> Result<(), Fault> {
+    if let Some(record) = inner.records.read(entry.record().project.id).await? {
+        take(inner, record).await;
+    }
+    Ok(())
 }
 
 async fn take(inner: &Arc<Inner>, record: Record) {

@@ -90,6 +90,7 @@ impl Projects {
             table: RwLock::new(table),
             changes,
             claims: Mutex::new(()),
+            look_ups: Mutex::new(()),
             lead: Lead::default(),
             shared: feed.is_some(),
         });

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::stream::BoxStream;
 use redb::{ReadTransaction, ReadableTable as _, TableDefinition, TableError, WriteTransaction};
-use remora_proto_model::{Fault, ProjectId, Reason};
+use remora_proto_model::{Fault, ProjectId, ProjectName, Reason};
 
 use super::{State, StateError};
 use crate::records::{Boxed, Feed, Record, Records};
@@ -71,6 +71,10 @@ impl Records for Stored {
 
     fn read(&self, id: ProjectId) -> Boxed<'_, Result<Option<Record>, Fault>> {
         Box::pin(async move { Ok(self.0.read(all).await?.into_iter().find(|record| record.project.id == id)) })
+    }
+
+    fn named(&self, name: ProjectName) -> Boxed<'_, Result<Option<Record>, Fault>> {
+        Box::pin(async move { Ok(self.0.read(all).await?.into_iter().find(|record| record.project.name == name)) })
     }
 
     fn remove(&self, record: Record) -> Boxed<'_, Result<(), Fault>> {

@@ -1,7 +1,7 @@
 //! Several at once.
 
 use futures_util::future::join_all;
-use remora_proto::control::v1::{Container, CreateProjectRequest, ProjectSpec};
+use remora_proto::control::v1::{Container, CreateProjectRequest, Desired, GetProjectRequest, ProjectSpec};
 
 use crate::{harness::Case, project::Project, remote::projects, target::Target};
 
@@ -11,6 +11,7 @@ const PROJECTS: usize = 3;
 pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new("many::of_several_who_make_one_name_all_get_the_same_project", one_name),
+        Case::new("many::whoever_is_asked_knows_a_project_that_another_one_made", known),
         Case::new("many::projects_live_and_sleep_beside_one_another", beside),
     ]
 }
@@ -33,6 +34,29 @@ async fn one_name(target: Target) {
     assert_eq!(fault.reason, remora_proto::model::Reason::AlreadyExists, "{fault}");
     let removed = project.verb("rm", &["--yes"]).await;
     assert_eq!(removed.code, 0, "{removed:?}");
+}
+
+/// Connections, more than there are replicas: they are spread over them.
+const CONNECTIONS: usize = 8;
+
+async fn known(target: Target) {
+    let connections = join_all((0..CONNECTIONS).map(|_| projects(&target))).await;
+    for round in 0..5 {
+        let project = Project::named(&target, "known");
+        let image = target.image.clone().unwrap_or_default();
+        let container =
+            Container { name: "dev".to_owned(), image, command: vec!["true".to_owned()], ..Container::default() };
+        let spec =
+            ProjectSpec { containers: vec![container], desired: Desired::Stopped.into(), ..ProjectSpec::default() };
+        let request = CreateProjectRequest { name: project.name.clone(), spec: Some(spec) };
+        let made = connections[round].clone().create(request).await.expect("it is made").into_inner();
+        let asked = connections.iter().cloned().zip([&made.name, &made.id].into_iter().cycle());
+        let asked = asked.map(async |(mut server, name)| server.get(GetProjectRequest { name: name.clone() }).await);
+        for answer in join_all(asked).await {
+            assert_eq!(answer.expect("it is known").into_inner().id, made.id);
+        }
+        project.verb("rm", &["--yes"]).await.ok();
+    }
 }
 
 async fn beside(target: Target) {

@@ -10,7 +10,8 @@ use k8s_openapi::{
 use remora_control_plane_runtime::lineage_prefix;
 
 use super::{
-    BIN, DEHYDRATE, IDENTITY, PROGRAM, RUN, SHIM_SECRET, TREE, VOLUME, container::socket, mount, mount_read_only, security, words,
+    BIN, DEHYDRATE, IDENTITY, PROGRAM, RUN, SHIM_SECRET, TREE, VOLUME, container::socket, mount, mount_read_only,
+    security, words,
 };
 use crate::{
     defaults::{AGENT_CPU_REQUEST, AGENT_MEMORY_LIMIT, AGENT_MEMORY_REQUEST, AGENT_METRICS_PORT, AGENT_PORT},
@@ -43,11 +44,7 @@ pub(super) fn hydrate(context: &Context<'_>) -> Container {
     if let Some(object) = context.source {
         command.extend(["--seed-object".to_owned(), verbatim(object)]);
     }
-    Container {
-        env: credentials(context),
-        volume_mounts: Some(tree_at_rest()),
-        ..container
-    }
+    Container { env: credentials(context), volume_mounts: Some(tree_at_rest()), ..container }
 }
 
 /// Makes a snapshot of a tree that nothing runs in.

@@ -8,7 +8,7 @@ help:
 	@echo "make test   formatting, lints, unit, property and end-to-end tests; says how many ran"
 	@echo "make acceptance   a real Vite and React project: up, edit, build, hibernate, wake (needs Node 20 or later)"
 	@echo "make bench  seconds and peak memory of searches and of snapshots of 100,000 files; fails above a bound"
-	@echo "make bench-cluster  commands and terminals through a server on a cluster beside kubectl exec (its head has the settings)"
+	@echo "make bench-cluster   commands and terminals through the server on a cluster, beside kubectl exec"
 	@echo "make test-integration   the chart on a cluster, and the suite as a Job in it; target/integration has what it saw"
 	@echo "make cluster   a ready Kubernetes, checked; prints its KUBECONFIG last (make cluster-down ends it)"
 	@echo "make dist   static binaries in dist/"
@@ -58,11 +58,6 @@ dist_target := x86_64-unknown-linux-musl
 dist: export CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUSTFLAGS = \
 	--remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo \
 	--remap-path-prefix=$(abspath $(or $(CARGO_TARGET_DIR),target))=/target
-# In the release profile. REMORA_SERVER, REMORA_KEY and REMORA_TEST_IMAGE say against what; kubectl reaches its cluster.
-bench-cluster:
-	cargo build --workspace --bins --examples --locked --release
-	"$${CARGO_TARGET_DIR:-target}/release/examples/bench-exec"
-
 dist:
 	@tests/setup.sh dist
 	cargo build --workspace --bins --locked --release --target $(dist_target)
@@ -78,6 +73,10 @@ images: dist
 
 test-integration:
 	@tests/cluster/run.sh
+
+# As a Job beside the server, from where both ways are as long.
+bench-cluster:
+	@SUITE=--bench tests/cluster/run.sh
 
 cluster:
 	@tests/rig/up.sh

@@ -5,7 +5,7 @@
 # every pod.
 #
 #   KEEP=1         leaves everything in the cluster as it is at the end
-#   SUITE="..."    arguments for the suite, a filter for example
+#   SUITE="..."    arguments for the suite, a filter or --bench for example; then nothing but the suite runs
 #   REGISTRY=...   where to push the images, with REMORA_CLUSTER=existing
 #
 # Parts: cluster.sh, install.sh, refusals.sh, suite.sh with faults.sh beside it,
@@ -37,18 +37,24 @@ step "a cluster"
 find_cluster
 step "images"
 make --no-print-directory images "REGISTRY=$REMORA_REGISTRY"
-step "the chart's own tests"
-tests/chart/run.sh
+if [ -z "${SUITE:-}" ]; then
+    step "the chart's own tests"
+    tests/chart/run.sh
+fi
 trap finish EXIT
 step "helm install, in the namespace $space"
 install_chart
-step "what the control plane may not do"
-tests/cluster/refusals.sh "$space" remora
-step "helm test"
-helm test remora --namespace "$space" --logs --timeout 120s
 verdict=0
+if [ -z "${SUITE:-}" ]; then
+    step "what the control plane may not do"
+    tests/cluster/refusals.sh "$space" remora
+    step "helm test"
+    helm test remora --namespace "$space" --logs --timeout 120s
+fi
 step "the suite"
 run_suite || verdict=1
-step "the acceptance project, from outside the cluster"
-run_acceptance || verdict=1
+if [ -z "${SUITE:-}" ]; then
+    step "the acceptance project, from outside the cluster"
+    run_acceptance || verdict=1
+fi
 exit "$verdict"

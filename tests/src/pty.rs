@@ -3,41 +3,19 @@
 use std::{
     fs::File,
     io::{Read as _, Write as _},
-    os::fd::{AsFd as _, OwnedFd},
-    process::Stdio,
+    os::fd::AsFd as _,
     sync::{Arc, Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
-use rustix::{
-    fs::{Mode, OFlags},
-    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
-    termios::{Winsize, tcsetwinsize},
-};
+pub use remora_tests_integration::pty::at_terminal;
 use tokio::{
     process::{Child, Command},
     time::timeout,
 };
 
 use crate::{agent::PATIENCE, eventually::eventually};
-
-/// Starts `command` at a terminal of 80 by 24: its other end and the process, which is
-/// killed when dropped.
-pub fn at_terminal(mut command: Command) -> (OwnedFd, Child) {
-    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a PTY is free");
-    grantpt(&master).expect("the PTY is ours");
-    unlockpt(&master).expect("the PTY is ours");
-    let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
-    tcsetwinsize(&master, size).expect("a PTY has a size");
-    let name = ptsname(&master, Vec::new()).expect("a PTY has a name");
-    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let slave: OwnedFd = rustix::fs::open(name, flags, Mode::empty()).expect("the other end opens");
-    let end = || Stdio::from(slave.try_clone().expect("there are descriptors left"));
-    let child = command.stdin(end()).stdout(end()).stderr(end()).kill_on_drop(true).spawn();
-    // The command keeps its copies of the other end for a further start; they go with it.
-    (master, child.expect("the program starts"))
-}
 
 /// A program with a terminal. Killed when dropped.
 pub struct AtTerminal {

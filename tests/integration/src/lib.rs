@@ -5,6 +5,7 @@
 //! where they are missing. Each makes projects of its own and removes them at its end;
 //! those of a case that failed stay, for whoever looks why.
 
+pub mod bench;
 pub mod cases;
 pub mod cli;
 mod cluster;
@@ -13,5 +14,6 @@ mod junit;
 mod patience;
 mod program;
 mod project;
+pub mod pty;
 mod remote;
 pub mod target;

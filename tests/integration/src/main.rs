@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
-use remora_tests_integration::{cases, harness, target::Target};
+use remora_tests_integration::{bench, cases, harness, target::Target};
 
 /// Asks a running server for all that it must do; exits with 1 where it does not.
 #[derive(Parser)]
@@ -30,13 +30,16 @@ struct Args {
     /// Name the cases and run none
     #[arg(long)]
     list: bool,
+    /// Run no case, and measure commands and terminals beside `kubectl exec`
+    #[arg(long, conflicts_with_all = ["list", "words"])]
+    bench: bool,
     /// Parts of the names of cases; without one all run
     words: Vec<String>,
 }
 
 #[expect(clippy::print_stdout, reason = "the list is what is asked for")]
-fn main() -> std::io::Result<ExitCode> {
-    let Args { server, key, image, namespace, jobs, junit, list, words } = Args::parse();
+fn main() -> anyhow::Result<ExitCode> {
+    let Args { server, key, image, namespace, jobs, junit, list, bench, words } = Args::parse();
     let target = Target { server, key, image, namespace };
     let cases = harness::selected(cases::all(), &target, &words);
     if list {
@@ -44,6 +47,9 @@ fn main() -> std::io::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let runtime = tokio::runtime::Runtime::new()?;
+    if bench {
+        return runtime.block_on(bench::run(target)).map(|()| ExitCode::SUCCESS);
+    }
     let outcomes = runtime.block_on(harness::run(cases, &target, jobs));
     if let Some(path) = junit {
         harness::report(&outcomes, &path)?;

@@ -1,18 +1,12 @@
 //! How fast commands and terminals are through a server on a cluster, beside `kubectl exec`
-//! into the same container:
+//! into the same container, which `kubectl` on PATH reaches.
 //!
-//! ```text
-//! REMORA_SERVER=http://… REMORA_KEY=… REMORA_TEST_IMAGE=… cargo run -p remora-tests --example bench-exec
-//! ```
-//!
-//! It needs `kubectl` that reaches the cluster, and `remora` beside it. A call of Remora goes
-//! over a connection that stands, as an agent or an editor has it; one of kubectl is a
-//! process and a WebSocket of its own, which is what it has.
+//! A call of Remora goes over a connection that stands, as an agent or an editor has it; one
+//! of kubectl is a process and a WebSocket of its own, which is what it has.
 
 #![expect(clippy::print_stdout, reason = "a benchmark's output is what it is for")]
 
 use std::{
-    env,
     fs::File,
     io::{Read as _, Write as _},
     os::fd::OwnedFd,
@@ -20,16 +14,18 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::Context as _;
 use remora_proto::agent::v1::{
     Argv, AttachCommandRequest, AttachStart, CommandSpec, Input, OpenTerminalRequest, OutputStream, RunRequest,
     StartRequest, TerminalInput, attach_start, command_output::Frame as CommandFrame, command_spec::Program,
     exec_service_client::ExecServiceClient, terminal_input, terminal_output,
     terminal_service_client::TerminalServiceClient,
 };
-use remora_tests::{cli::Cli, pty::at_terminal};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, transport::Channel};
+
+use crate::{cli::Cli, pty::at_terminal, target::Target};
 
 /// Round trips of Remora, and of kubectl, which takes a hundred times as long.
 const ROUNDS: usize = 500;
@@ -66,9 +62,10 @@ impl Place {
     }
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let (server, key, image) = (env::var("REMORA_SERVER")?, env::var("REMORA_KEY")?, env::var("REMORA_TEST_IMAGE")?);
+/// Prints a line for each thing that is compared.
+pub async fn run(target: Target) -> anyhow::Result<()> {
+    let Target { server, key, image, .. } = target;
+    let image = image.context("only a cluster can be compared with kubectl exec: name an image")?;
     let cli = Cli::new(&server, &key);
     let name = format!("bench-{}", std::process::id());
     let idle = "trap 'exit 0' TERM; while :; do sleep 1; done";

@@ -18,18 +18,14 @@ use remora_control_plane_runtime::{
     identity::Identity,
     lineage_prefix,
     pods::{Pods, Runtime},
-    records::{Boxed, Record, SourceFile},
+    records::{Boxed, Record, SOURCE_PREFIX},
 };
 use remora_proto_model::{ContainerName, Fault, ProjectId, Reason};
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
-use uuid::Uuid;
 
 use crate::{image::Commands, manifests, pods::KubePods};
-
-/// What the names of archives begin with.
-const SOURCE: &str = "source-";
 
 /// See the module.
 pub struct Cluster {
@@ -174,21 +170,17 @@ impl Runtime for KubeRuntime {
     fn put_source<'a>(
         &'a self,
         record: &'a Record,
-        zstd: bool,
+        file: &'a str,
         chunks: BoxStream<'a, Result<Bytes, Fault>>,
-    ) -> Boxed<'a, Result<SourceFile, Fault>> {
-        Box::pin(async move {
-            let file = format!("{SOURCE}{}.{}", Uuid::new_v4(), if zstd { "tar.zst" } else { "tar" });
-            let bytes = self.0.store.put_archive(&format!("{}/{file}", self.lineage(record)), chunks).await?;
-            Ok(SourceFile { file, bytes })
-        })
+    ) -> Boxed<'a, Result<u64, Fault>> {
+        Box::pin(async move { self.0.store.put_archive(&format!("{}/{file}", self.lineage(record)), chunks).await })
     }
 
     fn sweep_sources<'a>(&'a self, record: &'a Record, kept: Option<&'a str>) -> Boxed<'a, Result<(), Fault>> {
         Box::pin(async move {
             let lineage = self.lineage(record);
             let kept = kept.map(|file| format!("{lineage}/{file}"));
-            self.0.store.remove_all(&format!("{lineage}/{SOURCE}"), kept.as_deref()).await
+            self.0.store.remove_all(&format!("{lineage}/{SOURCE_PREFIX}"), kept.as_deref()).await
         })
     }
 }

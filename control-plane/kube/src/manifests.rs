@@ -28,3 +28,5 @@ pub use self::{
     services::services,
     volume::volume_claim,
 };
+
+pub(crate) use self::namespace::QUOTA;

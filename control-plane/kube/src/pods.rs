@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Pod, Secret};
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Pod, ResourceQuota, Secret};
 use kube::{
     Api, ResourceExt as _,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions},
@@ -117,8 +117,10 @@ impl KubePods {
         apply_in(client, namespace, &manifests::role_binding(&context)).await?;
         let account = manifests::service_account(&context);
         in_force(|| apply_in(client, namespace, &account)).await?;
-        if let Some(quota) = manifests::resource_quota(&context) {
-            apply_in(client, namespace, &quota).await?;
+        match manifests::resource_quota(&context) {
+            Some(quota) => drop(apply_in(client, namespace, &quota).await?),
+            // One of an earlier spec would bound this one.
+            None => self.remove::<ResourceQuota>(manifests::QUOTA).await?,
         }
         apply_in(client, namespace, &manifests::limit_range(&context)).await?;
         for policy in manifests::network_policies(&context) {

@@ -35,8 +35,10 @@ pub struct KubeRecords {
 }
 
 /// What is known of one beside its record.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct Seen {
+    /// Its name, by which alone the API server finds it.
+    name: String,
     /// The metadata.generation of its spec, and the resource version with which it was first seen.
     spec: (i64, u64),
     /// When a status of it was last written for what is measured anew.
@@ -67,6 +69,9 @@ impl KubeRecords {
         let seen = seen.entry(record.project.id).or_default();
         if seen.spec.0 != generation {
             seen.spec = (generation, version);
+        }
+        if seen.name.is_empty() {
+            record.project.name.as_str().clone_into(&mut seen.name);
         }
         record.spec_version = seen.spec.1.min(version);
         Ok(record)
@@ -147,9 +152,15 @@ impl KubeRecords {
     }
 
     async fn get(&self, id: ProjectId) -> Result<Option<Record>, Fault> {
-        // By uid there is no way to ask; the names are known to whoever holds records.
-        let all = self.list().await?;
-        Ok(all.into_iter().find(|record| record.project.id == id))
+        let name = self.seen().get(&id).map(|seen| seen.name.clone()).filter(|name| !name.is_empty());
+        let Some(name) = name else {
+            // Of one that was never seen only the list tells.
+            return Ok(self.list().await?.into_iter().find(|record| record.project.id == id));
+        };
+        let found = self.api.get_opt(&name).await.map_err(|error| failed(&format!("read project {name}"), error))?;
+        // Another one may have its name by now.
+        let found = found.filter(|resource| resource.uid().as_deref() == Some(id.to_string().as_str()));
+        Ok(found.and_then(|resource| self.readable(&resource)))
     }
 
     async fn list(&self) -> Result<Vec<Record>, Fault> {
@@ -293,7 +304,10 @@ fn feed(
             }
             Ok(Event::InitDone) => Some(Feed::Listed(std::mem::take(&mut listed))),
             Ok(Event::Apply(resource)) => records.readable(&resource).map(|record| Feed::Put(Box::new(record))),
-            Ok(Event::Delete(resource)) => resource.uid().and_then(|uid| uid.parse().ok()).map(Feed::Gone),
+            Ok(Event::Delete(resource)) => resource.uid().and_then(|uid| uid.parse().ok()).map(|id| {
+                records.seen().remove(&id);
+                Feed::Gone(id)
+            }),
             Err(error) => {
                 warn!(%error, "the projects cannot be followed; another attempt is made");
                 None

@@ -13,7 +13,7 @@ use remora_proto_model::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    records::{Boxed, Record, SourceFile},
+    records::{Boxed, Record},
     store::Committed,
 };
 
@@ -178,14 +178,14 @@ pub trait Runtime: fmt::Debug + Send + Sync {
     /// The version of the agent that a start would use.
     fn agent_version(&self) -> Boxed<'_, Result<String, Fault>>;
 
-    /// Keeps the archive that a project starts from, whole or not at all.
+    /// Keeps the archive that a project starts from as `file`, whole or not at all; its length.
     fn put_source<'a>(
         &'a self,
         record: &'a Record,
-        zstd: bool,
+        file: &'a str,
         chunks: BoxStream<'a, Result<Bytes, Fault>>,
-    ) -> Boxed<'a, Result<SourceFile, Fault>>;
+    ) -> Boxed<'a, Result<u64, Fault>>;
 
-    /// Removes every archive of the project but `kept`.
+    /// Removes every archive of the project, which [`SOURCE_PREFIX`](crate::records::SOURCE_PREFIX) tells, but `kept`.
     fn sweep_sources<'a>(&'a self, record: &'a Record, kept: Option<&'a str>) -> Boxed<'a, Result<(), Fault>>;
 }

@@ -10,6 +10,7 @@ use remora_proto_model::{
     project::{Project, Source},
 };
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// A project as it is kept: its public face and how far its sagas are.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,6 +40,9 @@ pub struct Record {
     pub agent: Option<std::net::SocketAddr>,
 }
 
+/// What the names of archives begin with.
+pub const SOURCE_PREFIX: &str = "source-";
+
 /// An archive that was brought.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -47,6 +51,13 @@ pub struct SourceFile {
     pub file: String,
     /// Its length.
     pub bytes: u64,
+}
+
+impl SourceFile {
+    /// A name that no other archive has: whoever brings one twice never mixes them.
+    pub(crate) fn fresh_name(zstd: bool) -> String {
+        format!("{SOURCE_PREFIX}{}.{}", Uuid::new_v4(), if zstd { "tar.zst" } else { "tar" })
+    }
 }
 
 /// How a project ends, and how far that is.

@@ -27,6 +27,8 @@ pub struct Case {
     pub cluster_only: bool,
     /// Whether it breaks what others need, and so runs when they are done.
     pub alone: bool,
+    /// Whether it stops daemons of the cluster's host, which the suite cannot do by itself.
+    pub needs_host: bool,
     run: Arc<dyn Fn(Target) -> Running + Send + Sync>,
 }
 
@@ -36,7 +38,8 @@ impl Case {
         name: &'static str,
         run: impl Fn(Target) -> F + Send + Sync + 'static,
     ) -> Case {
-        Case { name, cluster_only: false, alone: false, run: Arc::new(move |target| Box::pin(run(target))) }
+        let run = Arc::new(move |target| -> Running { Box::pin(run(target)) });
+        Case { name, cluster_only: false, alone: false, needs_host: false, run }
     }
 
     /// The same case, for servers on a cluster alone.
@@ -50,6 +53,18 @@ impl Case {
     pub fn alone(self) -> Case {
         Case { alone: true, ..self }
     }
+
+    /// The same case, on a cluster whose host stops and starts its daemons when asked to.
+    #[must_use]
+    pub fn on_host(self) -> Case {
+        Case { needs_host: true, ..self.on_cluster().alone() }
+    }
+
+    /// Why it does not run on `target`, though it concerns it.
+    fn skipped(&self, target: &Target) -> Option<&'static str> {
+        (self.needs_host && !target.host_faults)
+            .then_some("nobody here stops daemons of the cluster's host (REMORA_HOST_FAULTS is not yes)")
+    }
 }
 
 /// How a case ended.
@@ -61,6 +76,8 @@ pub struct Outcome {
     pub took: Duration,
     /// Why it failed.
     pub failure: Option<String>,
+    /// Why it did not run.
+    pub skipped: Option<&'static str>,
 }
 
 /// The cases that concern `target` and whose names have one of `words` in them; all of
@@ -84,6 +101,11 @@ pub async fn run(cases: Vec<Case>, target: &Target, jobs: usize) -> Vec<Outcome>
 
 async fn one(case: Case, target: Target) -> Outcome {
     let began = Instant::now();
+    if let Some(why) = case.skipped(&target) {
+        let outcome = Outcome { name: case.name, took: Duration::ZERO, failure: None, skipped: Some(why) };
+        tell(&outcome);
+        return outcome;
+    }
     let running = task::spawn(timeout(CASE_PATIENCE, (case.run)(target)));
     let id = running.id();
     let failure = match running.await {
@@ -94,7 +116,7 @@ async fn one(case: Case, target: Target) -> Outcome {
             Some(format!("{}{place}", error.try_into_panic().map(said).unwrap_or_else(|error| error.to_string())))
         }
     };
-    let outcome = Outcome { name: case.name, took: began.elapsed(), failure };
+    let outcome = Outcome { name: case.name, took: began.elapsed(), failure, skipped: None };
     tell(&outcome);
     outcome
 }
@@ -131,9 +153,10 @@ fn note_places() {
 
 fn tell(outcome: &Outcome) {
     let seconds = outcome.took.as_secs_f64();
-    let line = match &outcome.failure {
-        None => format!("ok      {seconds:>7.2} s  {}\n", outcome.name),
-        Some(why) => format!("FAILED  {seconds:>7.2} s  {}\n{}\n", outcome.name, indented(why)),
+    let line = match (&outcome.failure, outcome.skipped) {
+        (None, None) => format!("ok      {seconds:>7.2} s  {}\n", outcome.name),
+        (None, Some(why)) => format!("skipped            {}\n{}\n", outcome.name, indented(why)),
+        (Some(why), _) => format!("FAILED  {seconds:>7.2} s  {}\n{}\n", outcome.name, indented(why)),
     };
     // Nobody reads it where it cannot be written.
     _ = std::io::stderr().write_all(line.as_bytes());
@@ -153,7 +176,13 @@ mod tests {
     use super::*;
 
     fn target(image: Option<&str>) -> Target {
-        Target { server: String::new(), key: String::new(), image: image.map(str::to_owned), namespace: String::new() }
+        Target {
+            server: String::new(),
+            key: String::new(),
+            image: image.map(str::to_owned),
+            namespace: String::new(),
+            host_faults: false,
+        }
     }
 
     fn cases() -> Vec<Case> {
@@ -174,6 +203,16 @@ mod tests {
         assert!(outcomes[0].failure.is_none() && outcomes[2].failure.is_none());
         let why = outcomes[1].failure.clone().unwrap();
         assert!(why.contains("no server") && why.contains("harness.rs:"), "{why}");
+    }
+
+    #[tokio::test]
+    async fn what_the_host_does_not_do_is_skipped_with_its_reason() {
+        let case = || vec![Case::new("host::fault", |_| async { panic!("it ran") }).on_host()];
+        let outcomes = run(case(), &target(Some("i")), 1).await;
+        assert!(outcomes[0].failure.is_none(), "{outcomes:?}");
+        assert!(outcomes[0].skipped.is_some_and(|why| why.contains("REMORA_HOST_FAULTS")), "{outcomes:?}");
+        let outcomes = run(case(), &Target { host_faults: true, ..target(Some("i")) }, 1).await;
+        assert!(outcomes[0].skipped.is_none() && outcomes[0].failure.is_some(), "{outcomes:?}");
     }
 
     #[test]

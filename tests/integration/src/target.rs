@@ -12,4 +12,7 @@ pub struct Target {
     pub image: Option<String>,
     /// The namespace of the server there.
     pub namespace: String,
+    /// Whether daemons of the cluster's host are stopped and started when the ConfigMap
+    /// `host-fault` in that namespace asks for it (tests/cluster/faults.sh).
+    pub host_faults: bool,
 }

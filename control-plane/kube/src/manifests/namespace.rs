@@ -20,6 +20,8 @@ use crate::defaults::{CONTAINER_CPU_REQUEST, CONTAINER_MEMORY_LIMIT, CONTAINER_M
 
 /// The ServiceAccount of a project's pods: it may do nothing, and they have no token of it.
 pub(super) const SERVICE_ACCOUNT: &str = "project";
+/// The ResourceQuota of a project that has one.
+pub(crate) const QUOTA: &str = "project";
 const COMPONENT: &str = "namespace";
 
 /// The namespace. Pod Security `restricted` is enforced by its label.
@@ -74,7 +76,7 @@ pub fn resource_quota(context: &Context<'_>) -> Option<ResourceQuota> {
     let hard: BTreeMap<_, _> =
         amounts.into_iter().filter_map(|(name, amount)| Some((name.to_owned(), Quantity(amount?)))).collect();
     Some(ResourceQuota {
-        metadata: metadata(context, "project", COMPONENT),
+        metadata: metadata(context, QUOTA, COMPONENT),
         spec: Some(ResourceQuotaSpec { hard: Some(hard), ..ResourceQuotaSpec::default() }),
         ..ResourceQuota::default()
     })

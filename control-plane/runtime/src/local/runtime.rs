@@ -9,7 +9,6 @@ use futures_util::{
 };
 use remora_proto_model::{Fault, Reason, errno_reason};
 use tokio::{fs, io::AsyncWriteExt as _};
-use uuid::Uuid;
 
 use super::{agent, layout::ProjectDir, pods::LocalPods};
 use crate::{
@@ -17,11 +16,8 @@ use crate::{
     identity::Identity,
     limits::MAX_SOURCE_BYTES,
     pods::{Pods, Runtime},
-    records::{Boxed, Record, SourceFile},
+    records::{Boxed, Record, SOURCE_PREFIX},
 };
-
-/// What the names of archives begin with.
-const PREFIX: &str = "source-";
 
 /// See the module.
 pub(crate) struct Local {
@@ -43,21 +39,18 @@ impl Local {
     async fn keep(
         &self,
         record: &Record,
-        zstd: bool,
+        file: &str,
         chunks: impl Stream<Item = Result<Bytes, Fault>>,
-    ) -> Result<SourceFile, Fault> {
+    ) -> Result<u64, Fault> {
         let folder = self.folder(record);
         folder.make().map_err(|error| failed(&error))?;
-        let file = format!("{PREFIX}{}.{}", Uuid::new_v4(), if zstd { "tar.zst" } else { "tar" });
-        let path = folder.path().join(&file);
-        match receive(&path, chunks).await {
-            Ok(bytes) => Ok(SourceFile { file, bytes }),
-            Err(fault) => {
-                // Best effort: what stays goes with the project's folder.
-                let _ = fs::remove_file(&path).await;
-                Err(fault)
-            }
+        let path = folder.path().join(file);
+        let received = receive(&path, chunks).await;
+        if received.is_err() {
+            // Best effort: what stays goes with the project's folder.
+            let _ = fs::remove_file(&path).await;
         }
+        received
     }
 }
 
@@ -89,10 +82,10 @@ impl Runtime for LocalRuntime {
     fn put_source<'a>(
         &'a self,
         record: &'a Record,
-        zstd: bool,
+        file: &'a str,
         chunks: BoxStream<'a, Result<Bytes, Fault>>,
-    ) -> Boxed<'a, Result<SourceFile, Fault>> {
-        Box::pin(self.0.keep(record, zstd, chunks))
+    ) -> Boxed<'a, Result<u64, Fault>> {
+        Box::pin(self.0.keep(record, file, chunks))
     }
 
     fn sweep_sources<'a>(&'a self, record: &'a Record, kept: Option<&'a str>) -> Boxed<'a, Result<(), Fault>> {
@@ -110,7 +103,7 @@ fn sweep(folder: &ProjectDir, kept: Option<&str>) -> io::Result<()> {
     for entry in entries {
         let entry = entry?;
         let name = entry.file_name();
-        let is_archive = name.as_encoded_bytes().starts_with(PREFIX.as_bytes());
+        let is_archive = name.as_encoded_bytes().starts_with(SOURCE_PREFIX.as_bytes());
         if is_archive && kept.is_none_or(|kept| name != kept) {
             std::fs::remove_file(entry.path())?;
         }

@@ -4,6 +4,7 @@
 //! record before the effect that needs it; the rest is in [`Memory`] and is
 //! found out anew.
 
+mod failpoint;
 mod report;
 mod steps;
 mod tend;
@@ -21,6 +22,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
+use self::failpoint::{When, failpoint};
 use super::{AgentHandle, Inner, entry::Entry, now_ms, ports::ports, wish};
 use crate::{
     agents::status::Follower,
@@ -53,6 +55,10 @@ pub(crate) struct Driver {
     wished_at: Instant,
     /// What [`Entry::asked`] said last.
     asked: u64,
+    /// The version of the spec that was seen last.
+    spec_version: u64,
+    /// A pod that could not start is not waited for once more: somebody asked again.
+    anew: bool,
     /// Why the last step failed.
     fault: Option<Fault>,
     /// The snapshot that [`Memory::proof`] is about.
@@ -79,6 +85,8 @@ impl Driver {
             wished: None,
             wished_at: Instant::now(),
             asked: 0,
+            spec_version: 0,
+            anew: false,
             fault: None,
             committed: None,
             seen: Look::default(),
@@ -97,8 +105,12 @@ impl Driver {
             let record = self.entry.record();
             let wish = self.wish(&record, mode);
             let asked = self.entry.asked();
-            if asked != self.asked {
-                (self.asked, self.memory.failure, self.fault) = (asked, None, None);
+            // Whoever asks again, or wants another thing of it, need not wait for the next attempt.
+            if asked != self.asked || record.spec_version != self.spec_version {
+                // At first nobody has asked: a server that begins meets what is there.
+                self.anew = self.spec_version != 0;
+                (self.asked, self.spec_version) = (asked, record.spec_version);
+                (self.memory.failure, self.fault) = (None, None);
             }
             if let Err(fault) = self.look(&record).await {
                 // Where nothing can be seen nothing is done: what is there may be anything.
@@ -136,12 +148,13 @@ impl Driver {
                 Some(Step::WaitUntil(at)) => {
                     self.wait(&mut changed, Duration::from_millis(at.saturating_sub(now_ms()))).await;
                 }
-                Some(Step::AwaitReady) => self.await_ready(&mut changed).await,
+                Some(Step::AwaitReady) => self.await_ready(&record, &mut changed).await,
                 Some(step) => {
                     info!(project = %record.project.id, ?step, "next");
-                    failpoint(step, "before");
+                    let name = &record.project.name;
+                    failpoint(name, step, When::Before).await;
                     match self.perform(step, &record, &mut changed).await {
-                        Ok(()) => failpoint(step, "after"),
+                        Ok(()) => failpoint(name, step, When::After).await,
                         Err(fault) => self.failed(step, fault),
                     }
                     if step == Step::Forget && self.fault.is_none() {
@@ -266,8 +279,18 @@ impl Driver {
 
     /// Waits until the agent answers. What keeps it from that, and a part that ends
     /// meanwhile, is a failure.
-    async fn await_ready(&mut self, changed: &mut watch::Receiver<u64>) {
+    async fn await_ready(&mut self, record: &Record, changed: &mut watch::Receiver<u64>) {
+        let anew = std::mem::take(&mut self.anew);
         if let Some(trouble) = self.seen.trouble.clone() {
+            if anew && self.wished == Some(Wish::Run) && self.never_ran() {
+                // What it met may be mended, and what it is made of may be another thing
+                // by now. Left alone it would rest between two attempts, at last for minutes.
+                info!(project = %record.project.id, %trouble, "a pod that cannot start is replaced");
+                if let Err(fault) = self.perform(Step::Kill, record, changed).await {
+                    self.failed(Step::Kill, fault);
+                }
+                return;
+            }
             if self.wished != Some(Wish::Run) && self.holds_nothing() {
                 // It is not wanted and has nothing to save: what keeps it from starting
                 // keeps nobody from ending it.
@@ -295,6 +318,11 @@ impl Driver {
         }
     }
 
+    /// Whether nothing of the user's ever ran in the pod, which has no whole tree.
+    fn never_ran(&self) -> bool {
+        self.holds_nothing() && self.seen.starts.iter().all(|(_, starts)| *starts == 0)
+    }
+
     /// Whether the pod never had a whole tree, and there is none without it.
     fn holds_nothing(&self) -> bool {
         self.seen.hydrated.is_none() && self.pods.tree_ends_with_pod(&self.entry.record())
@@ -307,16 +335,5 @@ impl Driver {
             Ok(())
         };
         self.inner.change(&self.entry, change).await.map(drop)
-    }
-}
-
-/// Ends the process where REMORA_FAILPOINT names this step (`Condemn:after`), as
-/// kill -9 there would. Only for tests; without the variable it is nothing.
-fn failpoint(step: Step, when: &str) {
-    let Ok(wanted) = std::env::var("REMORA_FAILPOINT") else { return };
-    let name = format!("{step:?}");
-    let name = name.split('(').next().unwrap_or_default();
-    if wanted == format!("{name}:{when}") {
-        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
     }
 }

@@ -20,7 +20,9 @@ pub(super) async fn put(
     let entry = inner.entry(id)?;
     let record = entry.record();
     wanted(&record)?;
-    let source = inner.runtime.put_source(&record, zstd, chunks.boxed()).await?;
+    let file = SourceFile::fresh_name(zstd);
+    let bytes = inner.runtime.put_source(&record, &file, chunks.boxed()).await?;
+    let source = SourceFile { file, bytes };
     let taken = inner
         .change(&entry, |record| {
             wanted(record)?;

@@ -6,7 +6,13 @@ use remora_tests_integration::{cases, harness, target::Target};
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_on_this_machine_does_what_one_in_a_cluster_does() {
     let server = ServerProcess::start().await;
-    let target = Target { server: server.url.clone(), key: server.key.clone(), image: None, namespace: String::new(), host_faults: false };
+    let target = Target {
+        server: server.url.clone(),
+        key: server.key.clone(),
+        image: None,
+        namespace: String::new(),
+        host_faults: false,
+    };
     let cases = harness::selected(cases::all(), &target, &[]);
     assert!(cases.len() > 10, "the suite is gone");
     let outcomes = harness::run(cases, &target, 2).await;

@@ -8,7 +8,10 @@ pub(crate) fn document(outcomes: &[Outcome]) -> String {
     let failures = outcomes.iter().filter(|outcome| outcome.failure.is_some()).count();
     let seconds: f64 = outcomes.iter().map(|outcome| outcome.took.as_secs_f64()).sum();
     let skipped = outcomes.iter().filter(|outcome| outcome.skipped.is_some()).count();
-    let counts = format!("tests=\"{}\" failures=\"{failures}\" errors=\"0\" skipped=\"{skipped}\" time=\"{seconds:.3}\"", outcomes.len());
+    let counts = format!(
+        "tests=\"{}\" failures=\"{failures}\" errors=\"0\" skipped=\"{skipped}\" time=\"{seconds:.3}\"",
+        outcomes.len()
+    );
     let mut text = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     // Writing to a text cannot fail.
     _ = writeln!(text, "<testsuites name=\"remora-integration\" {counts}>");

@@ -57,7 +57,11 @@ impl Points {
             let (step, when) = match place.split_once(':') {
                 Some((step, "before")) => (step, When::Before),
                 Some((step, "after")) => (step, When::After),
-                _ => return Err(format!("{text:?} is no failpoint; write [PROJECT=]STEP:before or [PROJECT=]STEP:after")),
+                _ => {
+                    return Err(format!(
+                        "{text:?} is no failpoint; write [PROJECT=]STEP:before or [PROJECT=]STEP:after"
+                    ));
+                }
             };
             Ok((Point { project, step: step.to_owned(), when }, false))
         };

@@ -105,4 +105,30 @@ until named=$(look_up) && [ "$named" = "$address" ]; do
 done
 [ "$(get "$named")" = hello ] || fail "the Service does not answer at $name"
 say "and at its DNS name"
+
+# A cluster of one's own may have no class that claims get without asking.
+default=$(kubectl get storageclass -o jsonpath='{range .items[?(@.metadata.annotations.storageclass\.kubernetes\.io/is-default-class=="true")]}{.metadata.name}{end}')
+if [ -z "$default" ]; then
+    say "no default StorageClass: projects on volumes will not start unless they name one"
+else
+    kubectl -n "$space" apply -f - >/dev/null <<YAML
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: volume}
+spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Mi}}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: writer}
+spec:
+  restartPolicy: Never
+  securityContext: {runAsNonRoot: true, runAsUser: 1000, fsGroup: 1000, seccompProfile: {type: RuntimeDefault}}
+  volumes: [{name: volume, persistentVolumeClaim: {claimName: volume}}]
+  containers: [{name: main, $container, command: [/busybox, touch, /volume/file],
+    volumeMounts: [{name: volume, mountPath: /volume}]}]
+YAML
+    kubectl -n "$space" wait --for jsonpath='{.status.phase}'=Succeeded pod/writer --timeout 60s >/dev/null ||
+        fail "a user that is not root cannot write to a volume of class $default"
+    say "a claim without a class gets a volume of $default, and a user that is not root writes to it"
+fi
 say "all of it in $((SECONDS - started)) s"

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use k8s_openapi::jiff::SignedDuration;
+
 /// What the shim leaves between the end of the user's processes and the start of
 /// the flush, in seconds: the kubelet needs a moment to see that a container has ended.
 pub const HANDOVER_SECONDS: u64 = 5;
@@ -45,6 +47,10 @@ pub const LIST_PAGE: u32 = 500;
 /// Time between two writes of a status in which only measured numbers differ:
 /// each is a write to etcd, and nobody decides by them.
 pub const TOUCH_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Rest between two attempts at a restore: longer than a kubelet's first two, so that
+/// a pod is replaced only where those did not help.
+pub const RESTORE_REST: SignedDuration = SignedDuration::from_secs(25);
 
 /// How often a pod is looked at without any event of it.
 pub const LOOK_INTERVAL: Duration = Duration::from_secs(5);

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Pod, ResourceQuota, Secret};
+use k8s_openapi::{
+    api::core::v1::{Namespace, PersistentVolumeClaim, Pod, ResourceQuota, Secret},
+    jiff::Timestamp,
+};
 use kube::{
     Api, ResourceExt as _,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions},
@@ -80,6 +83,8 @@ impl KubePods {
         };
         if let Some(pod) = pods.iter().find(ours) {
             look.running = 1;
+            // The plan starts what is missing.
+            look.missing = usize::from(self.replaces(record, pod));
             look.serving = seen::serving(pod);
             look.made = seen::made(pod);
             (look.containers, look.starts) = seen::containers(pod);
@@ -137,6 +142,12 @@ impl KubePods {
             self.once(&claim).await?;
         }
         self.once(&manifests::pod(&context)).await
+    }
+
+    /// Whether the pod is to make room for another one of its generation: its restore
+    /// failed, so it has run nothing. Half a tree on a volume stays with its pod.
+    fn replaces(&self, record: &Record, pod: &Pod) -> bool {
+        self.tree_ends_with_pod(record) && !seen::ending(pod) && seen::restore_rests(pod, Timestamp::now())
     }
 
     /// Makes a snapshot of the volume, in which nothing runs, by a pod of its own.
@@ -412,7 +423,14 @@ impl Pods for KubePods {
     }
 
     fn start<'a>(&'a mut self, record: &'a Record, generation: Generation) -> Boxed<'a, Result<(), Fault>> {
-        Box::pin(self.make(record, generation))
+        Box::pin(async move {
+            let replaced = self.list().await?.into_iter().find(|pod| self.replaces(record, pod));
+            if let Some(replaced) = replaced {
+                self.end_those(record, false, |pod| pod.uid() == replaced.uid()).await?;
+                self.let_go().await?;
+            }
+            self.make(record, generation).await
+        })
     }
 
     fn sweep<'a>(&'a mut self, record: &'a Record) -> Boxed<'a, Result<Ending, Fault>> {

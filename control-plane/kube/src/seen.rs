@@ -2,7 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Pod};
+use k8s_openapi::{
+    api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Pod},
+    jiff::Timestamp,
+};
 use kube::ResourceExt as _;
 use remora_control_plane_project::Tree;
 use remora_control_plane_runtime::{
@@ -11,7 +14,7 @@ use remora_control_plane_runtime::{
 };
 use remora_proto_model::{Fault, Generation, Reason, project::PodState};
 
-use crate::{defaults::AGENT_PORT, manifests};
+use crate::{defaults::AGENT_PORT, limits::RESTORE_REST, manifests};
 
 /// The container of the agent.
 const AGENT: &str = "agent";
@@ -175,6 +178,13 @@ pub(crate) fn trouble(pod: &Pod) -> Option<Fault> {
         });
     }
     statuses(pod).find_map(stuck).or_else(|| unscheduled(pod))
+}
+
+/// Whether a restore that failed is not tried again although it is time to: between
+/// two starts of a container a kubelet rests up to five minutes.
+pub(crate) fn restore_rests(pod: &Pod, now: Timestamp) -> bool {
+    let ended = named(pod, HYDRATE).and_then(last_failure).and_then(|ended| ended.finished_at.as_ref());
+    ended.is_some_and(|ended| now.duration_since(ended.0) >= RESTORE_REST)
 }
 
 /// How a container that is not running ended last, where that was badly.

@@ -134,6 +134,23 @@ fn the_last_word_is_the_agents() {
 }
 
 #[test]
+fn a_restore_that_failed_is_not_left_to_a_kubelet_that_rests() {
+    let ended = "terminated: {exitCode: 1, finishedAt: '2026-11-25T20:00:00Z'}";
+    let failed = waits("hydrate", "CrashLoopBackOff", "", ended);
+    let runs = failed.replace("waiting: {reason: CrashLoopBackOff, message: ''}", "running: {}");
+    let at = |time: &str| time.parse::<Timestamp>().unwrap();
+    for (expected, time, status) in [
+        (false, "2026-11-25T20:00:24Z", failed.as_str()),
+        (true, "2026-11-25T20:00:25Z", &failed),
+        (false, "2026-11-25T20:09:00Z", &runs),
+        (false, "2026-11-25T20:09:00Z", HYDRATED),
+    ] {
+        let pod = pod(&Scene { init: &[status], ..ALIVE });
+        assert_eq!(restore_rests(&pod, at(time)), expected, "{time} {status}");
+    }
+}
+
+#[test]
 fn trouble_is_told_in_words_that_help() {
     let fine = Scene { init: &[HYDRATED, AGENT_RUNS], containers: &[WEB_RUNS], ..ALIVE };
     assert_eq!(trouble(&pod(&fine)), None);

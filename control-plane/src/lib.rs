@@ -2,7 +2,6 @@
 //! their agents, and the store that snapshots go to where no other is named.
 
 mod accept;
-mod audit;
 mod auth;
 mod bucket;
 mod config;

@@ -29,8 +29,9 @@ answer_host_faults() {
             pause) { tests/rig/part.sh stop "$part" && sleep "${seconds:-10}" && tests/rig/part.sh start "$part"; } || answer=failed ;;
             *) answer=failed ;;
         esac
-        kubectl --namespace "$space" patch configmap host-fault --type merge \
-            -p "{\"data\":{\"answer\":\"$number $answer\"}}" >/dev/null
+        # A part that was just started may be the one that takes the answer.
+        until kubectl --request-timeout 5s --namespace "$space" patch configmap host-fault --type merge \
+            -p "{\"data\":{\"answer\":\"$number $answer\"}}" >/dev/null; do sleep 0.5; done
     done
 }
 

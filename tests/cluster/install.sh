@@ -25,8 +25,11 @@ install_chart() {
     secret=$(head -c 24 /dev/urandom | base64 | tr -d '+/=')
     kubectl --namespace "$space" create secret generic remora-store --from-literal=bucket=remora \
         --from-literal=accessKey=integration --from-literal=secretKey="$secret"
+    # Two callers of the suite are ServiceAccounts; it makes them itself.
     helm install remora dist/remora-*.tgz --namespace "$space" \
-        --values charts/remora/profiles/minimal.yaml --wait --timeout 180s
+        --values charts/remora/profiles/minimal.yaml \
+        --set-json "serviceAccountRoles=[\"$space/it-viewer=viewer\",\"$space/it-editor=editor\"]" \
+        --wait --timeout 180s
 }
 
 # Removes all that the run made, in the order in which it can go: projects while

@@ -7,10 +7,7 @@ use remora_proto_model::project::Role;
 
 use super::{Behind, Served, StartError};
 use crate::{
-    auth::{
-        access::AccessTokens,
-        keys::{Keys, Table},
-    },
+    auth::keys::Keys,
     bucket::{BUCKET, Bucket},
     config::LocalPlace,
     private_file,
@@ -32,19 +29,9 @@ pub(super) async fn open(place: LocalPlace) -> Result<Behind, StartError> {
     let mut runtime = RuntimeConfig::new(data_dir.clone(), agent_binary, store);
     runtime.encryption_key_file = Some(encryption_key_file);
     let (projects, state) = Projects::open(runtime).await?;
-    let keys = Arc::new(Keys::open(Arc::new(Table::api_keys(state.clone()))).await?);
-    let access_tokens = Arc::new(AccessTokens::open(Arc::new(Table::access_tokens(state))).await?);
+    let keys = Arc::new(Keys::open(Arc::new(state)).await?);
     let admin_key = admin_key(&keys, &data_dir.join("admin-key")).await?;
-    Ok(Behind {
-        projects,
-        keys,
-        access_tokens,
-        accounts: None,
-        store_name,
-        data_dir: Some(data_dir),
-        admin_key,
-        served,
-    })
+    Ok(Behind { projects, keys, accounts: None, store_name, data_dir: Some(data_dir), admin_key, served })
 }
 
 fn endpoint_of(bucket: &Bucket) -> StoreEndpoint {

@@ -1,14 +1,18 @@
 //! The cases, one file a subject.
 
+mod accounts;
 mod admission;
 mod agent;
 mod cluster;
 mod commands;
 mod faults;
 mod files;
+mod host;
 mod input;
+mod killed;
 mod life;
 mod many;
+mod store;
 mod terminal;
 mod volume;
 
@@ -25,12 +29,16 @@ pub fn all() -> Vec<Case> {
         commands::cases(),
         terminal::cases(),
         admission::cases(),
+        accounts::cases(),
         agent::cases(),
         life::cases(),
         many::cases(),
         volume::cases(),
         cluster::cases(),
         faults::cases(),
+        store::cases(),
+        killed::cases(),
+        host::cases(),
     ]
     .concat()
 }

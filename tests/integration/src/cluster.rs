@@ -26,11 +26,23 @@ pub(crate) async fn kubectl(args: &[&str], input: &str) -> Result<String, String
     if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
 }
 
+/// What `kubectl get ARGS` prints, as JSON.
+pub(crate) async fn get(args: &[&str]) -> Value {
+    let told = kubectl(&[&["get", "--output", "json"], args].concat(), "").await;
+    let told = told.unwrap_or_else(|said| panic!("get {args:?}: {said}"));
+    serde_json::from_str(&told).expect("kubectl prints JSON")
+}
+
+/// Makes an object.
+pub(crate) async fn create(object: &Value) {
+    if let Err(said) = kubectl(&["create", "--filename", "-"], &object.to_string()).await {
+        panic!("{object:#}: {said}");
+    }
+}
+
 /// The pods of a namespace.
 pub(crate) async fn pods(namespace: &str) -> Vec<Value> {
-    let listed =
-        kubectl(&["get", "pods", "--namespace", namespace, "--output", "json"], "").await.expect("pods are listed");
-    let listed: Value = serde_json::from_str(&listed).expect("kubectl prints JSON");
+    let listed = get(&["pods", "--namespace", namespace]).await;
     listed["items"].as_array().cloned().unwrap_or_default()
 }
 
@@ -71,36 +83,6 @@ pub(crate) async fn has_namespace(namespace: &str) -> bool {
 pub(crate) async fn patch(namespace: &str, object: &str, change: &Value) {
     let change = change.to_string();
     kubectl(&["patch", object, "--namespace", namespace, "--patch", &change], "").await.expect("it is changed");
-}
-
-/// The store of trials, whose Service leads nowhere until this is told to let it.
-pub(crate) struct StoreAway {
-    namespace: String,
-    service: String,
-}
-
-impl StoreAway {
-    /// Takes the way away.
-    pub(crate) async fn now(namespace: &str) -> StoreAway {
-        let selector = "app.kubernetes.io/component=trial-store";
-        let args = ["get", "services", "--namespace", namespace, "--selector", selector, "--output", "name"];
-        let listed = kubectl(&args, "").await.expect("services are listed");
-        let service = listed.trim().to_owned();
-        assert_eq!(service.lines().count(), 1, "one trial store: {listed:?}");
-        let away = StoreAway { namespace: namespace.to_owned(), service };
-        away.lead(&serde_json::json!("nowhere")).await;
-        away
-    }
-
-    /// Gives it back.
-    pub(crate) async fn back(self) {
-        self.lead(&Value::Null).await;
-    }
-
-    async fn lead(&self, to: &Value) {
-        patch(&self.namespace, &self.service, &serde_json::json!({"spec": {"selector": {"remora.dev/away": to}}}))
-            .await;
-    }
 }
 
 /// All that is told of a pod from now until it is gone.

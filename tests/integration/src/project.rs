@@ -113,8 +113,13 @@ impl Project {
     pub(crate) async fn give_up(self) {
         let namespace = self.namespace().await;
         self.verb("rm", &["--yes", "--no-wait"]).await.ok();
+        self.is_gone(&namespace).await;
+    }
+
+    /// Waits until neither it nor its namespace is there.
+    pub(crate) async fn is_gone(&self, namespace: &str) {
         let deadline = Instant::now() + LOOK_PATIENCE;
-        while cluster::has_namespace(&namespace).await || self.verb("status", &[]).await.code == 0 {
+        while cluster::has_namespace(namespace).await || self.verb("status", &[]).await.code == 0 {
             assert!(Instant::now() < deadline, "{} is still there", self.name);
             tokio::time::sleep(LOOK).await;
         }
@@ -144,6 +149,13 @@ impl Project {
 pub(crate) fn condition<'a>(status: &'a Value, kind: &str) -> Option<&'a Value> {
     let conditions = status["status"]["conditions"].as_array()?;
     conditions.iter().find(|condition| condition["type"] == kind && condition["status"] == true)
+}
+
+/// Whether any condition but Ready speaks of one of `words`.
+pub(crate) fn told(status: &Value, words: &[&str]) -> bool {
+    let conditions = status["status"]["conditions"].as_array().into_iter().flatten();
+    let mut texts = conditions.map(|condition| format!("{} {}", condition["reason"], condition["message"]));
+    texts.any(|text| words.iter().any(|word| text.contains(word)))
 }
 
 /// Whether it is in that phase.

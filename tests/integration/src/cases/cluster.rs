@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use crate::{
-    cluster::{evict, kubectl, last_words, pod, pods, restarts},
+    cluster::{evict, get, kubectl, last_words, pod, pods, restarts},
     harness::Case,
     project::{Project, condition, phase},
     target::Target,
@@ -135,9 +135,9 @@ async fn no_image(target: Target) {
 
 async fn restricted(target: Target) {
     let project = Project::empty(&target, "pss", super::IDLE).await;
-    let namespace = project.namespace().await;
-    let labels = kubectl(&["get", "namespace", &namespace, "--output", "json"], "").await.expect("it is there");
-    let labels: Value = serde_json::from_str(&labels).expect("kubectl prints JSON");
+    let (namespace, status) = (project.namespace().await, project.status().await);
+    assert_eq!(status["status"]["namespace"], namespace, "{status:#}");
+    let labels = get(&["namespace", &namespace]).await;
     assert_eq!(labels["metadata"]["labels"]["pod-security.kubernetes.io/enforce"], "restricted", "{labels:#}");
     for pod in pods(&namespace).await {
         assert_eq!(pod["spec"]["automountServiceAccountToken"], false, "{pod:#}");

@@ -1,14 +1,13 @@
 //! What a cluster does to a project and its server, and what is seen of it.
 
-use std::time::Instant;
-
 use serde_json::{Value, json};
 
 use crate::{
-    cluster::{StoreAway, evict, has_namespace, kubectl, pod, pods},
+    cluster::{create, evict, get, kubectl, pod, pods},
+    control_plane,
     harness::Case,
-    patience::{LOOK, LOOK_PATIENCE},
-    project::{Project, condition, phase},
+    project::{Project, condition, phase, told},
+    store::Store,
     target::Target,
 };
 
@@ -16,8 +15,10 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new("faults::a_command_that_does_not_exist_is_said", no_command).on_cluster(),
         Case::new("faults::what_no_node_has_room_for_is_said", no_room).on_cluster(),
+        Case::new("faults::a_quota_without_room_is_said_and_an_edit_of_it_lets_the_project_start", quota).on_cluster(),
         Case::new("faults::a_spec_that_kubectl_applies_is_refused_with_its_field", applied).on_cluster(),
         Case::new("faults::a_namespace_that_does_not_end_is_said_and_ends_once_it_can", stuck).on_cluster(),
+        Case::new("faults::an_image_that_does_not_exist_is_mended_by_an_edit_and_a_restart", mended).on_cluster(),
         Case::new("faults::a_project_that_is_changed_while_it_falls_asleep_wakes_changed", changed).on_cluster(),
         Case::new("faults::a_store_that_is_away_at_the_start_lets_nothing_run_on_an_empty_tree", no_store_at_start)
             .on_cluster()
@@ -28,13 +29,6 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("faults::a_leader_that_dies_leaves_no_hibernation_half_done", leader).on_cluster().alone(),
         Case::new("faults::a_drained_node_loses_nothing", drained).on_cluster().alone(),
     ]
-}
-
-/// Whether any condition but Ready speaks of one of `words`.
-fn told(status: &Value, words: &[&str]) -> bool {
-    let conditions = status["status"]["conditions"].as_array().into_iter().flatten();
-    let mut texts = conditions.map(|condition| format!("{} {}", condition["reason"], condition["message"]));
-    texts.any(|text| words.iter().any(|word| text.contains(word)))
 }
 
 async fn no_command(target: Target) {
@@ -55,6 +49,56 @@ async fn no_room(target: Target) {
         .becomes("what is missing", |status| told(status, &["Insufficient cpu", "exceeded quota", "must be less"]))
         .await;
     project.give_up().await;
+}
+
+/// Its own quota, from the spec; and one that somebody else puts into its namespace.
+async fn quota(target: Target) {
+    let project = Project::empty(&target, "quota", super::IDLE).await;
+    project.shell("echo kept > file").await;
+    project.verb("hibernate", &[]).await.ok();
+    let namespace = project.namespace().await;
+    let own = async |quota: Value| {
+        let patch = json!({"spec": {"quota": quota}}).to_string();
+        let args = ["patch", "projects.remora.dev", &project.name, "--type=merge", "--patch", &patch];
+        kubectl(&args, "").await.expect("the spec is edited");
+    };
+    let refused = |name: &str| {
+        let words = format!("exceeded quota: {name}");
+        move |status: &Value| told(status, &["LIMIT_REACHED"]) && told(status, &[&words])
+    };
+    own(json!({"cpu": "100m"})).await;
+    assert_eq!(project.verb("wake", &["--no-wait"]).await.code, 0);
+    let status = project.becomes("the quota's name", refused("project")).await;
+    assert!(condition(&status, "Ready").is_none() && pods(&namespace).await.is_empty(), "{status:#}");
+    own(json!({"cpu": "1", "pods": 2})).await;
+    project.becomes("the start after the edit", phase("Ready")).await;
+    assert_eq!(project.shell("cat file").await, "kept\n");
+    project.verb("hibernate", &[]).await.ok();
+
+    own(Value::Null).await;
+    create(&json!({
+        "apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "foreign", "namespace": namespace},
+        "spec": {"hard": {"pods": "0"}}
+    }))
+    .await;
+    assert_eq!(project.verb("wake", &["--no-wait"]).await.code, 0);
+    project.becomes("the foreign quota's name", refused("foreign")).await;
+    // What the spec no longer has is no longer there.
+    let quotas = get(&["resourcequotas", "--namespace", &namespace]).await;
+    assert_eq!(quotas["items"].as_array().map(Vec::len), Some(1), "{quotas:#}");
+    let edit = [
+        "patch",
+        "resourcequota",
+        "foreign",
+        "--namespace",
+        &namespace,
+        "--patch",
+        "{\"spec\":{\"hard\":{\"pods\":\"5\"}}}",
+    ];
+    kubectl(&edit, "").await.expect("it is edited");
+    project.becomes("the start after the edit", phase("Ready")).await;
+    assert_eq!(project.shell("cat file").await, "kept\n");
+    project.remove().await;
 }
 
 async fn applied(target: Target) {
@@ -89,21 +133,30 @@ async fn stuck(target: Target) {
         "apiVersion": "v1", "kind": "ConfigMap",
         "metadata": {"name": "foreign", "namespace": namespace, "finalizers": ["example.com/somebody-elses"]}
     });
-    kubectl(&["apply", "--filename", "-"], &foreign.to_string()).await.expect("it is made");
+    create(&foreign).await;
     let removed = project.verb("rm", &["--yes", "--no-wait"]).await;
     assert_eq!(removed.code, 0, "{removed:?}");
-    project
-        .becomes("what holds it up", |status| told(status, &["example.com/somebody-elses", "foreign", "Terminating"]))
-        .await;
+    // Who holds it up, of what kind that is, and where.
+    for word in ["example.com/somebody-elses", "configmaps", &namespace] {
+        project.becomes("what holds it up", |status| told(status, &[word])).await;
+    }
     let change = ["--type=merge", "--patch", "{\"metadata\":{\"finalizers\":null}}"];
     kubectl(&[&["patch", "configmap", "foreign", "--namespace", &namespace], &change[..]].concat(), "")
         .await
         .expect("it lets go");
-    let deadline = Instant::now() + LOOK_PATIENCE;
-    while has_namespace(&namespace).await || project.verb("status", &[]).await.code == 0 {
-        assert!(Instant::now() < deadline, "it is still there");
-        tokio::time::sleep(LOOK).await;
-    }
+    project.is_gone(&namespace).await;
+}
+
+async fn mended(target: Target) {
+    let project = Project::named(&target, "mended");
+    let image = target.image.clone().expect("a cluster has an image");
+    let absent = image.replace("/devserver", "/no-such-server");
+    let up = project.up(None, super::IDLE, &["--image", &absent, "--no-wait"]).await;
+    assert_eq!(up.code, 0, "{up:?}");
+    project.becomes("the image's absence", |status| told(status, &["no-such-server"])).await;
+    project.up(None, super::IDLE, &["--restart"]).await.ok();
+    assert_eq!(project.shell("echo it runs").await, "it runs\n");
+    project.remove().await;
 }
 
 async fn changed(target: Target) {
@@ -127,7 +180,7 @@ async fn no_store_at_start(target: Target) {
     let project = Project::empty(&target, "nostore", super::IDLE).await;
     project.shell("echo kept > file").await;
     project.verb("hibernate", &[]).await.ok();
-    let away = StoreAway::now(&target.namespace).await;
+    let away = Store::away(&target.namespace).await;
     let woken = project.verb("wake", &["--no-wait"]).await;
     let status =
         project.becomes("the store's absence", |status| told(status, &["STORE_UNAVAILABLE", "object store"])).await;
@@ -147,7 +200,7 @@ async fn no_store_asleep(target: Target) {
     let project = Project::empty(&target, "blocked", super::IDLE).await;
     let namespace = project.namespace().await;
     project.shell("echo precious > file").await;
-    let (before, away) = (pod(&namespace).await, StoreAway::now(&target.namespace).await);
+    let (before, away) = (pod(&namespace).await, Store::away(&target.namespace).await);
     let blocked = project.verb("hibernate", &["--timeout", "60"]).await;
     assert!(blocked.code != 0, "{blocked:?}");
     let status = project.becomes("HibernateBlocked", |status| condition(status, "HibernateBlocked").is_some()).await;
@@ -164,9 +217,7 @@ async fn no_store_asleep(target: Target) {
 async fn leader(target: Target) {
     let project = Project::empty(&target, "leader", super::IDLE).await;
     project.shell("head -c 20m /dev/urandom > file; sha256sum file > sum").await;
-    let args =
-        ["get", "lease", "remora", "--namespace", &target.namespace, "--output", "jsonpath={.spec.holderIdentity}"];
-    let holder = kubectl(&args, "").await.expect("there is a Lease");
+    let holder = control_plane::leader(&target.namespace).await;
     let sleeping = project.verb("hibernate", &[]);
     let kill = ["delete", "pod", &holder, "--namespace", &target.namespace, "--grace-period=1"];
     let killing = kubectl(&kill, "");
@@ -174,7 +225,7 @@ async fn leader(target: Target) {
     killed.expect("the leader is a pod");
     // The connection may have been cut; what was wanted is done all the same.
     project.becomes("sleep", phase("Hibernated")).await;
-    assert_ne!(kubectl(&args, "").await.expect("there is a Lease"), holder, "another one leads");
+    assert_ne!(control_plane::leader(&target.namespace).await, holder, "another one leads");
     project.verb("wake", &[]).await.ok();
     assert_eq!(project.shell("sha256sum -c sum").await, "file: OK\n");
     project.remove().await;

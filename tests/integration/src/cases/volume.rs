@@ -3,9 +3,10 @@
 use serde_json::Value;
 
 use crate::{
-    cluster::{StoreAway, kubectl, pod, pods},
+    cluster::{kubectl, pod, pods},
     harness::Case,
     project::{Project, phase},
+    store::Store,
     target::Target,
 };
 
@@ -55,7 +56,7 @@ async fn stops_and_sleeps(target: Target) {
 async fn left_behind(target: Target) {
     let project = with_volume(&target, "left").await;
     let (namespace, generation) = (project.namespace().await, project.generation().await);
-    let away = StoreAway::now(&target.namespace).await;
+    let away = Store::away(&target.namespace).await;
     project.shell("echo in no snapshot > last").await;
     // Without the time that its agent takes to wait for the store.
     let pod = pod(&namespace).await;

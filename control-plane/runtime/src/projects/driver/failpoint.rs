@@ -18,6 +18,9 @@ use tracing::warn;
 /// The variable.
 const VARIABLE: &str = "REMORA_FAILPOINT";
 
+/// The exit code that a shell and a kubelet give to a process that SIGKILL ended.
+const KILLED: i32 = 128 + 9;
+
 /// On which side of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum When {
@@ -101,6 +104,8 @@ pub(super) async fn failpoint(project: &ProjectName, step: Step, when: When) {
     eprintln!("failpoint {project}={name}:{when} is reached, {left} left");
     if left == 0 {
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        // The first process of a container is spared by signals of its own.
+        std::process::exit(KILLED);
     }
     std::future::pending::<()>().await;
 }

@@ -1,0 +1,152 @@
+//! Daemons of the cluster's host that stop and come back. What runs in a pod, and whoever
+//! is connected to it through the server, needs none of them.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tokio::task::JoinHandle;
+
+use super::{
+    accounts::account,
+    terminal::{Attached, client, open},
+};
+use crate::{
+    cli::{Cli, Ran},
+    cluster::{pods, restarts},
+    harness::Case,
+    host::Pause,
+    patience::LOOK,
+    project::{Project, phase},
+    target::Target,
+};
+
+/// How long the API server is away.
+const API_SERVER_AWAY: Duration = Duration::from_secs(60);
+/// How long the kubelet is: less than the 40 s after which its node counts as lost, and
+/// every Service of a cluster of one node leads nowhere.
+const KUBELET_AWAY: Duration = Duration::from_secs(25);
+/// Longest time from a key to what it prints, on a busy machine.
+const ECHO: Duration = Duration::from_secs(5);
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![
+        Case::new("host::terminals_and_commands_do_not_need_the_kubelet", kubelet).on_host(),
+        Case::new("host::terminals_and_commands_do_not_need_the_api_server", api_server).on_host(),
+    ]
+}
+
+/// A project with somebody at a terminal and a command that runs.
+struct Busy {
+    project: Project,
+    terminal: Attached,
+    command: JoinHandle<Ran>,
+    pod: Value,
+    keys: u32,
+}
+
+impl Busy {
+    async fn new(target: &Target) -> Busy {
+        let project = Project::empty(target, "busy", "echo $$ >> starts; while :; do sleep 1; done").await;
+        let pod = pods(&project.namespace().await).await.remove(0);
+        let mut terminals = client(&project).await;
+        let id = open(&mut terminals, &["sh"]).await;
+        let mut terminal = Attached::to(&mut terminals, &id, 0, 0).await;
+        terminal.type_keys("stty -echo; V=kept; echo up-$((1+1))\n").await;
+        terminal.expect("up-2").await;
+        let (cli, name) = (Cli::new(&target.server, &target.key), project.name.clone());
+        let line = "i=0; while [ ! -e enough ]; do echo tick-$i; i=$((i+1)); sleep 0.5; done; echo end-$i";
+        let command = tokio::spawn(async move { cli.run(&["exec", &name, "--", "sh", "-c", line]).await });
+        Busy { project, terminal, command, pod, keys: 0 }
+    }
+
+    /// Types, is answered, and runs another command.
+    async fn goes_on(&mut self) {
+        self.keys += 1;
+        let began = Instant::now();
+        self.terminal.type_keys(&format!("echo $V-$(({} * 1))-\n", self.keys)).await;
+        self.terminal.expect(&format!("kept-{}-", self.keys)).await;
+        assert!(began.elapsed() < ECHO, "an echo took {:?}", began.elapsed());
+        assert_eq!(self.project.shell("echo another").await, "another\n");
+        let status = self.project.status().await;
+        assert!(phase("Ready")(&status), "it serves, and its status says: {status:#}");
+    }
+
+    /// The command has run through, and nothing was started anew.
+    async fn was_never_cut(self) {
+        self.project.shell("touch enough").await;
+        let printed = self.command.await.expect("it ends").ok();
+        let ticks = printed.lines().count() - 1;
+        let whole: String = (0..ticks).map(|tick| format!("tick-{tick}\n")).collect();
+        assert_eq!(printed, format!("{whole}end-{ticks}\n"));
+        let pod = pods(&self.project.namespace().await).await.remove(0);
+        assert_eq!(pod["metadata"]["uid"], self.pod["metadata"]["uid"], "its pod is another one");
+        for container in ["dev", "agent"] {
+            assert_eq!(restarts(&pod, container), restarts(&self.pod, container), "{container} was started anew");
+        }
+        assert_eq!(self.project.shell("wc -l < starts").await.trim(), "1");
+        self.project.becomes("ready", phase("Ready")).await;
+        self.project.verb("hibernate", &[]).await.ok();
+        self.project.verb("wake", &[]).await.ok();
+        assert_eq!(self.project.shell("wc -l < starts").await.trim(), "2");
+        self.project.remove().await;
+    }
+}
+
+async fn kubelet(target: Target) {
+    let (mut busy, sleeps) = tokio::join!(Busy::new(&target), Project::empty(&target, "sleeps", super::IDLE));
+    sleeps.shell("echo kept > file").await;
+    let node = busy.pod["spec"]["nodeName"].as_str().expect("it runs on a node").to_owned();
+
+    let pause = Pause::of_kubelet(&target.namespace, &node, KUBELET_AWAY).await;
+    let starts = Project::named(&target, "starts");
+    let (slept, started) =
+        tokio::join!(sleeps.verb("hibernate", &["--no-wait"]), starts.up(None, super::IDLE, &["--no-wait"]),);
+    assert!(slept.code == 0 && started.code == 0, "{slept:?} {started:?}");
+    let mut looks = 0;
+    loop {
+        busy.goes_on().await;
+        let (asleep, awake) = tokio::join!(sleeps.status(), starts.status());
+        if pause.answers().await {
+            break;
+        }
+        // Nobody can have ended the one, or begun the other.
+        assert!(!phase("Hibernated")(&asleep), "its pod runs: {asleep:#}");
+        assert!(!phase("Ready")(&awake), "its pod does not run: {awake:#}");
+        looks += 1;
+        tokio::time::sleep(LOOK).await;
+    }
+    assert!(looks > 3, "it was away for {looks} looks");
+    pause.ends().await;
+
+    starts.becomes("the start", phase("Ready")).await;
+    sleeps.becomes("sleep", phase("Hibernated")).await;
+    sleeps.verb("wake", &[]).await.ok();
+    assert_eq!(sleeps.shell("cat file").await, "kept\n");
+    tokio::join!(sleeps.remove(), starts.remove());
+    busy.goes_on().await;
+    busy.was_never_cut().await;
+}
+
+async fn api_server(target: Target) {
+    let mut busy = Busy::new(&target).await;
+    // With a token that nobody has asked about yet.
+    let unknown = account(&target, "it-editor", "remora").await;
+
+    let pause = Pause::of_api_server(&target.namespace, API_SERVER_AWAY).await;
+    let asked = unknown.run(&["ls"]).await;
+    assert!(asked.code != 0 && asked.stderr.contains("the Kubernetes API cannot be asked"), "{asked:?}");
+    let asked = busy.project.verb("hibernate", &["--no-wait"]).await;
+    assert!(asked.code != 0 && asked.stderr.contains("the cluster cannot be asked"), "{asked:?}");
+    let mut away = Duration::ZERO;
+    while !pause.answers().await {
+        busy.goes_on().await;
+        away = pause.elapsed();
+        tokio::time::sleep(LOOK).await;
+    }
+    assert!(away > API_SERVER_AWAY / 2, "it was away for {away:?}");
+    pause.ends().await;
+
+    assert!(unknown.run(&["ls"]).await.ok().contains(&busy.project.name));
+    busy.goes_on().await;
+    busy.was_never_cut().await;
+}

@@ -1,0 +1,114 @@
+//! The server's own replicas: which of them acts, and one more that is to die.
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use crate::{
+    cluster::{create, get, kubectl},
+    patience::{LOOK, LOOK_PATIENCE},
+};
+
+/// The Lease of whoever acts on projects.
+const LEASE: &str = "remora";
+/// How a shell names the end by SIGKILL.
+const KILLED: i64 = 128 + 9;
+
+/// Who acts.
+pub(crate) async fn leader(namespace: &str) -> String {
+    let lease = get(&["lease", LEASE, "--namespace", namespace]).await;
+    lease["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned()
+}
+
+async fn deployment(namespace: &str) -> Value {
+    let selector = "app.kubernetes.io/component=control-plane";
+    let listed = get(&["deployments", "--namespace", namespace, "--selector", selector]).await;
+    let found = listed["items"].as_array().cloned().unwrap_or_default();
+    assert_eq!(found.len(), 1, "one control plane: {found:#?}");
+    found[0].clone()
+}
+
+/// Starts every replica anew, one after the other.
+pub(crate) async fn restart(namespace: &str) {
+    let deployment = deployment(namespace).await;
+    let name = format!("deployment/{}", deployment["metadata"]["name"].as_str().expect("it has a name"));
+    kubectl(&["rollout", "restart", &name, "--namespace", namespace], "").await.expect("it is restarted");
+    let wait = ["rollout", "status", &name, "--namespace", namespace, "--timeout=120s"];
+    kubectl(&wait, "").await.expect("its replicas are new");
+}
+
+/// A replica that acts until it dies, at failpoints, as by kill -9.
+///
+/// It is none of the Deployment's and takes no calls, so that whoever calls meanwhile meets
+/// the others: those who are to end what it has begun.
+pub(crate) struct Mortal {
+    namespace: String,
+    name: String,
+    points: Vec<String>,
+}
+
+impl Mortal {
+    /// One that leads, and dies once each of `points` was reached (`PROJECT=STEP:before`).
+    pub(crate) async fn leads(namespace: &str, points: Vec<String>) -> Mortal {
+        let name = format!("mortal-{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
+        let template = &deployment(namespace).await["spec"]["template"];
+        let mut spec = template["spec"].clone();
+        spec["restartPolicy"] = json!("Never");
+        // Nobody ever says so: it is behind no Service.
+        spec["readinessGates"] = json!([{"conditionType": "remora.dev/takes-calls"}]);
+        let variable = json!({"name": "REMORA_FAILPOINT", "value": points.join(",")});
+        spec["containers"][0]["env"].as_array_mut().expect("it has variables").push(variable);
+        let metadata = json!({"name": name, "namespace": namespace, "labels": template["metadata"]["labels"]});
+        create(&json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})).await;
+        let mortal = Mortal { namespace: namespace.to_owned(), name, points };
+        mortal.becomes("up", |status| status["started"] == true).await;
+        // Who leads goes by what the Lease says, and whoever is named in it takes it up.
+        let lease = json!({"spec": {"holderIdentity": mortal.name}}).to_string();
+        let give = ["patch", "lease", LEASE, "--namespace", namespace, "--type=merge", "--patch", &lease];
+        kubectl(&give, "").await.expect("the Lease is given");
+        let deadline = Instant::now() + LOOK_PATIENCE;
+        while !mortal.log().await.contains("this server acts on the projects") {
+            assert!(Instant::now() < deadline, "{} does not lead", mortal.name);
+            tokio::time::sleep(LOOK).await;
+        }
+        mortal
+    }
+
+    /// Waits until it is dead, and has reached every point; another one leads after it.
+    pub(crate) async fn dies(self) {
+        let status = self.becomes("dead", |status| status["state"]["terminated"].is_object()).await;
+        let end = &status["state"]["terminated"];
+        assert!(end["exitCode"] == KILLED && end["reason"] != "OOMKilled", "{end:#}");
+        let log = self.log().await;
+        for point in &self.points {
+            assert!(log.contains(&format!("failpoint {point} is reached")), "{point} was not reached:\n{log}");
+        }
+        let deadline = Instant::now() + LOOK_PATIENCE;
+        while leader(&self.namespace).await == self.name {
+            assert!(Instant::now() < deadline, "nobody leads after {}", self.name);
+            tokio::time::sleep(LOOK).await;
+        }
+        let end = ["delete", "pod", &self.name, "--namespace", &self.namespace, "--wait=false"];
+        kubectl(&end, "").await.expect("what is left of it goes");
+    }
+
+    async fn becomes(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + LOOK_PATIENCE;
+        loop {
+            let pod = get(&["pod", &self.name, "--namespace", &self.namespace]).await;
+            let status = &pod["status"]["containerStatuses"][0];
+            if wanted(status) {
+                return status.clone();
+            }
+            if Instant::now() > deadline {
+                panic!("{} is not {what}: {:#}\n{}", self.name, pod["status"], self.log().await);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// What it said until now; nothing where there is no word yet.
+    async fn log(&self) -> String {
+        kubectl(&["logs", &self.name, "--namespace", &self.namespace], "").await.unwrap_or_default()
+    }
+}

@@ -1,0 +1,81 @@
+//! A daemon of the cluster's host that is away for a while: asked for in the ConfigMap
+//! host-fault, done by whoever runs the suite (tests/cluster/faults.sh).
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde_json::json;
+
+use crate::{
+    cluster::kubectl,
+    patience::{LOOK, LOOK_PATIENCE},
+};
+
+/// Longest wait for one answer of an API server that may be away.
+const ASK: &str = "--request-timeout=2s";
+
+/// A daemon that is away.
+pub(crate) struct Pause {
+    namespace: String,
+    number: String,
+    /// What the API server answers to, while the daemon is there.
+    probe: String,
+    began: Instant,
+}
+
+impl Pause {
+    /// The API server, for `time`.
+    pub(crate) async fn of_api_server(namespace: &str, time: Duration) -> Pause {
+        Pause::of(namespace, "kube-apiserver", time, "/readyz".to_owned()).await
+    }
+
+    /// The kubelet of `node`, for `time`.
+    pub(crate) async fn of_kubelet(namespace: &str, node: &str, time: Duration) -> Pause {
+        Pause::of(namespace, "kubelet", time, format!("/api/v1/nodes/{node}/proxy/healthz")).await
+    }
+
+    /// Returns once it is away. The host starts it again by itself: who asked may be
+    /// unable to.
+    async fn of(namespace: &str, part: &str, time: Duration, probe: String) -> Pause {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let number = since.as_millis().to_string();
+        let mut pause = Pause { namespace: namespace.to_owned(), number, probe, began: Instant::now() };
+        assert!(pause.answers().await, "{part} is there before");
+        let request = json!({"data": {"request": format!("{} pause {part} {}", pause.number, time.as_secs())}});
+        let (request, patch) = (request.to_string(), ["patch", "configmap", "host-fault", "--type=merge"]);
+        let ask = [&patch[..], &["--namespace", namespace, "--patch", &request]].concat();
+        kubectl(&ask, "").await.expect("the host is asked");
+        let deadline = Instant::now() + LOOK_PATIENCE;
+        while pause.answers().await {
+            assert!(Instant::now() < deadline, "the host does not stop {part}");
+            tokio::time::sleep(LOOK).await;
+        }
+        pause.began = Instant::now();
+        pause
+    }
+
+    /// Whether the daemon is there.
+    pub(crate) async fn answers(&self) -> bool {
+        kubectl(&["get", "--raw", &self.probe, ASK], "").await.is_ok()
+    }
+
+    /// How long it has been away.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// Waits until the host says that it is there again.
+    pub(crate) async fn ends(self) {
+        let deadline = Instant::now() + LOOK_PATIENCE;
+        let output = "jsonpath={.data.answer}";
+        let ask = ["get", "configmap", "host-fault", "--namespace", &self.namespace, "--output", output, ASK];
+        loop {
+            let answer = kubectl(&ask, "").await.unwrap_or_default();
+            if let Some(answer) = answer.strip_prefix(&self.number) {
+                assert_eq!(answer.trim(), "done", "the host did not do it");
+                return;
+            }
+            assert!(Instant::now() < deadline, "the host does not answer: {answer:?}");
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The store of trials, taken away or exchanged. Its own pod, and what is in it, is left
+//! alone: its Service leads elsewhere meanwhile.
+
+use serde_json::{Value, json};
+
+use crate::cluster::{create, get, kubectl, patch};
+
+/// What selects the Service's pods beside what the chart says.
+const LABEL: &str = "remora.dev/store";
+
+/// What is wrong with the store that answers instead.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Wrong {
+    /// It knows other credentials than those that everybody comes with.
+    Credentials,
+    /// It has another bucket, and makes none by itself.
+    Bucket,
+}
+
+/// The store, whose Service leads nowhere or to another one.
+pub(crate) struct Store {
+    namespace: String,
+    service: String,
+    /// The pod that answers instead.
+    other: Option<String>,
+}
+
+impl Store {
+    /// Takes the way away.
+    pub(crate) async fn away(namespace: &str) -> Store {
+        let store = Store { namespace: namespace.to_owned(), service: part(namespace, "service").await, other: None };
+        store.lead(&json!("nowhere")).await;
+        store
+    }
+
+    /// Lets another store answer, as real as the first one.
+    pub(crate) async fn exchanged(namespace: &str, wrong: Wrong) -> Store {
+        let name = format!("store-{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
+        // First the way, so that nothing leads to both.
+        let mut store = Store::away(namespace).await;
+        store.lead(&json!(name)).await;
+        create(&store.pod(&name, wrong).await).await;
+        store.other = Some(name.clone());
+        let wait = ["wait", "--for=condition=Ready", "--timeout=120s", "--namespace", namespace, "pod", &name];
+        kubectl(&wait, "").await.expect("the other store serves");
+        store
+    }
+
+    /// Its pod: as the chart's, but for what is wrong with it.
+    async fn pod(&self, name: &str, wrong: Wrong) -> Value {
+        let deployment = part(&self.namespace, "deployment").await;
+        let deployment = get(&[&deployment, "--namespace", &self.namespace]).await;
+        let template = &deployment["spec"]["template"];
+        let (mut labels, mut spec) = (template["metadata"]["labels"].clone(), template["spec"].clone());
+        labels[LABEL] = json!(name);
+        for volume in spec["volumes"].as_array_mut().expect("it has volumes") {
+            *volume = json!({"name": volume["name"], "emptyDir": {}});
+        }
+        let container = &mut spec["containers"][0];
+        match wrong {
+            Wrong::Credentials => {
+                let variables = container["env"].as_array_mut().expect("it has variables");
+                variables.retain(|variable| variable["name"] != "AWS_SECRET_ACCESS_KEY");
+                variables.push(json!({"name": "AWS_SECRET_ACCESS_KEY", "value": "of-somebody-else"}));
+            }
+            Wrong::Bucket => {
+                let arguments = container["args"].as_array_mut().expect("it has arguments");
+                arguments.retain(|argument| argument.as_str().is_none_or(|text| !text.starts_with("-bucket")));
+                arguments.extend([json!("-bucket=of-somebody-else"), json!("-s3.autoCreateBucket=false")]);
+            }
+        }
+        let metadata = json!({"name": name, "namespace": self.namespace, "labels": labels});
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+    }
+
+    /// Gives it back.
+    pub(crate) async fn back(self) {
+        if let Some(other) = &self.other {
+            let end = ["delete", "pod", other, "--namespace", &self.namespace, "--grace-period=1"];
+            kubectl(&end, "").await.expect("the other store ends");
+        }
+        self.lead(&Value::Null).await;
+    }
+
+    async fn lead(&self, to: &Value) {
+        patch(&self.namespace, &self.service, &json!({"spec": {"selector": {LABEL: to}}})).await;
+    }
+}
+
+/// The store's only object of a kind, as `kind/name`.
+async fn part(namespace: &str, kind: &str) -> String {
+    let selector = "app.kubernetes.io/component=trial-store";
+    let args = ["get", kind, "--namespace", namespace, "--selector", selector, "--output", "name"];
+    let listed = kubectl(&args, "").await.expect("it is listed");
+    assert_eq!(listed.lines().count(), 1, "one trial store: {listed:?}");
+    listed.trim().to_owned()
+}

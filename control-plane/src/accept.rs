@@ -118,7 +118,9 @@ impl Acceptor {
                     }
                 }
             } else {
-                let mut connection = pin!(http1_builder().serve_connection(TokioIo::new(stream), service));
+                let served = http1_builder().serve_connection(TokioIo::new(stream), service);
+                // A WebSocket goes on after its connection has ended as one of HTTP.
+                let mut connection = pin!(served.with_upgrades());
                 tokio::select! {
                     ended = connection.as_mut() => ended,
                     () = stop.cancelled() => {

@@ -1,7 +1,8 @@
 //! Who calls, and what that caller may do. A call carries
-//! `authorization: Bearer <API key>`; a call to an agent may carry a capability
-//! that [`tokens`] minted instead.
+//! `authorization: Bearer <API key>`; a call to an agent may carry an access token
+//! ([`access`]) instead.
 
+pub(crate) mod access;
 pub(crate) mod keys;
 pub(crate) mod roles;
 pub(crate) mod tokens;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use http::{HeaderMap, header::AUTHORIZATION};
 use remora_control_plane_kube::service_accounts::ServiceAccountCaller;
 use remora_proto_model::{
-    Fault, ProjectId, Reason,
+    AccessToken, Fault, ProjectId, Reason,
     project::{ApiKey, Role},
 };
 
@@ -20,7 +21,9 @@ use remora_proto_model::{
 pub(crate) enum Credentials<'a> {
     /// An API key.
     Key(&'a str),
-    /// Anything else: a capability or a ServiceAccount's token, if it verifies.
+    /// An access token.
+    Access(&'a str),
+    /// Anything else: a ServiceAccount's token, if it is one.
     Token(&'a str),
 }
 
@@ -42,7 +45,57 @@ pub(crate) fn credentials(headers: &HeaderMap) -> Result<Credentials<'_>, Fault>
         return Err(malformed("the authorization header is no bearer token"));
     }
     let secret = secret.trim_matches(' ');
-    Ok(if secret.starts_with(keys::PREFIX) { Credentials::Key(secret) } else { Credentials::Token(secret) })
+    Ok(if secret.starts_with(keys::PREFIX) {
+        Credentials::Key(secret)
+    } else if secret.starts_with(access::PREFIX) {
+        Credentials::Access(secret)
+    } else {
+        Credentials::Token(secret)
+    })
+}
+
+/// Whoever calls.
+#[derive(Clone, Debug)]
+pub(crate) enum Identity {
+    /// Somebody with a role.
+    Caller(Caller),
+    /// A program with an access token.
+    Token(Arc<AccessToken>),
+}
+
+impl Identity {
+    /// The name of whoever has a role, and of a token for whom it is.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Identity::Caller(caller) => caller.name(),
+            Identity::Token(token) => &token.subject,
+        }
+    }
+
+    /// The id of the key or token; of a ServiceAccount its name.
+    pub(crate) fn id(&self) -> &str {
+        match self {
+            Identity::Caller(caller) => caller.id(),
+            Identity::Token(token) => &token.id,
+        }
+    }
+
+    /// What it came with, in a word.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Identity::Caller(caller) if caller.expires().is_some() => "serviceAccount",
+            Identity::Caller(_) => "key",
+            Identity::Token(_) => "token",
+        }
+    }
+
+    /// Who made the token.
+    pub(crate) fn made_by(&self) -> Option<&str> {
+        match self {
+            Identity::Caller(_) => None,
+            Identity::Token(token) => Some(&token.made_by),
+        }
+    }
 }
 
 /// Who calls: by an API key that stands, or as a ServiceAccount of the cluster.
@@ -126,6 +179,7 @@ mod tests {
             assert_eq!(of(bad), Err(Reason::CredentialsInvalid), "{bad:?}");
         }
         assert_eq!(of(&["bearer rmk_x"]).unwrap(), r#"Key("rmk_x")"#);
+        assert_eq!(of(&["Bearer rmt_x"]).unwrap(), r#"Access("rmt_x")"#);
         assert_eq!(of(&["Bearer a.b.c"]).unwrap(), r#"Token("a.b.c")"#);
     }
 

@@ -18,7 +18,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
 
-use crate::private_file;
+use crate::{audit::Destination, private_file};
 
 pub use self::cluster::ClusterArgs;
 pub(crate) use self::cluster::ClusterPlace;
@@ -44,6 +44,13 @@ pub struct ServeArgs {
     /// Further name that requests on loopback may be for; repeat for more.
     #[arg(long = "allowed-host", value_name = "NAME")]
     pub allowed_hosts: Vec<String>,
+    /// Origin of pages that may attach to terminals beside this server's own, as SCHEME://HOST[:PORT]; repeat for more.
+    #[arg(long = "allowed-origin", env = "REMORA_ALLOWED_ORIGINS", value_delimiter = ',', value_name = "ORIGIN")]
+    pub allowed_origins: Vec<String>,
+    /// Where one record a call goes, as JSON lines: a file, which is renamed when it is large, - for the standard
+    /// output, or none [default: audit.jsonl in the data folder; in a cluster the standard output].
+    #[arg(long, env = "REMORA_AUDIT_LOG", value_name = "FILE")]
+    audit_log: Option<Destination>,
     /// Binary of the agent [default: remora-agent beside this one, else in PATH].
     #[arg(long, env = "REMORA_AGENT_BINARY", value_hint = ValueHint::FilePath, value_name = "FILE")]
     pub agent_binary: Option<PathBuf>,
@@ -115,6 +122,8 @@ pub(crate) struct Config {
     /// The certificate that clients of a TLS server need.
     pub(crate) ca_file: Option<PathBuf>,
     pub(crate) allowed_hosts: Vec<String>,
+    pub(crate) allowed_origins: Vec<String>,
+    pub(crate) audit_log: Destination,
     pub(crate) ready_file: Option<PathBuf>,
     pub(crate) place: Place,
 }
@@ -202,12 +211,16 @@ impl ServeArgs {
     /// What does not depend on where projects are.
     fn serving(self, place: Place) -> Result<Config, ConfigError> {
         self.check_listen()?;
-        let ServeArgs { listen, tls_cert, tls_key, allowed_hosts, ready_file, .. } = self;
+        let ServeArgs { listen, tls_cert, tls_key, allowed_hosts, allowed_origins, audit_log, ready_file, .. } = self;
         let tls = match (&tls_cert, &tls_key) {
             (Some(cert), Some(key)) => Some(Arc::new(tls(cert, key)?)),
             _ => None,
         };
-        Ok(Config { ca_file: tls_cert, listen, tls, allowed_hosts, ready_file, place })
+        let audit_log = audit_log.unwrap_or_else(|| match &place {
+            Place::Local(local) => Destination::File(local.data_dir.join("audit.jsonl")),
+            Place::Cluster(_) => Destination::StandardOutput,
+        });
+        Ok(Config { ca_file: tls_cert, listen, tls, allowed_hosts, allowed_origins, audit_log, ready_file, place })
     }
 }
 

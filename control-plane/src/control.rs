@@ -10,16 +10,18 @@ use bytes::Bytes;
 use futures_util::Stream;
 use http::HeaderMap;
 use remora_control_plane_kube::service_accounts::ServiceAccounts;
-use remora_control_plane_runtime::{Minted, Projects, Restored};
+use remora_control_plane_runtime::{Projects, Restored};
 use remora_proto_model::{
-    Fault, ProjectId, ProjectName, Reason,
+    AccessToken, ContainerName, Fault, ProjectId, ProjectName, Reason,
     project::{ApiKey, Desired, Project, ProjectPatch, ProjectSpec, Role},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     auth::{
-        Caller, Credentials, credentials,
+        Caller, Credentials, Identity,
+        access::AccessTokens,
+        credentials,
         keys::{Keys, now_ms},
         tokens,
     },
@@ -31,6 +33,7 @@ use crate::{
 pub(crate) struct Control {
     pub(crate) projects: Projects,
     pub(crate) keys: Arc<Keys>,
+    pub(crate) access_tokens: Arc<AccessTokens>,
     /// Callers that are ServiceAccounts, where this server runs in a cluster.
     pub(crate) accounts: Option<Arc<ServiceAccounts>>,
     pub(crate) about: Arc<About>,
@@ -56,20 +59,60 @@ pub(crate) struct Page {
 }
 
 impl Control {
-    /// Who calls. A capability opens an agent's methods and nothing here.
-    pub(crate) async fn caller(&self, headers: &HeaderMap) -> Result<Caller, Fault> {
+    /// Who calls, with whatever credentials.
+    pub(crate) async fn identity(&self, headers: &HeaderMap) -> Result<Identity, Fault> {
         match (credentials(headers)?, &self.accounts) {
-            (Credentials::Key(secret), _) => self.keys.authenticate(secret),
-            (Credentials::Token(token), Some(accounts)) if ServiceAccounts::is_for_us(token) => {
-                accounts.authenticate(token).await.map(Caller::service_account)
+            (Credentials::Key(secret), _) => self.keys.authenticate(secret).map(Identity::Caller),
+            (Credentials::Access(secret), _) => {
+                let token = self.access_tokens.authenticate(secret)?;
+                self.maker_stands(&token)?;
+                Ok(Identity::Token(token))
             }
-            _ => Err(Fault::new(Reason::CredentialsInvalid, "the bearer token is no API key")
-                .hint("this call takes an API key (rmk_...); a capability opens the methods of its project's agent")),
+            (Credentials::Token(token), Some(accounts)) if ServiceAccounts::is_for_us(token) => {
+                let account = accounts.authenticate(token).await?;
+                Ok(Identity::Caller(Caller::service_account(account)))
+            }
+            _ => Err(Fault::new(
+                Reason::CredentialsInvalid,
+                "the bearer token is neither an API key nor an access token",
+            )
+            .hint(
+                "send an API key (rmk_...), or for a project's files, commands and terminals an access token (rmt_...)",
+            )),
         }
     }
 
-    /// Whether what the caller came with still stands: a stream outlives the check at its beginning.
-    pub(crate) fn stands(&self, caller: &Caller) -> bool {
+    /// Who calls. An access token opens what is in its project and nothing here.
+    pub(crate) async fn caller(&self, headers: &HeaderMap) -> Result<Caller, Fault> {
+        match self.identity(headers).await? {
+            Identity::Caller(caller) => Ok(caller),
+            Identity::Token(_) => Err(Fault::new(Reason::CredentialsInvalid, "the bearer token is no API key").hint(
+                "this call takes an API key (rmk_...); an access token opens the files, commands and terminals of its project",
+            )),
+        }
+    }
+
+    /// A token is as much as its maker: it ends with the key it was made with.
+    fn maker_stands(&self, token: &AccessToken) -> Result<(), Fault> {
+        match &token.made_by_key {
+            Some(key) if !self.keys.has(key) => {
+                Err(Fault::new(Reason::CredentialsInvalid, "the key that made this access token was revoked")
+                    .hint("ask for a token that another key makes"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether what a call came with still stands: a stream outlives the check at its beginning.
+    pub(crate) fn stands(&self, identity: &Identity) -> bool {
+        match identity {
+            Identity::Caller(caller) => self.caller_stands(caller),
+            Identity::Token(token) => self.access_tokens.stands(token) && self.maker_stands(token).is_ok(),
+        }
+    }
+
+    /// [`Control::stands`] of somebody with a role.
+    pub(crate) fn caller_stands(&self, caller: &Caller) -> bool {
         match caller.expires() {
             Some(expires) => now_ms() / 1_000 < expires,
             None => self.keys.stands(caller),
@@ -190,15 +233,44 @@ impl Control {
         }
     }
 
-    pub(crate) async fn mint(&self, caller: &Caller, named: &str, asked: tokens::Asked) -> Result<Minted, Fault> {
+    /// Makes an access token; the second value is its secret.
+    pub(crate) async fn mint(
+        &self,
+        caller: &Caller,
+        named: &str,
+        asked: tokens::Asked,
+    ) -> Result<(AccessToken, String), Fault> {
         if named.is_empty() {
             return Err(Fault::invalid("project", "is missing").hint("give the project's name or id"));
         }
         let wanted = tokens::granted(caller, asked)?;
-        let agent = self.projects.agent(self.resolve(caller, named).await?)?;
-        let minted = agent.token(&wanted.subject, &wanted.verbs, wanted.prefix, wanted.containers, wanted.ttl)?;
-        tracing::info!(project = %agent.project, caller = caller.name(), subject = wanted.subject, token = minted.id, "mint");
-        Ok(minted)
+        let project = self.get(caller, named).await?;
+        let there = || project.spec.containers.iter().map(|container| &container.name);
+        if let Some(stranger) = wanted.containers.iter().flatten().find(|name| !there().any(|known| known == *name)) {
+            let names: Vec<&str> = there().map(ContainerName::as_str).collect();
+            return Err(Fault::invalid("containers", format!("there is no container {stranger}"))
+                .hint(format!("there are {}", names.join(", "))));
+        }
+        let key = caller.expires().is_none().then(|| caller.id().to_owned());
+        let (token, secret) = self.access_tokens.mint(project.id, wanted, caller.name().to_owned(), key).await?;
+        tracing::info!(project = %project.id, caller = caller.name(), subject = token.subject, token = token.id, "mint");
+        Ok((token, secret))
+    }
+
+    /// The access tokens of a project: all of them for its owners, for others those that they made.
+    pub(crate) async fn list_tokens(&self, caller: &Caller, named: &str) -> Result<Vec<AccessToken>, Fault> {
+        let project = self.resolve(caller, named).await?;
+        let mut tokens = self.access_tokens.of_project(project);
+        tokens.retain(|token| may_manage(caller, token).is_ok());
+        Ok(tokens)
+    }
+
+    /// Ends an access token. For the project's owners, and for whoever made it.
+    pub(crate) async fn revoke_token(&self, caller: &Caller, named: &str, id: &str) -> Result<(), Fault> {
+        let project = self.resolve(caller, named).await?;
+        self.access_tokens.revoke(project, id, |token| may_manage(caller, token)).await?;
+        tracing::info!(%project, token = id, caller = caller.name(), "revoke token");
+        Ok(())
     }
 
     pub(crate) async fn create_key(
@@ -239,6 +311,15 @@ impl Control {
         tracing::info!(key = id, caller = caller.name(), "revoke key");
         Ok(())
     }
+}
+
+/// Whether `caller` may know of a token of a project that it sees, and end it.
+fn may_manage(caller: &Caller, token: &AccessToken) -> Result<(), Fault> {
+    let made_it = match &token.made_by_key {
+        Some(key) => caller.expires().is_none() && key == caller.id(),
+        None => caller.expires().is_some() && token.made_by == caller.name(),
+    };
+    if made_it { Ok(()) } else { caller.at_least(Role::Owner) }
 }
 
 /// `fault` without the name of a project that is not for this caller to know.

@@ -2,6 +2,9 @@
 //! control plane or through to a project's agent, everything else to REST.
 
 mod host;
+mod page;
+
+use std::sync::Arc;
 
 use http::{HeaderMap, Request, Response, Version, header::CONTENT_TYPE};
 use http_body_util::BodyExt as _;
@@ -12,9 +15,17 @@ use remora_proto_serving::{calls::Calls, linger::Lingering};
 use tonic::{body::Body, service::Routes};
 use tower::Service as _;
 
-use crate::{auth, control::Control, metrics::Metrics, proxy::Proxy, rest::problem::problem};
+use crate::{
+    audit::{Audit, Entry, Observed, Peeked},
+    auth::{self, Identity},
+    control::Control,
+    limits::MAX_AUDIT_TARGET_CHARACTERS,
+    metrics::Metrics,
+    proxy::Proxy,
+    rest::problem::problem,
+};
 
-pub(crate) use self::host::Hosts;
+pub(crate) use self::{host::Hosts, page::TERMINAL_PROTOCOL};
 
 /// The services of one port.
 pub(crate) struct Front {
@@ -25,8 +36,9 @@ pub(crate) struct Front {
     pub(crate) services: Routes,
     /// The methods that `services` has.
     pub(crate) methods: Vec<String>,
-    pub(crate) proxy: Proxy,
+    pub(crate) proxy: Arc<Proxy>,
     pub(crate) rest: axum::Router,
+    pub(crate) audit: Audit,
 }
 
 /// How a caller wants to hear of an error.
@@ -47,21 +59,51 @@ impl Front {
             Surface::Rest => "rest",
         });
         let path = request.uri().path().to_owned();
+        let entry = self.record(surface, &request);
+        let response = self.answered(surface, &path, request, entry.as_ref()).await;
+        match entry {
+            Some(entry) => Observed::of(response, entry),
+            None => response,
+        }
+    }
+
+    /// The record of a call; a look at whether the server lives is none.
+    fn record<B>(&self, surface: Surface, request: &Request<B>) -> Option<Entry> {
+        let path: String = request.uri().path().chars().take(MAX_AUDIT_TARGET_CHARACTERS).collect();
+        let unasked = ["/healthz", "/readyz", "/metrics", "/openapi.json"].contains(&path.as_str())
+            || path.starts_with("/grpc.health.v1.Health/");
+        let (name, method) = match surface {
+            Surface::Grpc => ("grpc", path),
+            Surface::Rest => ("rest", format!("{} {path}", request.method())),
+        };
+        (!unasked).then(|| self.audit.begin(name, method, request.headers()))
+    }
+
+    async fn answered(
+        &self,
+        surface: Surface,
+        path: &str,
+        mut request: Request<Lingering<Incoming>>,
+        entry: Option<&Entry>,
+    ) -> Response<Body> {
+        if let Some(entry) = entry {
+            request.extensions_mut().insert(entry.clone());
+        }
         // Counted under what is served, not under what a stranger asks for.
-        let counted = if surface == Surface::Grpc { path.as_str() } else { "REST" };
+        let counted = if surface == Surface::Grpc { path } else { "REST" };
         let admitted = self.hosts.check(&request).and_then(|()| self.calls.enter(counted));
         let permit = match admitted {
             Ok(permit) => permit,
-            Err(fault) => return self.refuse(surface, &path, &fault),
+            Err(fault) => return self.refuse(surface, path, &fault),
         };
         let response = match surface {
             Surface::Rest => self.rest(request).await,
             Surface::Grpc if path.starts_with("/remora.agent.v1.") => {
-                self.proxy.call(request).await.unwrap_or_else(|fault| self.refuse(surface, &path, &fault))
+                self.proxy.call(request.map(Body::new)).await.unwrap_or_else(|fault| self.refuse(surface, path, &fault))
             }
-            Surface::Grpc => match self.admit(&path, request.headers()).await {
+            Surface::Grpc => match self.admit(path, request.headers()).await {
                 Ok(caller) => self.serve(request, caller).await,
-                Err(fault) => self.refuse(surface, &path, &fault),
+                Err(fault) => self.refuse(surface, path, &fault),
             },
         };
         response.map(|body| permit.hold(body))
@@ -82,18 +124,28 @@ impl Front {
     }
 
     async fn serve(&self, mut request: Request<Lingering<Incoming>>, caller: Option<auth::Caller>) -> Response<Body> {
+        let method = request.uri().path().to_owned();
+        let entry = request.extensions().get::<Entry>().cloned();
         if let Some(caller) = caller {
+            if let Some(entry) = &entry {
+                entry.who(&Identity::Caller(caller.clone()));
+            }
             tracing::debug!(method = request.uri().path(), caller = caller.name(), "call");
             request.extensions_mut().insert(caller);
         }
         let mut services = self.services.clone();
-        match services.call(request.map(Body::new)).await {
+        let request = request.map(|body| match entry {
+            Some(entry) => Peeked::around(Body::new(body), &method, entry),
+            None => Body::new(body),
+        });
+        match services.call(request).await {
             Ok(response) => response.map(Body::new),
             Err(never) => match never {},
         }
     }
 
-    async fn rest(&self, request: Request<Lingering<Incoming>>) -> Response<Body> {
+    async fn rest(&self, mut request: Request<Lingering<Incoming>>) -> Response<Body> {
+        page::take_credentials(&mut request);
         let mut rest = self.rest.clone();
         match rest.call(request.map(axum::body::Body::new)).await {
             Ok(response) => {

@@ -2,6 +2,7 @@
 //! their agents, and the store that snapshots go to where no other is named.
 
 mod accept;
+mod audit;
 mod auth;
 mod bucket;
 mod config;

@@ -40,6 +40,25 @@ pub const MAX_PAGE_PROJECTS: u32 = 1_000;
 /// Projects of a page where nobody says how many.
 pub const DEFAULT_PAGE_PROJECTS: u32 = 100;
 
+/// Bytes of a file's content in one message to the agent: small enough that a slow body is not held back.
+pub const MAX_WRITE_CHUNK_BYTES: usize = 256 * 1024;
+/// Bytes of paths and lines in one answer of a search: what a language model can still read.
+pub const MAX_GREP_ANSWER_BYTES: usize = 1024 * 1024;
+/// WebSockets that stand at once: each holds a connection, and two windows of output.
+pub const MAX_SOCKETS: usize = 256;
+/// Bytes of one message of a WebSocket: the contract's bound on input in base64, and its frame.
+pub const MAX_SOCKET_MESSAGE_BYTES: usize = 128 * 1024;
+/// Bytes of output that may be on their way to a WebSocket.
+pub const SOCKET_CREDIT_BYTES: u64 = 256 * 1024;
+/// Time for the connection of a WebSocket to change hands.
+pub const SOCKET_UPGRADE: Duration = Duration::from_secs(10);
+/// Time between two pings of a WebSocket: below the idle bounds of proxies.
+pub const SOCKET_PING: Duration = Duration::from_secs(15);
+/// Silence after which a WebSocket's client is gone: three pings without a pong.
+pub const SOCKET_SILENCE: Duration = Duration::from_secs(45);
+/// Time in which a WebSocket's client must take something of what is sent to it.
+pub const SOCKET_STALL: Duration = Duration::from_secs(60);
+
 /// API keys. Each is held in memory, and a person manages them.
 pub const MAX_KEYS: usize = 1_000;
 /// Projects of one API key.
@@ -48,6 +67,30 @@ pub const MAX_KEY_PROJECTS: usize = 64;
 pub const MAX_NAME_CHARACTERS: usize = 64;
 /// Containers that one token names, as many as a project may have.
 pub const MAX_TOKEN_CONTAINERS: usize = 16;
+/// Life of an access token where nobody says how long.
+pub const DEFAULT_TOKEN_SECONDS: u64 = 900;
+/// Longest life of an access token: what needs more is a person's, and has a key.
+pub const MAX_TOKEN_SECONDS: u64 = 30 * 24 * 3_600;
+/// Access tokens of one project: one for each of many AI agents.
+pub const MAX_PROJECT_TOKENS: usize = 200;
+/// Access tokens. In a cluster all of them are in one Secret, which has room for 1 MiB.
+pub const MAX_TOKENS: usize = 1_000;
+/// Bytes of a stored access token, so that all of them fit.
+pub const MAX_TOKEN_ROW_BYTES: usize = 1_000;
+/// Time between two looks at whether the credentials of a call that lasts still stand.
+pub const CREDENTIALS_LOOK: Duration = Duration::from_secs(2);
+/// Bytes of a call that are looked at for what it is about.
+pub const AUDIT_PEEK_BYTES: usize = 16 * 1024;
+/// Characters of what a call is about in its audit record.
+pub const MAX_AUDIT_TARGET_CHARACTERS: usize = 1_000;
+/// Characters of a caller's own id of a call.
+pub const MAX_REQUEST_ID_CHARACTERS: usize = 128;
+/// Bytes of a file of audit records, which is renamed then.
+pub const MAX_AUDIT_FILE_BYTES: u64 = 64 * 1024 * 1024;
+/// Files of audit records that are kept beside the one that is written.
+pub const AUDIT_ROTATED_FILES: usize = 4;
+/// Audit records that wait for the reader of the standard output.
+pub const AUDIT_QUEUE: usize = 4_096;
 /// Life of a capability that the server makes for a caller's calls.
 pub const CALL_TOKEN_SECONDS: u64 = 300;
 /// Rest of its life at which another one is made: longer than clocks differ and calls take to begin.

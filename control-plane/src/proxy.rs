@@ -11,27 +11,34 @@
 
 mod call_tokens;
 mod relayed;
+mod through;
 
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, Version, header};
-use hyper::body::Incoming;
-use remora_control_plane_kube::service_accounts::ServiceAccounts;
 use remora_control_plane_runtime::{AgentHandle, Projects};
 use remora_proto::{
-    capability::{CapabilityVerifier, MAX_TOKEN_BYTES},
-    model::{Capability, Fault, Reason, Verb, verb_of},
+    capability::MAX_TOKEN_BYTES,
+    model::{AccessToken, Effect, Fault, ProjectId, Reason, Verb, verb_of},
 };
-use remora_proto_serving::{calls::Calls, linger::Lingering};
-use tokio::time::{Instant, timeout_at};
+use remora_proto_serving::calls::Calls;
+use tokio::time::{Instant, interval, timeout_at};
 use tonic::body::Body;
 use tower::{Service as _, ServiceExt as _};
 
-use self::{call_tokens::CallTokens, relayed::Relayed};
+pub(crate) use self::through::Through;
+use self::{
+    call_tokens::CallTokens,
+    relayed::{Relayed, Standing},
+};
 use crate::{
-    auth::{Credentials, credentials, roles::role_allows, roles::role_of},
+    audit::{Entry, Peeked},
+    auth::{
+        Caller, Identity,
+        roles::{role_allows, role_of},
+    },
     control::Control,
-    limits::MAX_CALLS_PER_PROJECT,
+    limits::{CREDENTIALS_LOOK, MAX_CALLS_PER_PROJECT},
 };
 
 /// The metadata that names the project.
@@ -54,7 +61,6 @@ const NOT_PASSED_ON: [HeaderName; 8] = [
 pub(crate) struct Proxy {
     control: Control,
     projects: Projects,
-    verifier: CapabilityVerifier,
     tokens: CallTokens,
     calls: Calls,
 }
@@ -62,26 +68,31 @@ pub(crate) struct Proxy {
 /// A call that may proceed.
 struct Admitted {
     agent: AgentHandle,
+    identity: Identity,
     authorization: HeaderValue,
 }
 
 impl Proxy {
-    pub(crate) fn new(control: Control, projects: Projects, verifier: CapabilityVerifier) -> Self {
+    pub(crate) fn new(control: Control, projects: Projects) -> Self {
         Proxy {
             control,
             projects,
-            verifier,
             tokens: CallTokens::default(),
             calls: Calls::new("calls to this project", MAX_CALLS_PER_PROJECT),
         }
     }
 
     /// Passes a call to the agent it is for; an error was caused on this side of it.
-    pub(crate) async fn call(&self, request: Request<Lingering<Incoming>>) -> Result<Response<Body>, Fault> {
+    pub(crate) async fn call(&self, request: Request<Body>) -> Result<Response<Body>, Fault> {
         let deadline = deadline(request.headers())?;
         let path = request.uri().path().to_owned();
-        let Admitted { agent, authorization } = self.admit(&path, request.headers()).await?;
+        let entry = request.extensions().get::<Entry>().cloned();
+        let Admitted { agent, identity, authorization } = self.admit(&path, request.headers(), entry.as_ref()).await?;
         let permit = self.calls.enter_each(&agent.project.to_string())?;
+        let request = match entry {
+            Some(entry) => request.map(|body| Peeked::around(body, &path, entry)),
+            None => request,
+        };
         let request = rewritten(request, authorization)?;
         let mut channel = agent.channel.clone();
         let answer = async {
@@ -93,57 +104,89 @@ impl Proxy {
                 .await
                 .map_err(|error| lost(&error))
         };
+        let answer = async {
+            tokio::select! {
+                answer = answer => answer,
+                // Dropping the call resets its stream, which cancels it at the agent.
+                () = self.no_longer_stands(&identity) => Err(ended_credentials().effect(Effect::MayHaveApplied)),
+            }
+        };
         let response = match deadline {
-            // Dropping the call resets its stream, which cancels it at the agent.
             Some(at) => timeout_at(at, answer).await.unwrap_or_else(|_| Err(relayed::too_late()))?,
             None => answer.await?,
         };
         let has_status = response.headers().contains_key("grpc-status");
-        Ok(response.map(|body| permit.hold(Body::new(Relayed::new(body, has_status, deadline)))))
+        let control = self.control.clone();
+        let standing = Standing::new(move || control.stands(&identity));
+        Ok(response.map(|body| permit.hold(Body::new(Relayed::new(body, has_status, deadline, Some(standing))))))
     }
 
-    async fn admit(&self, path: &str, headers: &HeaderMap) -> Result<Admitted, Fault> {
-        let accounts = self.control.accounts.is_some();
-        match credentials(headers)? {
-            Credentials::Key(_) => self.exchanged(path, headers).await,
-            // A ServiceAccount's token is for us and not for agents: it gets a capability, as a key does.
-            Credentials::Token(token) if accounts && ServiceAccounts::is_for_us(token) => {
-                self.exchanged(path, headers).await
-            }
-            Credentials::Token(token) => {
-                let capability = self.verifier.verify(token)?;
-                let verb = verb(path)?;
-                if let Some(named) = named_project(headers)? {
-                    // Whether another project exists is nothing that the token tells.
-                    let known = self.projects.resolve(named).await.ok();
-                    if known != Some(capability.project) {
-                        return Err(Fault::new(Reason::ProjectMismatch, "the token is for another project")
-                            .hint("name the project that it was made for, or none"));
-                    }
-                }
-                let agent = self.projects.agent(capability.project)?;
-                check_generation(&capability, &agent)?;
-                capability.allows(verb)?;
-                Ok(Admitted { authorization: bearer(token)?, agent })
+    /// Returns when the credentials of a call are revoked or expire.
+    async fn no_longer_stands(&self, identity: &Identity) {
+        let mut looks = interval(CREDENTIALS_LOOK);
+        // The first comes at once, and the credentials were looked at just now.
+        looks.tick().await;
+        loop {
+            looks.tick().await;
+            if !self.control.stands(identity) {
+                return;
             }
         }
     }
 
-    /// A call by somebody whose role says what is allowed.
-    async fn exchanged(&self, path: &str, headers: &HeaderMap) -> Result<Admitted, Fault> {
-        let caller = self.control.caller(headers).await?;
+    /// Who may call what; `entry` is told as far as it is known.
+    async fn admit(&self, path: &str, headers: &HeaderMap, entry: Option<&Entry>) -> Result<Admitted, Fault> {
+        let identity = self.control.identity(headers).await?;
+        if let Some(entry) = entry {
+            entry.who(&identity);
+        }
         let verb = verb(path)?;
+        if let Some(entry) = entry {
+            entry.verb(verb);
+        }
+        let project = match &identity {
+            Identity::Caller(caller) => self.of_caller(caller, headers).await?,
+            Identity::Token(token) => self.of_token(token, headers).await?,
+        };
+        if let Some(entry) = entry {
+            entry.project(project);
+        }
+        match &identity {
+            Identity::Caller(caller) if !role_allows(caller.role(), verb) => {
+                return Err(caller.at_least(role_of(verb)).err().unwrap_or_else(|| not_granted(verb)));
+            }
+            Identity::Token(token) => token.allows(verb)?,
+            Identity::Caller(_) => {}
+        }
+        let agent = self.projects.agent(project)?;
+        let capability = self.tokens.of(&identity, &agent)?;
+        Ok(Admitted { authorization: bearer(&capability)?, identity, agent })
+    }
+
+    /// The project that somebody with a role names.
+    async fn of_caller(&self, caller: &Caller, headers: &HeaderMap) -> Result<ProjectId, Fault> {
         let named = named_project(headers)?.ok_or_else(|| {
             Fault::invalid(PROJECT, "is missing").hint("name the project in the metadata `remora-project`")
         })?;
-        let project = self.control.resolve(&caller, named).await?;
-        if !role_allows(caller.role(), verb) {
-            return Err(caller.at_least(role_of(verb)).err().unwrap_or_else(|| not_granted(verb)));
-        }
-        let agent = self.projects.agent(project)?;
-        let token = self.tokens.of(&caller, &agent)?;
-        Ok(Admitted { authorization: bearer(&token)?, agent })
+        self.control.resolve(caller, named).await
     }
+
+    /// The project of a token, which needs not be named. Whether another one exists is nothing that the token tells.
+    async fn of_token(&self, token: &AccessToken, headers: &HeaderMap) -> Result<ProjectId, Fault> {
+        match named_project(headers)? {
+            Some(named) if self.projects.resolve(named).await.ok() != Some(token.project) => {
+                Err(Fault::new(Reason::ProjectMismatch, "the token is for another project")
+                    .hint("name the project that it was made for"))
+            }
+            _ => Ok(token.project),
+        }
+    }
+}
+
+/// The end of a call whose credentials ended before it.
+fn ended_credentials() -> Fault {
+    Fault::new(Reason::CredentialsInvalid, "the credentials of this call were revoked or have expired")
+        .hint("call again with others")
 }
 
 fn verb(path: &str) -> Result<Verb, Fault> {
@@ -167,17 +210,6 @@ fn named_project(headers: &HeaderMap) -> Result<Option<&str>, Fault> {
     value.to_str().map(Some).map_err(|_| Fault::invalid(PROJECT, "has characters that no name has"))
 }
 
-fn check_generation(capability: &Capability, agent: &AgentHandle) -> Result<(), Fault> {
-    if capability.generation == agent.generation {
-        return Ok(());
-    }
-    Err(Fault::new(
-        Reason::GenerationMismatch,
-        format!("the token is for generation {}, the project is at {}", capability.generation, agent.generation),
-    )
-    .hint("the project was started again; ask for a new token"))
-}
-
 fn bearer(token: &str) -> Result<HeaderValue, Fault> {
     let value = HeaderValue::try_from(format!("Bearer {token}")).ok().filter(|_| token.len() <= MAX_TOKEN_BYTES);
     let mut value =
@@ -187,9 +219,9 @@ fn bearer(token: &str) -> Result<HeaderValue, Fault> {
 }
 
 /// The same call, as one to an agent.
-fn rewritten(request: Request<Lingering<Incoming>>, authorization: HeaderValue) -> Result<Request<Body>, Fault> {
+fn rewritten(request: Request<Body>, authorization: HeaderValue) -> Result<Request<Body>, Fault> {
     let (parts, body) = request.into_parts();
-    let mut passed = Request::new(Body::new(body));
+    let mut passed = Request::new(body);
     *passed.method_mut() = parts.method;
     *passed.version_mut() = Version::HTTP_2;
     *passed.uri_mut() = Uri::try_from(parts.uri.path()).map_err(|error| Fault::invalid("path", error))?;

@@ -3,6 +3,7 @@
 //! document, so that neither can lie.
 
 mod actions;
+mod data;
 mod document;
 mod extract;
 mod info;
@@ -10,9 +11,12 @@ mod keys;
 mod open;
 pub(crate) mod problem;
 mod projects;
+pub(crate) mod sockets;
 mod source;
 mod tokens;
 mod watch;
+
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -21,14 +25,23 @@ use axum::{
 use http::Method;
 use remora_proto_model::{Fault, Reason};
 
-use self::problem::{Refused, problem_with_status};
-use crate::{control::Control, metrics::Metrics};
+use self::{
+    data::{changes, commands, content, edit, entries, exec, search, terminals},
+    problem::{Refused, problem_with_status},
+    sockets::Sockets,
+};
+use crate::{control::Control, metrics::Metrics, proxy::Proxy};
 
 /// What the handlers share.
 #[derive(Clone)]
 pub(crate) struct Shared {
-    control: Control,
-    metrics: Metrics,
+    pub(crate) control: Control,
+    pub(crate) metrics: Metrics,
+    /// The way to agents.
+    pub(crate) proxy: Arc<Proxy>,
+    pub(crate) sockets: Sockets,
+    /// Origins of pages that may attach to terminals, beside this server's own.
+    pub(crate) allowed_origins: Arc<[String]>,
 }
 
 /// Every route that takes an API key.
@@ -48,7 +61,36 @@ fn routes() -> Vec<(Method, &'static str, MethodRouter<Shared>)> {
         (Method::POST, "/api/v1/projects/{name}/restore", post(actions::restore)),
         (Method::PUT, "/api/v1/projects/{name}/source", put(source::put)),
         (Method::GET, "/api/v1/projects/{name}/watch", get(watch::one)),
+        (Method::GET, "/api/v1/projects/{name}/tokens", get(tokens::list)),
         (Method::POST, "/api/v1/projects/{name}/tokens", post(tokens::mint)),
+        (Method::DELETE, "/api/v1/projects/{name}/tokens/{id}", delete(tokens::revoke)),
+        (Method::POST, "/api/v1/projects/{name}/exec", post(exec::run)),
+        (Method::GET, "/api/v1/projects/{name}/commands", get(commands::list)),
+        (Method::GET, "/api/v1/projects/{name}/commands/{id}", get(commands::get)),
+        (Method::GET, "/api/v1/projects/{name}/commands/{id}/output", get(commands::output)),
+        (Method::POST, "/api/v1/projects/{name}/commands/{id}/stdin", post(commands::stdin)),
+        (Method::POST, "/api/v1/projects/{name}/commands/{id}/signal", post(commands::signal)),
+        (Method::GET, "/api/v1/projects/{name}/files/{*path}", get(content::read)),
+        (Method::PUT, "/api/v1/projects/{name}/files/{*path}", put(content::write)),
+        (Method::DELETE, "/api/v1/projects/{name}/files/{*path}", delete(content::remove)),
+        (Method::GET, "/api/v1/projects/{name}/list", get(entries::list)),
+        (Method::POST, "/api/v1/projects/{name}/stat", post(entries::stat)),
+        (Method::POST, "/api/v1/projects/{name}/glob", post(entries::glob)),
+        (Method::POST, "/api/v1/projects/{name}/mkdir", post(entries::mkdir)),
+        (Method::POST, "/api/v1/projects/{name}/move", post(entries::rename)),
+        (Method::POST, "/api/v1/projects/{name}/copy", post(entries::copy)),
+        (Method::POST, "/api/v1/projects/{name}/edit", post(edit::edit)),
+        (Method::POST, "/api/v1/projects/{name}/grep", post(search::grep)),
+        (Method::GET, "/api/v1/projects/{name}/changes", get(changes::watch)),
+        (Method::GET, "/api/v1/projects/{name}/terminals", get(terminals::list)),
+        (Method::POST, "/api/v1/projects/{name}/terminals", post(terminals::open)),
+        (Method::GET, "/api/v1/projects/{name}/terminals/{id}", get(terminals::get)),
+        (Method::DELETE, "/api/v1/projects/{name}/terminals/{id}", delete(terminals::close)),
+        (Method::GET, "/api/v1/projects/{name}/terminals/{id}/attach", get(terminals::attach::attach)),
+        (Method::POST, "/api/v1/projects/{name}/terminals/{id}/input", post(terminals::input)),
+        (Method::POST, "/api/v1/projects/{name}/terminals/{id}/resize", post(terminals::resize)),
+        (Method::GET, "/api/v1/projects/{name}/terminals/{id}/screen", get(terminals::screen)),
+        (Method::POST, "/api/v1/projects/{name}/terminals/{id}/signal", post(terminals::signal)),
         (Method::GET, "/api/v1/keys", get(keys::list)),
         (Method::POST, "/api/v1/keys", post(keys::create)),
         (Method::DELETE, "/api/v1/keys/{id}", delete(keys::revoke)),
@@ -56,7 +98,7 @@ fn routes() -> Vec<(Method, &'static str, MethodRouter<Shared>)> {
 }
 
 /// The whole of REST.
-pub(crate) fn router(control: Control, metrics: Metrics) -> Router {
+pub(crate) fn router(shared: Shared) -> Router {
     let mut router = Router::new()
         .route("/healthz", get(open::healthz))
         .route("/readyz", get(open::readyz))
@@ -74,7 +116,7 @@ pub(crate) fn router(control: Control, metrics: Metrics) -> Router {
         .fallback(async || {
             Refused(Fault::new(Reason::NotFound, "there is no such path").hint("/openapi.json lists the paths"))
         })
-        .with_state(Shared { control, metrics })
+        .with_state(shared)
 }
 
 #[cfg(test)]

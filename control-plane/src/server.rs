@@ -8,7 +8,6 @@ use std::{fs, io, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use remora_control_plane_kube::service_accounts::ServiceAccounts;
 use remora_control_plane_runtime::{Projects, Shutdown, StoreEndpoint};
-use remora_proto::capability::CapabilityVerifier;
 use remora_proto_model::Fault;
 use remora_proto_serving::calls::Calls;
 use serde::Serialize;
@@ -19,7 +18,8 @@ use tonic_health::server::HealthReporter;
 
 use crate::{
     accept::Acceptor,
-    auth::keys::Keys,
+    audit::{Audit, Destination, Sink},
+    auth::{access::AccessTokens, keys::Keys},
     bucket::BucketError,
     config::{Config, Place},
     control::{About, Control},
@@ -28,7 +28,7 @@ use crate::{
     limits::{KEYS_FLUSH, MAX_CALLS},
     metrics::Metrics,
     proxy::Proxy,
-    rest,
+    rest::{self, sockets::Sockets},
 };
 
 /// Why the server does not start.
@@ -57,6 +57,7 @@ pub(crate) struct Addresses {
 /// A server whose ports are bound and which serves nothing yet.
 pub(crate) struct Bound {
     acceptor: Acceptor,
+    sockets: Sockets,
     projects: Projects,
     keys: Arc<Keys>,
     health: HealthReporter,
@@ -75,6 +76,7 @@ pub(crate) struct Bound {
 struct Behind {
     projects: Projects,
     keys: Arc<Keys>,
+    access_tokens: Arc<AccessTokens>,
     /// Callers that are ServiceAccounts of the cluster.
     accounts: Option<Arc<ServiceAccounts>>,
     /// Where snapshots go, without credentials.
@@ -102,11 +104,11 @@ impl Served {
 
 /// Opens the state and binds the ports. `draining` ends the server.
 pub(crate) async fn build(config: Config, draining: &CancellationToken) -> Result<Bound, StartError> {
-    let Config { listen, tls, ca_file: _, allowed_hosts, ready_file, place } = config;
+    let Config { listen, tls, ca_file: _, allowed_hosts, allowed_origins, audit_log, ready_file, place } = config;
     let refused = |source| StartError::Listen { address: listen, source };
     let listener = TcpListener::bind(listen).await.map_err(refused)?;
     let address = listener.local_addr().map_err(refused)?;
-    let Behind { projects, keys, accounts, store_name, data_dir, admin_key, mut served } = match place {
+    let Behind { projects, keys, access_tokens, accounts, store_name, data_dir, admin_key, mut served } = match place {
         Place::Local(place) => local::open(*place).await?,
         Place::Cluster(place) => cluster::open(*place).await?,
     };
@@ -114,11 +116,23 @@ pub(crate) async fn build(config: Config, draining: &CancellationToken) -> Resul
         let (keys, stop) = (Arc::clone(&keys), served.stop.clone());
         async move { stop.run_until_cancelled_owned(keys.follow()).await.unwrap_or_default() }
     }));
+    served.tasks.push(tokio::spawn({
+        let (tokens, stop) = (Arc::clone(&access_tokens), served.stop.clone());
+        async move { stop.run_until_cancelled_owned(tokens.follow()).await.unwrap_or_default() }
+    }));
+    let sink = match &audit_log {
+        Destination::Nowhere => None,
+        somewhere => Some(
+            Sink::open(somewhere)
+                .map_err(|source| StartError::Io { what: format!("--audit-log {somewhere:?}"), source })?,
+        ),
+    };
     let about =
         About { boot_id: uuid::Uuid::new_v4().to_string(), runtime: projects.runtime(), store: store_name.clone() };
     let control = Control {
         projects: projects.clone(),
         keys: Arc::clone(&keys),
+        access_tokens,
         accounts,
         about: Arc::new(about),
         draining: draining.clone(),
@@ -127,15 +141,24 @@ pub(crate) async fn build(config: Config, draining: &CancellationToken) -> Resul
         .await
         .map_err(|error| StartError::Io { what: "reflection".to_owned(), source: io::Error::other(error) })?;
     let (metrics, calls) = (Metrics::registered(), Calls::new("calls", MAX_CALLS));
-    let verifier = CapabilityVerifier::new([projects.token_key()])?;
+    let proxy = Arc::new(Proxy::new(control.clone(), projects.clone()));
+    let sockets = Sockets::default();
+    let shared = rest::Shared {
+        control: control.clone(),
+        metrics: metrics.clone(),
+        proxy: Arc::clone(&proxy),
+        sockets: sockets.clone(),
+        allowed_origins: allowed_origins.into(),
+    };
     let front = Front {
         hosts: Hosts::new(address.ip().is_loopback(), allowed_hosts),
         calls: calls.clone(),
         metrics: metrics.clone(),
         services: services.routes,
         methods: services.methods,
-        proxy: Proxy::new(control.clone(), projects.clone(), verifier),
-        rest: rest::router(control.clone(), metrics.clone()),
+        proxy,
+        rest: rest::router(shared),
+        audit: Audit::new(sink),
         control,
     };
     let scheme = if tls.is_some() { "https" } else { "http" };
@@ -144,6 +167,7 @@ pub(crate) async fn build(config: Config, draining: &CancellationToken) -> Resul
     let acceptor = Acceptor { listener, tls, front: Arc::new(front), calls, metrics };
     Ok(Bound {
         acceptor,
+        sockets,
         projects,
         keys,
         health: services.health,
@@ -174,7 +198,7 @@ impl Bound {
     /// Serves until the token given to [`build`] is cancelled, and ends the
     /// projects as `how` says. `hurry` ends all waiting.
     pub(crate) async fn run(self, how: Shutdown, hurry: CancellationToken) {
-        let Bound { acceptor, projects, keys, health, served, draining, .. } = self;
+        let Bound { acceptor, sockets, projects, keys, health, served, draining, .. } = self;
         let flushing = {
             let (keys, draining) = (Arc::clone(&keys), draining.clone());
             tokio::spawn(async move { flush_keys(&keys, &draining).await })
@@ -189,6 +213,7 @@ impl Bound {
             }
         };
         tokio::join!(serving, ending);
+        tokio::select! { () = sockets.ended() => {}, () = hurry.cancelled() => {} }
         if how == Shutdown::LeaveRunning {
             stop_projects(&projects, how, &hurry).await;
         }

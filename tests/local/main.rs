@@ -1,9 +1,11 @@
 //! The server as its callers meet it: a real process, both surfaces, real bytes.
 
+mod audit;
 mod auth;
 mod bounds;
 mod bucket;
 mod cli;
+mod data;
 mod input;
 mod integration;
 mod keys;
@@ -12,3 +14,4 @@ mod proxy;
 mod restart;
 mod running;
 mod start;
+mod tokens;

@@ -174,7 +174,12 @@ impl ServerProcess {
 
     /// Calls REST as the admin, with a JSON body where there is one.
     pub async fn rest(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
-        let authorization = format!("Bearer {}", self.key);
+        self.rest_as(&self.key, method, path, body).await
+    }
+
+    /// Calls REST with `key`, with a JSON body where there is one.
+    pub async fn rest_as(&self, key: &str, method: &str, path: &str, body: Option<&Value>) -> Answer {
+        let authorization = format!("Bearer {key}");
         let mut headers = vec![("authorization", authorization.as_str())];
         let bytes = body.map(Value::to_string).unwrap_or_default();
         if body.is_some() {

@@ -93,7 +93,8 @@ fn secrets_of_its_own_namespace_are_read_by_name() {
         for rule in role["rules"].as_array().unwrap() {
             let creates_only = words(&rule["verbs"]) == BTreeSet::from(["create"]);
             if words(&rule["resources"]).contains("secrets") && !creates_only {
-                let names = BTreeSet::from(["remora-admin-key", "remora-api-keys", "remora-identity"]);
+                let names =
+                    BTreeSet::from(["remora-access-tokens", "remora-admin-key", "remora-api-keys", "remora-identity"]);
                 assert_eq!(words(&rule["resourceNames"]), names, "{profile}");
             }
         }

@@ -1,6 +1,7 @@
 //! Answers of the agent as `-o json` and tables show them. Projects and keys
 //! have their form from the contract's model; these are what has none there.
 
+mod access_token;
 pub(crate) mod file;
 pub(crate) mod project;
 pub(crate) mod snapshot;

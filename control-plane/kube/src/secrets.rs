@@ -21,6 +21,8 @@ use crate::api::{MANAGER, failed, is};
 pub const IDENTITY: &str = "remora-identity";
 /// Holds the hashes of the API keys.
 pub const API_KEYS: &str = "remora-api-keys";
+/// Holds the hashes of the access tokens, and what they allow.
+pub const ACCESS_TOKENS: &str = "remora-access-tokens";
 /// Holds the first admin key.
 pub const ADMIN_KEY: &str = "remora-admin-key";
 

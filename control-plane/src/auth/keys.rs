@@ -21,7 +21,7 @@ use remora_proto_model::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub(crate) use self::store::KeyStore;
+pub(crate) use self::store::{KeyStore, Rows, Table};
 use super::Caller;
 use crate::limits::{MAX_KEY_PROJECTS, MAX_KEYS, MAX_NAME_CHARACTERS};
 
@@ -101,7 +101,12 @@ impl Keys {
 
     /// Whether the caller's key still stands: a stream outlives the check at its beginning.
     pub(crate) fn stands(&self, caller: &Caller) -> bool {
-        self.by_hash().values().any(|key| key.id == caller.id())
+        self.has(caller.id())
+    }
+
+    /// Whether there is a key of that id.
+    pub(crate) fn has(&self, id: &str) -> bool {
+        self.by_hash().values().any(|key| key.id == id)
     }
 
     /// Makes a key; the second value is its secret, which is nowhere else.
@@ -220,7 +225,7 @@ fn fresh(name: &str, role: Role, projects: Vec<ProjectId>) -> ApiKey {
     }
 }
 
-fn decoded(rows: store::Rows) -> Result<HashMap<Hash, Arc<ApiKey>>, Fault> {
+fn decoded(rows: Rows) -> Result<HashMap<Hash, Arc<ApiKey>>, Fault> {
     let row = |(id, record): (String, Vec<u8>)| decode(&id, &record).map(|(hash, key)| (hash, Arc::new(key)));
     rows.into_iter().map(row).collect()
 }
@@ -269,7 +274,7 @@ mod tests {
     use super::*;
 
     async fn open(folder: &tempfile::TempDir) -> Keys {
-        Keys::open(Arc::new(State::open(folder.path()).await.unwrap())).await.unwrap()
+        Keys::open(Arc::new(Table::api_keys(State::open(folder.path()).await.unwrap()))).await.unwrap()
     }
 
     #[tokio::test]

@@ -1,16 +1,16 @@
-//! What a caller asks of a capability, checked: it cannot allow more than the
-//! caller may.
+//! What a caller asks of an access token, checked: it cannot allow more than the
+//! caller may, and one for a folder allows only what can be kept in it.
 
 use std::time::Duration;
 
-use remora_proto_model::{Capability, ContainerName, Fault, PathPrefix, Reason, Verb};
+use remora_proto_model::{ContainerName, Fault, PathPrefix, Reason, Verb};
 
 use super::{
     Caller,
     keys::visible_name,
     roles::{role_allows, role_of, verbs_of},
 };
-use crate::limits::MAX_TOKEN_CONTAINERS;
+use crate::limits::{DEFAULT_TOKEN_SECONDS, MAX_TOKEN_CONTAINERS, MAX_TOKEN_SECONDS};
 
 /// The fields of a request as they came, on every surface.
 #[derive(Clone, Debug, Default)]
@@ -22,7 +22,7 @@ pub(crate) struct Asked {
     pub(crate) subject: String,
 }
 
-/// A capability to be made.
+/// A token to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wanted {
     pub(crate) subject: String,
@@ -35,10 +35,10 @@ pub(crate) struct Wanted {
 /// What `caller` gets who asks for `asked`.
 pub(crate) fn granted(caller: &Caller, asked: Asked) -> Result<Wanted, Fault> {
     let Asked { verbs, path_prefix, containers, ttl_seconds, subject } = asked;
-    let most = Capability::MAX_LIFETIME_SECONDS;
-    let seconds = if ttl_seconds == 0 { most } else { u64::from(ttl_seconds) };
-    if seconds > most {
-        return Err(Fault::invalid("ttlSeconds", format!("is {seconds}; at most {most}")));
+    let seconds = if ttl_seconds == 0 { DEFAULT_TOKEN_SECONDS } else { u64::from(ttl_seconds) };
+    if seconds > MAX_TOKEN_SECONDS {
+        return Err(Fault::invalid("ttlSeconds", format!("is {seconds}; at most {MAX_TOKEN_SECONDS}, 30 days"))
+            .hint("for what has no end use an API key"));
     }
     let subject = if subject.is_empty() { caller.name().to_owned() } else { subject };
     visible_name("subject", &subject)?;
@@ -54,16 +54,20 @@ pub(crate) fn granted(caller: &Caller, asked: Asked) -> Result<Wanted, Fault> {
     let named = containers.iter().map(name).collect::<Result<Vec<_>, Fault>>()?;
     Ok(Wanted {
         subject,
-        verbs: verbs_within(caller, &verbs)?,
+        verbs: verbs_within(caller, &verbs, prefix.is_some())?,
         prefix,
         containers: Some(named).filter(|named| !named.is_empty()),
         ttl: Duration::from_secs(seconds),
     })
 }
 
-fn verbs_within(caller: &Caller, asked: &[String]) -> Result<Vec<Verb>, Fault> {
+/// Of a token for a folder nothing but files comes by itself: a command, which can
+/// be kept there only by the kernel, must be asked for.
+fn verbs_within(caller: &Caller, asked: &[String], for_folder: bool) -> Result<Vec<Verb>, Fault> {
     if asked.is_empty() {
-        return Ok(verbs_of(caller.role()));
+        let mut verbs = verbs_of(caller.role());
+        verbs.retain(|verb| !for_folder || matches!(verb, Verb::StatusRead | Verb::FileRead | Verb::FileWrite));
+        return Ok(verbs);
     }
     let mut verbs = Vec::new();
     for text in asked {
@@ -79,6 +83,10 @@ fn verbs_within(caller: &Caller, asked: &[String]) -> Result<Vec<Verb>, Fault> {
                 ),
             )
             .hint("ask for verbs that you have yourself"));
+        }
+        if for_folder && !verb.can_be_limited_to_a_folder() {
+            return Err(Fault::invalid("verbs", format!("{verb} is about the whole workspace, and pathPrefix is set"))
+                .hint("leave out that verb, or make two tokens"));
         }
         if !verbs.contains(&verb) {
             verbs.push(verb);
@@ -118,6 +126,22 @@ mod tests {
         assert_eq!((wanted.prefix, wanted.containers), (None, None));
     }
 
+    #[test]
+    fn a_token_for_a_folder_runs_commands_only_on_purpose_and_never_does_what_is_about_everything() {
+        let folder = |verbs: &[&str]| Asked {
+            path_prefix: "a".to_owned(),
+            verbs: verbs.iter().map(|verb| (*verb).to_owned()).collect(),
+            ..asked()
+        };
+        let words = |wanted: Wanted| wanted.verbs.iter().map(|verb| verb.as_str()).collect::<Vec<_>>().join(" ");
+        assert_eq!(words(granted(&caller(Role::Admin), folder(&[])).unwrap()), "status.read file.read file.write");
+        assert_eq!(words(granted(&caller(Role::Viewer), folder(&[])).unwrap()), "status.read file.read");
+        for verb in ["exec.write", "snapshot.read", "snapshot.create", "snapshot.admin", "lifecycle"] {
+            let fault = granted(&caller(Role::Admin), folder(&[verb])).unwrap_err();
+            assert!(fault.message.starts_with("verbs:"), "{fault}");
+        }
+    }
+
     /// Every role, every verb: a token has what its maker has and not more.
     #[test]
     fn a_token_cannot_exceed_its_maker() {
@@ -143,7 +167,7 @@ mod tests {
             ("pathPrefix", Asked { path_prefix: "/x".to_owned(), ..asked() }),
             ("containers", Asked { containers: vec!["A".to_owned()], ..asked() }),
             ("containers", Asked { containers: vec!["a".to_owned(); 17], ..asked() }),
-            ("ttlSeconds", Asked { ttl_seconds: 901, ..asked() }),
+            ("ttlSeconds", Asked { ttl_seconds: 30 * 24 * 3_600 + 1, ..asked() }),
             ("subject", Asked { subject: "a b".to_owned(), ..asked() }),
             ("subject", Asked { subject: "x".repeat(65), ..asked() }),
         ] {

@@ -84,7 +84,7 @@ impl Watcher {
                 return None;
             }
             // A stream outlives the check at its beginning.
-            if !self.control.stands(&self.caller) {
+            if !self.control.caller_stands(&self.caller) {
                 self.over = true;
                 return Some(Err(Fault::new(
                     Reason::CredentialsInvalid,

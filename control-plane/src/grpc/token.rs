@@ -2,8 +2,9 @@
 
 use remora_proto::{
     control::v1::{
-        CreateKeyRequest, CreateKeyResponse, ListKeysRequest, ListKeysResponse, MintTokenRequest, MintTokenResponse,
-        RevokeKeyRequest, RevokeKeyResponse, token_service_server::TokenService,
+        CreateKeyRequest, CreateKeyResponse, ListKeysRequest, ListKeysResponse, ListTokensRequest, ListTokensResponse,
+        MintTokenRequest, MintTokenResponse, RevokeKeyRequest, RevokeKeyResponse, RevokeTokenRequest,
+        RevokeTokenResponse, token_service_server::TokenService,
     },
     convert::control::role,
 };
@@ -20,8 +21,23 @@ impl TokenService for Tokens {
         let caller = caller(&request)?;
         let MintTokenRequest { project, verbs, path_prefix, containers, ttl_seconds, subject } = request.into_inner();
         let asked = Asked { verbs, path_prefix, containers, ttl_seconds, subject };
-        let minted = self.0.mint(&caller, &project, asked).await.map_err(refused)?;
-        Ok(Response::new(MintTokenResponse { token: minted.token, expires_ms: minted.expires_ms, token_id: minted.id }))
+        let (token, secret) = self.0.mint(&caller, &project, asked).await.map_err(refused)?;
+        Ok(Response::new(MintTokenResponse { token: secret, expires_ms: token.expires_ms, token_id: token.id }))
+    }
+
+    async fn list_tokens(&self, request: Request<ListTokensRequest>) -> Result<Response<ListTokensResponse>, Status> {
+        let tokens = self.0.list_tokens(&caller(&request)?, &request.get_ref().project).await.map_err(refused)?;
+        Ok(Response::new(ListTokensResponse { tokens: tokens.into_iter().map(Into::into).collect() }))
+    }
+
+    async fn revoke_token(
+        &self,
+        request: Request<RevokeTokenRequest>,
+    ) -> Result<Response<RevokeTokenResponse>, Status> {
+        let caller = caller(&request)?;
+        let RevokeTokenRequest { project, id } = request.into_inner();
+        self.0.revoke_token(&caller, &project, &id).await.map_err(refused)?;
+        Ok(Response::new(RevokeTokenResponse {}))
     }
 
     async fn create_key(&self, request: Request<CreateKeyRequest>) -> Result<Response<CreateKeyResponse>, Status> {

@@ -14,8 +14,35 @@ use remora_proto::{
     fault::to_status,
     model::{Effect, Fault, Reason},
 };
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, interval_at, sleep_until};
 use tonic::{Status, body::Body};
+
+use super::ended_credentials;
+use crate::limits::CREDENTIALS_LOOK;
+
+/// Looks now and then whether the credentials of a call still stand, which may outlive the check at its beginning.
+pub(super) struct Standing {
+    looks: Interval,
+    holds: Box<dyn Fn() -> bool + Send>,
+}
+
+impl Standing {
+    pub(super) fn new(holds: impl Fn() -> bool + Send + 'static) -> Self {
+        let mut looks = interval_at(Instant::now() + CREDENTIALS_LOOK, CREDENTIALS_LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Standing { looks, holds: Box::new(holds) }
+    }
+
+    /// Whether they have ended.
+    fn is_over(&mut self, context: &mut Context<'_>) -> bool {
+        while self.looks.poll_tick(context).is_ready() {
+            if !(self.holds)() {
+                return true;
+            }
+        }
+        false
+    }
+}
 
 pub(super) struct Relayed {
     /// Dropped at the end, which resets the agent's stream where it still stands.
@@ -23,12 +50,13 @@ pub(super) struct Relayed {
     /// Whether the headers carried the status already, so that no trailers are due.
     has_status: bool,
     deadline: Option<Pin<Box<Sleep>>>,
+    standing: Option<Standing>,
 }
 
 impl Relayed {
-    pub(super) fn new(body: Body, has_status: bool, deadline: Option<Instant>) -> Self {
+    pub(super) fn new(body: Body, has_status: bool, deadline: Option<Instant>, standing: Option<Standing>) -> Self {
         let deadline = deadline.map(|at| Box::pin(sleep_until(at)));
-        Relayed { body: Some(body), has_status, deadline }
+        Relayed { body: Some(body), has_status, deadline, standing }
     }
 
     /// The end, with the status of `fault`.
@@ -50,6 +78,9 @@ impl http_body::Body for Relayed {
         // Before the body: one that always has something would never be cut.
         if self.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(context).is_ready()) {
             return self.end(&too_late());
+        }
+        if self.standing.as_mut().is_some_and(|standing| standing.is_over(context)) {
+            return self.end(&ended_credentials());
         }
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
         match Pin::new(body).poll_frame(context) {
@@ -119,7 +150,7 @@ mod tests {
     #[tokio::test]
     async fn an_end_without_a_status_is_no_clean_end() {
         let cut = Body::new(Full::from(&b"abc"[..]));
-        let (data, fault) = end_of(Relayed::new(cut, false, None)).await;
+        let (data, fault) = end_of(Relayed::new(cut, false, None, None)).await;
         assert_eq!(data, b"abc");
         let fault = fault.unwrap();
         assert_eq!(
@@ -128,7 +159,7 @@ mod tests {
         );
 
         let broken = tokio_stream::iter([Ok(Frame::data(Bytes::from_static(b"a"))), Err(Status::internal("reset"))]);
-        let (data, fault) = end_of(Relayed::new(Body::new(StreamBody::new(broken)), false, None)).await;
+        let (data, fault) = end_of(Relayed::new(Body::new(StreamBody::new(broken)), false, None, None)).await;
         assert_eq!((&data[..], fault.unwrap().reason), (&b"a"[..], Reason::Unavailable));
     }
 
@@ -137,11 +168,11 @@ mod tests {
         let mut trailers = HeaderMap::new();
         trailers.insert("grpc-status", "0".parse().unwrap());
         let frames = tokio_stream::iter([Ok::<_, Status>(Frame::trailers(trailers.clone()))]);
-        let mut relayed = Relayed::new(Body::new(StreamBody::new(frames)), false, None);
+        let mut relayed = Relayed::new(Body::new(StreamBody::new(frames)), false, None, None);
         assert_eq!(relayed.frame().await.unwrap().unwrap().into_trailers().unwrap(), trailers);
         assert!(relayed.frame().await.is_none());
 
-        let (data, fault) = end_of(Relayed::new(Body::empty(), true, None)).await;
+        let (data, fault) = end_of(Relayed::new(Body::empty(), true, None, None)).await;
         assert_eq!((data.len(), fault), (0, None), "the status was in the headers");
     }
 
@@ -152,8 +183,18 @@ mod tests {
         let silent = tokio_stream::pending::<Result<Frame<Bytes>, Status>>();
         for body in [Body::new(StreamBody::new(busy)), Body::new(StreamBody::new(silent))] {
             let soon = Instant::now() + Duration::from_millis(20);
-            let (_, fault) = end_of(Relayed::new(body, false, Some(soon))).await;
+            let (_, fault) = end_of(Relayed::new(body, false, Some(soon), None)).await;
             assert_eq!(fault.unwrap().reason, Reason::DeadlineExceeded);
         }
+    }
+    #[tokio::test]
+    async fn credentials_that_end_end_what_they_began() {
+        let silent = tokio_stream::pending::<Result<Frame<Bytes>, Status>>();
+        let (sender, receiver) = tokio::sync::watch::channel(true);
+        let standing = Standing::new(move || *receiver.borrow());
+        let ended = tokio::spawn(end_of(Relayed::new(Body::new(StreamBody::new(silent)), false, None, Some(standing))));
+        sender.send(false).unwrap();
+        let (_, fault) = ended.await.unwrap();
+        assert_eq!(fault.unwrap().reason, Reason::CredentialsInvalid);
     }
 }

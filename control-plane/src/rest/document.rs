@@ -10,7 +10,14 @@ use utoipa::{
     },
 };
 
-use super::{actions, info, keys, projects, source, tokens, watch};
+use super::{
+    actions,
+    data::{
+        changes, commands, content, edit, entries, exec, search,
+        terminals::{self, attach, frames},
+    },
+    info, keys, projects, source, tokens, watch,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -34,11 +41,41 @@ use super::{actions, info, keys, projects, source, tokens, watch};
         source::put,
         watch::all,
         watch::one,
+        tokens::list,
         tokens::mint,
+        tokens::revoke,
+        exec::run,
+        commands::list,
+        commands::get,
+        commands::output,
+        commands::stdin,
+        commands::signal,
+        content::read,
+        content::write,
+        content::remove,
+        entries::list,
+        entries::stat,
+        entries::glob,
+        entries::mkdir,
+        entries::rename,
+        entries::copy,
+        edit::edit,
+        search::grep,
+        changes::watch,
+        terminals::list,
+        terminals::open,
+        terminals::get,
+        terminals::close,
+        attach::attach,
+        terminals::input,
+        terminals::resize,
+        terminals::screen,
+        terminals::signal,
         keys::list,
         keys::create,
         keys::revoke,
     ),
+    components(schemas(frames::TerminalSaid)),
     modifiers(&ApiKey)
 )]
 pub(super) struct Document;

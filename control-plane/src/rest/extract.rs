@@ -14,7 +14,8 @@ use tokio::time::timeout;
 
 use super::{Shared, problem::Refused};
 use crate::{
-    auth::Caller,
+    audit::Entry,
+    auth::{Caller, Identity},
     limits::{BODY_TIMEOUT, MAX_JSON_BYTES},
 };
 
@@ -26,7 +27,12 @@ impl FromRequestParts<Shared> for By {
 
     async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Refused> {
         match shared.control.caller(&parts.headers).await {
-            Ok(caller) => Ok(By(caller)),
+            Ok(caller) => {
+                if let Some(entry) = parts.extensions.get::<Entry>() {
+                    entry.who(&Identity::Caller(caller.clone()));
+                }
+                Ok(By(caller))
+            }
             Err(fault) => {
                 shared.metrics.refused(fault.reason);
                 tracing::info!(path = parts.uri.path(), reason = %fault.reason, error = %fault, "call refused");

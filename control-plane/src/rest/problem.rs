@@ -70,6 +70,8 @@ pub(crate) fn problem_with_status(fault: &Fault, status: StatusCode) -> Response
     let body = serde_json::to_vec(&Problem::of(fault, status)).unwrap_or_default();
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
+    // For the record of the call.
+    response.extensions_mut().insert(fault.reason);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

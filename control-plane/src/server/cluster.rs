@@ -12,7 +12,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Behind, Served, StartError};
 use crate::{
-    auth::keys::{Keys, new_secret},
+    auth::{
+        access::AccessTokens,
+        keys::{Keys, new_secret},
+    },
     config::ClusterPlace,
 };
 
@@ -27,6 +30,7 @@ pub(super) async fn open(place: ClusterPlace) -> Result<Behind, StartError> {
     let secrets = secrets::Secrets::new(client.clone(), &namespace);
     let identity = Arc::new(secrets.identity().await?);
     let keys = Arc::new(Keys::open(Arc::new(secrets.rows(secrets::API_KEYS))).await?);
+    let access_tokens = Arc::new(AccessTokens::open(Arc::new(secrets.rows(secrets::ACCESS_TOKENS))).await?);
     // Where it was removed on purpose, another one is no harm: it is as hard to read as it was.
     keys.ensure(ADMIN, Role::Admin, &secrets.admin_key(new_secret()).await?).await?;
     // Where nobody has a role, no token needs to be shown to anybody.
@@ -58,7 +62,7 @@ pub(super) async fn open(place: ClusterPlace) -> Result<Behind, StartError> {
             tracing::warn!(%fault, "the next leader has to wait for the end of the Lease");
         }
     }));
-    Ok(Behind { projects, keys, accounts, store_name, data_dir: None, admin_key: None, served })
+    Ok(Behind { projects, keys, access_tokens, accounts, store_name, data_dir: None, admin_key: None, served })
 }
 
 /// Acts on the projects while this replica leads.

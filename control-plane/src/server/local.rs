@@ -7,7 +7,10 @@ use remora_proto_model::project::Role;
 
 use super::{Behind, Served, StartError};
 use crate::{
-    auth::keys::Keys,
+    auth::{
+        access::AccessTokens,
+        keys::{Keys, Table},
+    },
     bucket::{BUCKET, Bucket},
     config::LocalPlace,
     private_file,
@@ -29,9 +32,19 @@ pub(super) async fn open(place: LocalPlace) -> Result<Behind, StartError> {
     let mut runtime = RuntimeConfig::new(data_dir.clone(), agent_binary, store);
     runtime.encryption_key_file = Some(encryption_key_file);
     let (projects, state) = Projects::open(runtime).await?;
-    let keys = Arc::new(Keys::open(Arc::new(state)).await?);
+    let keys = Arc::new(Keys::open(Arc::new(Table::api_keys(state.clone()))).await?);
+    let access_tokens = Arc::new(AccessTokens::open(Arc::new(Table::access_tokens(state))).await?);
     let admin_key = admin_key(&keys, &data_dir.join("admin-key")).await?;
-    Ok(Behind { projects, keys, accounts: None, store_name, data_dir: Some(data_dir), admin_key, served })
+    Ok(Behind {
+        projects,
+        keys,
+        access_tokens,
+        accounts: None,
+        store_name,
+        data_dir: Some(data_dir),
+        admin_key,
+        served,
+    })
 }
 
 fn endpoint_of(bucket: &Bucket) -> StoreEndpoint {

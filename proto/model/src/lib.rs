@@ -5,6 +5,7 @@
 //! This crate exists so that the engines (`agent/*`) and the pure domain
 //! (`control-plane/project`) can speak these types without importing tonic.
 
+mod access_token;
 mod capability;
 mod fault;
 mod ids;
@@ -12,6 +13,7 @@ pub mod project;
 mod reason;
 mod verb;
 
+pub use access_token::AccessToken;
 pub use capability::{Capability, CapabilityError, PathPrefix};
 pub use fault::{Effect, Fault, errno_reason};
 pub use ids::{ContainerName, Generation, IdError, IdempotencyKey, ProjectId, ProjectName, SessionId, UserId};

@@ -131,6 +131,8 @@ reasons! {
     ContainerNotGranted           = "CONTAINER_NOT_GRANTED",      PermissionDenied,   403, 77, false;
     /// The caller's role in the project does not allow it.
     RoleNotGranted                = "ROLE_NOT_GRANTED",           PermissionDenied,   403, 77, false;
+    /// A page of this origin may not open a WebSocket here.
+    OriginNotAllowed              = "ORIGIN_NOT_ALLOWED",         PermissionDenied,   403, 77, false;
 
     // Files
     /// The path is not one a client may name (empty, absolute, NUL, too long).

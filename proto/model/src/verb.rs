@@ -59,6 +59,14 @@ verbs! {
     Lifecycle = "lifecycle";
 }
 
+impl Verb {
+    /// Whether what it allows can be kept in one folder: files are resolved there. What runs, and what is about the
+    /// whole workspace, cannot.
+    pub const fn can_be_limited_to_a_folder(self) -> bool {
+        matches!(self, Verb::StatusRead | Verb::FileRead | Verb::FileWrite)
+    }
+}
+
 /// The text names no verb.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(

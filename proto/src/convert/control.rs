@@ -1,5 +1,6 @@
 //! Projects, keys and roles between their messages and their validated values.
 
+mod access_token;
 mod resources;
 
 use remora_proto_model::{

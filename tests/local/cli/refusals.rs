@@ -71,7 +71,7 @@ async fn bad_input_is_named_and_changes_nothing() {
         (&["snapshot", "diff", "web", "x"], 64, "remora snapshot ls"),
         (&["snapshot", "prune", "web"], 64, "keep"),
         (&["snapshot", "prune", "web", "--keep-last", "-1"], 64, "-1"),
-        (&["token", "create", "web", "--ttl", "901"], 64, "901"),
+        (&["token", "create", "web", "--ttl", "2592001"], 64, "2592001"),
         (&["token", "create", "web", "--container", "A"], 64, "\"A\""),
         (&["token", "key", "revoke", "x"], 64, "x"),
         (&["frobnicate"], 64, "frobnicate"),

@@ -1,7 +1,9 @@
-//! `remora token …`: capabilities for programs, and API keys.
+//! `remora token …`: access tokens for programs, and API keys.
 
 pub(crate) mod create;
 pub(crate) mod key;
+pub(crate) mod ls;
+pub(crate) mod revoke;
 
 use clap::Subcommand;
 
@@ -10,8 +12,13 @@ use crate::{Context, Failure};
 /// The verbs on tokens and keys.
 #[derive(Subcommand, Clone, Debug)]
 pub enum TokenCommand {
-    /// Make a token for one project, at most 15 minutes valid, and print it.
+    /// Make a token for one project, and print it.
     Create(create::CreateArgs),
+    /// List the tokens of a project, without their secrets.
+    #[command(alias = "list")]
+    Ls(ls::LsArgs),
+    /// End a token, and what it has open.
+    Revoke(revoke::RevokeArgs),
     /// Work with API keys; for admins.
     #[command(subcommand)]
     Key(key::KeyCommand),
@@ -21,6 +28,8 @@ pub enum TokenCommand {
 pub(crate) async fn run(context: &Context, command: TokenCommand) -> Result<(), Failure> {
     match command {
         TokenCommand::Create(args) => create::run(context, args).await,
+        TokenCommand::Ls(args) => ls::run(context, args).await,
+        TokenCommand::Revoke(args) => revoke::run(context, args).await,
         TokenCommand::Key(command) => key::run(context, command).await,
     }
 }

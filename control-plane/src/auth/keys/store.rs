@@ -1,4 +1,4 @@
-//! Where API keys are kept: rows of an id and what is stored of the key.
+//! Where API keys and access tokens are kept: rows of an id and what is stored of it.
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
@@ -7,7 +7,8 @@ use remora_control_plane_kube::SecretRows;
 use remora_control_plane_runtime::State;
 use remora_proto_model::Fault;
 
-const TABLE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("api_keys");
+const API_KEYS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("api_keys");
+const ACCESS_TOKENS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("access_tokens");
 
 /// Ids and what is stored of each.
 pub(crate) type Rows = Vec<(String, Vec<u8>)>;
@@ -25,43 +26,65 @@ pub(crate) trait KeyStore: Send + Sync {
     fn feed(&self) -> Option<BoxStream<'static, Rows>>;
 }
 
+/// A table of the state of one server.
+pub(crate) struct Table {
+    state: State,
+    name: TableDefinition<'static, &'static str, &'static [u8]>,
+}
+
+impl Table {
+    pub(crate) fn api_keys(state: State) -> Self {
+        Table { state, name: API_KEYS }
+    }
+
+    pub(crate) fn access_tokens(state: State) -> Self {
+        Table { state, name: ACCESS_TOKENS }
+    }
+}
+
 #[async_trait]
-impl KeyStore for State {
+impl KeyStore for Table {
     async fn all(&self) -> Result<Rows, Fault> {
-        self.read(|transaction| {
-            let table = match transaction.open_table(TABLE) {
-                Ok(table) => table,
-                // The first key makes it.
-                Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
-                Err(error) => return Err(error.into()),
-            };
-            let mut rows = Vec::new();
-            for row in table.iter()? {
-                let (id, record) = row?;
-                rows.push((id.value().to_owned(), record.value().to_vec()));
-            }
-            Ok(rows)
-        })
-        .await
+        let name = self.name;
+        self.state
+            .read(move |transaction| {
+                let table = match transaction.open_table(name) {
+                    Ok(table) => table,
+                    // The first row makes it.
+                    Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+                    Err(error) => return Err(error.into()),
+                };
+                let mut rows = Vec::new();
+                for row in table.iter()? {
+                    let (id, record) = row?;
+                    rows.push((id.value().to_owned(), record.value().to_vec()));
+                }
+                Ok(rows)
+            })
+            .await
     }
 
     async fn put(&self, rows: Rows) -> Result<(), Fault> {
-        self.write(move |transaction| {
-            let mut table = transaction.open_table(TABLE)?;
-            for (id, record) in &rows {
-                table.insert(id.as_str(), record.as_slice())?;
-            }
-            Ok(())
-        })
-        .await
+        let name = self.name;
+        self.state
+            .write(move |transaction| {
+                let mut table = transaction.open_table(name)?;
+                for (id, record) in &rows {
+                    table.insert(id.as_str(), record.as_slice())?;
+                }
+                Ok(())
+            })
+            .await
     }
 
     async fn remove(&self, id: String) -> Result<(), Fault> {
-        self.write(move |transaction| {
-            transaction.open_table(TABLE)?.remove(id.as_str())?;
-            Ok(())
-        })
-        .await
+        let name = self.name;
+        self.state
+            .write(move |transaction| {
+                transaction.open_table(name)?.remove(id.as_str())?;
+                Ok(())
+            })
+            .await
     }
 
     fn feed(&self) -> Option<BoxStream<'static, Rows>> {

@@ -19,17 +19,18 @@ pub struct CreateArgs {
     /// Name of the project.
     #[arg(value_parser = project_name)]
     name: ProjectName,
-    /// What it allows, for example file.read; everything that you may where none is given; repeat for more.
+    /// What it allows, for example file.read; repeat for more. Where none is given everything that you may, and with
+    /// --path only what is about files.
     #[arg(long = "verb", value_name = "VERB")]
     verbs: Vec<Verb>,
-    /// Folder that file operations are limited to.
+    /// Folder that is its whole world: paths count from it, and what it runs, where a verb allows that, is kept in it.
     #[arg(long, default_value = "", value_name = "PATH")]
     path: String,
     /// Container that it opens; every one where none is given; repeat for more.
     #[arg(long = "container", value_name = "NAME")]
     containers: Vec<ContainerName>,
-    /// Seconds until it ends.
-    #[arg(long, default_value_t = 900, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=900))]
+    /// Seconds until it ends, at most 30 days.
+    #[arg(long, default_value_t = 900, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=2_592_000))]
     ttl: u32,
     /// For whom it is, for the audit record; your own name where none is given.
     #[arg(long, default_value = "", value_name = "NAME")]

@@ -282,20 +282,20 @@ impl Driver {
     async fn await_ready(&mut self, record: &Record, changed: &mut watch::Receiver<u64>) {
         let anew = std::mem::take(&mut self.anew);
         if let Some(trouble) = self.seen.trouble.clone() {
-            if anew && self.wished == Some(Wish::Run) && self.never_ran() {
+            if self.never_ran() && self.wished != Some(Wish::Run) {
+                // What keeps it from starting keeps nobody from ending it.
+                self.memory.failure = Some(Failure { attempts: REPAIR_ATTEMPTS, at_ms: 0 });
+                self.fault = None;
+                return;
+            }
+            if self.never_ran() && anew {
                 // What it met may be mended, and what it is made of may be another thing
                 // by now. Left alone it would rest between two attempts, at last for minutes.
                 info!(project = %record.project.id, %trouble, "a pod that cannot start is replaced");
-                if let Err(fault) = self.perform(Step::Kill, record, changed).await {
-                    self.failed(Step::Kill, fault);
+                let end = if self.seen.hydrated.is_some() { Step::Stop } else { Step::Kill };
+                if let Err(fault) = self.perform(end, record, changed).await {
+                    self.failed(end, fault);
                 }
-                return;
-            }
-            if self.wished != Some(Wish::Run) && self.holds_nothing() {
-                // It is not wanted and has nothing to save: what keeps it from starting
-                // keeps nobody from ending it.
-                self.memory.failure = Some(Failure { attempts: REPAIR_ATTEMPTS, at_ms: 0 });
-                self.fault = None;
                 return;
             }
             return self.failed(Step::AwaitReady, trouble);
@@ -318,14 +318,10 @@ impl Driver {
         }
     }
 
-    /// Whether nothing of the user's ever ran in the pod, which has no whole tree.
+    /// Whether nothing of the user's ever ran in the pod, and the tree comes and goes
+    /// with it: what an agent wrote meanwhile is in its last snapshot.
     fn never_ran(&self) -> bool {
-        self.holds_nothing() && self.seen.starts.iter().all(|(_, starts)| *starts == 0)
-    }
-
-    /// Whether the pod never had a whole tree, and there is none without it.
-    fn holds_nothing(&self) -> bool {
-        self.seen.hydrated.is_none() && self.pods.tree_ends_with_pod(&self.entry.record())
+        self.seen.starts.iter().all(|(_, starts)| *starts == 0) && self.pods.tree_ends_with_pod(&self.entry.record())
     }
 
     /// Records what the tree is from now on.

@@ -15,7 +15,7 @@ use crate::{
     cluster::{pods, restarts},
     harness::Case,
     host::Pause,
-    patience::LOOK,
+    patience::{LOOK, LOOK_PATIENCE},
     project::{Project, phase},
     target::Target,
 };
@@ -25,6 +25,10 @@ const API_SERVER_AWAY: Duration = Duration::from_secs(60);
 /// How long the kubelet is: less than the 40 s after which its node counts as lost, and
 /// every Service of a cluster of one node leads nowhere.
 const KUBELET_AWAY: Duration = Duration::from_secs(25);
+/// How long every new call has to get through until that is believed to last. An API
+/// server that comes back may find the lease of a node too old: then its pods, the
+/// server's among them, are behind no Service until the kubelet was heard again.
+const CALM: Duration = Duration::from_secs(15);
 /// Longest time from a key to what it prints, on a busy machine.
 const ECHO: Duration = Duration::from_secs(5);
 
@@ -69,6 +73,20 @@ impl Busy {
         assert_eq!(self.project.shell("echo another").await, "another\n");
         let status = self.project.status().await;
         assert!(phase("Ready")(&status), "it serves, and its status says: {status:#}");
+    }
+
+    /// Waits until new calls get through again.
+    async fn is_reached(&self) {
+        let deadline = Instant::now() + LOOK_PATIENCE;
+        let mut since = Instant::now();
+        while since.elapsed() < CALM {
+            let asked = self.project.verb("status", &[]).await;
+            if asked.code != 0 {
+                since = Instant::now();
+            }
+            assert!(Instant::now() < deadline, "{asked:?}");
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// The command has run through, and nothing was started anew.
@@ -145,6 +163,7 @@ async fn api_server(target: Target) {
     }
     assert!(away > API_SERVER_AWAY / 2, "it was away for {away:?}");
     pause.ends().await;
+    busy.is_reached().await;
 
     assert!(unknown.run(&["ls"]).await.ok().contains(&busy.project.name));
     busy.goes_on().await;

@@ -64,6 +64,13 @@ impl Gate {
                 .hint("reflection lists the methods; the agent may be older than the caller")
         })?;
         capability.allows(verb)?;
+        if let Some(prefix) = capability.path_prefix.as_ref().filter(|_| !verb.can_be_limited_to_a_folder()) {
+            return Err(Fault::new(
+                Reason::PathNotGranted,
+                format!("{verb} is about the whole workspace, and the token is limited to {:?}", prefix.as_str()),
+            )
+            .hint("ask for a token without a folder"));
+        }
         Ok(capability)
     }
 }

@@ -11,6 +11,7 @@
 //! forked away, is asked once more and killed. From the signal to the exit it takes at
 //! most --stop-grace and [`crate::limits::SHIM_STOP_SLACK`], whatever runs here.
 
+mod confiner;
 mod control;
 mod exec;
 mod freezer;
@@ -43,8 +44,10 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
+use self::{
+    confiner::Confiner, control::ShimRpc, exec::ExecRpc, freezer::Freezer, main_command::Main, terminal::TerminalRpc,
+};
 pub use self::{control::PROTOCOL, peer::SECRET_METADATA};
-use self::{control::ShimRpc, exec::ExecRpc, freezer::Freezer, main_command::Main, terminal::TerminalRpc};
 
 /// Exit code of a shim that could not start; the command's own codes are passed on.
 const EXIT_FAILURE: u8 = 125;
@@ -77,6 +80,9 @@ pub struct Args {
     /// The workspace: where the command, terminals and commands start.
     #[arg(long)]
     pub workdir: PathBuf,
+    /// The workspace's root, where programs can be kept in a folder of it.
+    #[arg(long)]
+    pub workspace: Option<PathBuf>,
     /// Written once the socket listens: JSON with `socket` and `pid`.
     #[arg(long)]
     pub ready_file: Option<PathBuf>,
@@ -96,7 +102,8 @@ pub struct Args {
 
 /// Runs the container until its command has ended; the exit code is the command's.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let Args { container, socket, secret_file, workdir, ready_file, spill_dir, stop_grace, linger, command } = args;
+    let Args { container, socket, secret_file, workdir, workspace, ready_file, spill_dir, stop_grace, linger, command } =
+        args;
     close_on_exec_from(3).context("mark inherited descriptors")?;
     let secret = std::fs::read(&secret_file).with_context(|| format!("read the secret {}", secret_file.display()))?;
     anyhow::ensure!(secret.trim_ascii().len() >= 16, "the secret in {} has under 16 bytes", secret_file.display());
@@ -104,6 +111,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let children = Children::start(Adopt::Orphans).context("become the reaper of the container")?;
     let environment = Environment::inherited(workdir);
     let spill = spill_dir.unwrap_or_else(|| socket.with_extension("spill"));
+    let own = [socket.parent().map(Path::to_owned).unwrap_or_default(), secret_file, spill.clone()];
+    let confiner = Arc::new(Confiner::new(workspace, own));
     let registry = Arc::new(Registry::new(environment.clone(), Arc::clone(&children), spill));
     let listener = listen::bind(&socket).with_context(|| format!("listen on {}", socket.display()))?;
 
@@ -120,10 +129,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         .max_concurrent_streams(STREAMS)
         .add_service(ShimServiceServer::with_interceptor(rpc, guard.clone()))
         .add_service(TerminalServiceServer::with_interceptor(
-            TerminalRpc::new(container.clone(), Arc::clone(&registry)),
+            TerminalRpc::new(container.clone(), Arc::clone(&registry), Arc::clone(&confiner)),
             guard.clone(),
         ))
-        .add_service(ExecServiceServer::with_interceptor(ExecRpc::new(container.clone(), Arc::clone(&registry)), guard))
+        .add_service(ExecServiceServer::with_interceptor(
+            ExecRpc::new(container.clone(), Arc::clone(&registry), confiner),
+            guard,
+        ))
         .serve_with_incoming(listen::incoming(listener));
     let mut server = AbortOnDropHandle::new(tokio::spawn(server));
     if let Some(file) = ready_file {

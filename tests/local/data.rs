@@ -3,7 +3,7 @@
 mod commands;
 mod files;
 mod refusals;
-mod socket;
+pub(crate) mod socket;
 mod terminals;
 
 use remora_tests::server::{Answer, ServerProcess};

@@ -1,5 +1,6 @@
 //! The server as its callers meet it: a real process, both surfaces, real bytes.
 
+mod agent_loop;
 mod audit;
 mod auth;
 mod bounds;

@@ -131,6 +131,7 @@ pub fn shim_with_grace(folder: &Path, name: &str, grace: u64, argv: &[&str]) -> 
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
     command.arg("shim").args(["--container", name, "--stop-grace", &grace.to_string()]);
     command.arg("--socket").arg(&socket).arg("--secret-file").arg(&secret).arg("--workdir").arg(&workspace);
+    command.arg("--workspace").arg(&workspace);
     command.arg("--").args(argv);
     (command, socket)
 }

@@ -90,6 +90,7 @@ fn spec(spec: Option<wire::CommandSpec>, longest: Duration) -> Result<CommandSpe
         input: None,
         timeout: time,
         labels: spec.labels.into_iter().collect(),
+        confine: spec.confine,
     };
     spec.check()?;
     Ok(spec)

@@ -23,6 +23,7 @@ pub(crate) fn open(request: OpenTerminalRequest) -> Result<(TerminalSpec, Option
         ring_bytes: request.ring_bytes as usize,
         idle: Duration::from_millis(request.idle_ttl_ms),
         labels: request.labels.into_iter().collect(),
+        confine: request.confine,
     };
     spec.check()?;
     Ok((spec, key(&request.idempotency_key)?))

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, stream::BoxStream};
 use remora_proto::{
     fault::to_status,
-    model::{Capability, Fault, Reason},
+    model::{Capability, Fault, PathPrefix, Reason},
 };
 use tokio::{sync::oneshot, time::sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -31,6 +31,32 @@ pub(crate) fn checked<T>(route: &Route, answer: Result<T, Violation>) -> Result<
 /// The container that a request names, where its bearer may reach it.
 pub(crate) fn container<'a>(shims: &'a Shims, extensions: &Extensions, name: &str) -> Result<&'a Shim, Status> {
     shims.find(capability(extensions)?, name).map_err(|fault| to_status(&fault))
+}
+
+/// The folder that is the whole world of the caller; `None` is the workspace.
+pub(crate) fn world(extensions: &Extensions) -> Result<Option<PathPrefix>, Status> {
+    Ok(capability(extensions)?.path_prefix.clone())
+}
+
+/// Where what a caller of `world` starts is kept, who asks for `asked` of it.
+pub(crate) fn kept(world: Option<&PathPrefix>, asked: String) -> String {
+    match world {
+        None => asked,
+        Some(world) if asked.is_empty() => world.as_str().to_owned(),
+        Some(world) => format!("{}/{asked}", world.as_str()),
+    }
+}
+
+/// Whether what is kept in `folder` belongs to the caller's world. What nothing keeps in does not: whoever
+/// types into it is out.
+pub(crate) fn belongs(world: Option<&PathPrefix>, folder: &str) -> bool {
+    let Some(world) = world.map(PathPrefix::as_str) else { return true };
+    folder.strip_prefix(world).is_some_and(|below| below.is_empty() || below.starts_with('/'))
+}
+
+/// As of a session that does not exist: a caller whose world it is not in learns nothing of it.
+pub(crate) fn not_there(what: &str, id: &str) -> Status {
+    to_status(&Fault::new(Reason::NotFound, format!("there is no {what} {id}")).hint("List shows what there is"))
 }
 
 /// What the bearer of the call's token may do.
@@ -114,5 +140,24 @@ impl<C: Checked> Passing<C> {
         let frame = message.and_then(|frame| frame.ok_or_else(lost));
         let frame = frame.map_err(|status| self.route.refusal(&status, Call::Reads))?;
         self.checked.take(frame).map_err(|violation| violation.fault(self.route.container()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_world_has_what_is_kept_in_it_and_nothing_else() {
+        let world = PathPrefix::try_from("a/b".to_owned()).unwrap();
+        for (folder, own) in
+            [("a/b", true), ("a/b/c", true), ("a/bc", false), ("a", false), ("", false), ("b", false), ("x/a/b", false)]
+        {
+            assert_eq!(belongs(Some(&world), folder), own, "{folder:?}");
+            assert!(belongs(None, folder));
+        }
+        assert_eq!(kept(Some(&world), String::new()), "a/b");
+        assert_eq!(kept(Some(&world), "c".to_owned()), "a/b/c");
+        assert_eq!(kept(None, "c".to_owned()), "c");
     }
 }

@@ -15,7 +15,7 @@ use remora_proto::{
         ScreenResponse, SignalResponse, SignalTerminalRequest, Terminal, TerminalInput, TerminalOutput,
         WriteTerminalRequest, WriteTerminalResponse, terminal_input::Frame, terminal_service_server::TerminalService,
     },
-    model::{Fault, Verb},
+    model::{Fault, PathPrefix, Verb},
 };
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -26,7 +26,7 @@ use crate::{
     answers::{Violation, signalled, terminal as answers},
     limits::SHIM_CALL_TIMEOUT,
     requests::{self, refused},
-    shims::{Call, Shims},
+    shims::{Call, Route, Shims},
 };
 
 /// The terminals of every container.
@@ -42,11 +42,25 @@ impl Terminals {
     }
 }
 
+/// Refuses a session that is not in the caller's world.
+async fn own(route: &Route, world: Option<&PathPrefix>, id: &str) -> Result<(), Status> {
+    if world.is_none() {
+        return Ok(());
+    }
+    let id = requests::id(id).map_err(refused)?.to_string();
+    let request = GetTerminalRequest { container: route.container().to_string(), id: id.clone() };
+    let answer = route.answer(Call::Reads, SHIM_CALL_TIMEOUT, route.terminal().get(request)).await.map_err(refused)?;
+    let found = checked(route, answers::this_session(route.container(), &id, answer))?.into_inner();
+    if relay::belongs(world, &found.confine) { Ok(()) } else { Err(relay::not_there("terminal", &id)) }
+}
+
 #[tonic::async_trait]
 impl TerminalService for Terminals {
     async fn open(&self, request: Request<OpenTerminalRequest>) -> Result<Response<Terminal>, Status> {
         let shim = container(&self.shims, request.extensions(), &request.get_ref().container)?;
+        let world = relay::world(request.extensions())?;
         let mut request = request.into_inner();
+        request.confine = relay::kept(world.as_ref(), std::mem::take(&mut request.confine));
         requests::terminal::open(request.clone()).map_err(refused)?;
         let route = shim.route().await.map_err(refused)?;
         request.container = route.container().to_string();
@@ -70,6 +84,7 @@ impl TerminalService for Terminals {
             capability.allows(Verb::TerminalWrite).map_err(refused)?;
         }
         let route = shim.route().await.map_err(refused)?;
+        own(&route, capability.path_prefix.as_ref(), &start.id).await?;
         start.container = route.container().to_string();
         start.client_id.clone_from(&asked.client);
         let sent = Arc::new(AtomicU64::new(0));
@@ -99,9 +114,11 @@ impl TerminalService for Terminals {
 
     async fn write(&self, request: Request<WriteTerminalRequest>) -> Result<Response<WriteTerminalResponse>, Status> {
         let shim = container(&self.shims, request.extensions(), &request.get_ref().container)?;
+        let world = relay::world(request.extensions())?;
         let mut request = request.into_inner();
         requests::terminal::write(&request).map_err(refused)?;
         let route = shim.route().await.map_err(refused)?;
+        own(&route, world.as_ref(), &request.id).await?;
         request.container = route.container().to_string();
         let given = request.data.len();
         let answer = route.answer(Call::Changes, UNTIL_READ, route.terminal().write(request)).await.map_err(refused)?;
@@ -113,9 +130,11 @@ impl TerminalService for Terminals {
         request: Request<ResizeTerminalRequest>,
     ) -> Result<Response<ResizeTerminalResponse>, Status> {
         let shim = container(&self.shims, request.extensions(), &request.get_ref().container)?;
+        let world = relay::world(request.extensions())?;
         let mut request = request.into_inner();
         requests::terminal::resize(&request).map_err(refused)?;
         let route = shim.route().await.map_err(refused)?;
+        own(&route, world.as_ref(), &request.id).await?;
         request.container = route.container().to_string();
         let answer =
             route.answer(Call::Changes, SHIM_CALL_TIMEOUT, route.terminal().resize(request)).await.map_err(refused)?;
@@ -124,10 +143,12 @@ impl TerminalService for Terminals {
 
     async fn signal(&self, request: Request<SignalTerminalRequest>) -> Result<Response<SignalResponse>, Status> {
         let shim = container(&self.shims, request.extensions(), &request.get_ref().container)?;
+        let world = relay::world(request.extensions())?;
         let mut request = request.into_inner();
         let target = requests::id(&request.id).and_then(|_| requests::signal(request.signal, request.target));
         let target = target.map_err(refused)?;
         let route = shim.route().await.map_err(refused)?;
+        own(&route, world.as_ref(), &request.id).await?;
         request.container = route.container().to_string();
         let answer =
             route.answer(Call::Changes, SHIM_CALL_TIMEOUT, route.terminal().signal(request)).await.map_err(refused)?;
@@ -136,9 +157,11 @@ impl TerminalService for Terminals {
 
     async fn close(&self, request: Request<CloseTerminalRequest>) -> Result<Response<CloseTerminalResponse>, Status> {
         let shim = container(&self.shims, request.extensions(), &request.get_ref().container)?;
+        let world = relay::world(request.extensions())?;
         let mut request = request.into_inner();
         let grace = requests::terminal::close(&request).map_err(refused)?;
         let route = shim.route().await.map_err(refused)?;
+        own(&route, world.as_ref(), &request.id).await?;
         request.container = route.container().to_string();
         let id = requests::id(&request.id).map_err(refused)?.to_string();
         let longest = grace + KILL_SETTLE + PIPE_DRAIN + SHIM_CALL_TIMEOUT;
@@ -148,9 +171,11 @@ impl TerminalService for Terminals {
 
     async fn get(&self, request: Request<GetTerminalRequest>) -> Result<Response<Terminal>, Status> {
         let shim = container(&self.shims, request.extensions(), &request.get_ref().container)?;
+        let world = relay::world(request.extensions())?;
         let mut request = request.into_inner();
         let id = requests::id(&request.id).map_err(refused)?.to_string();
         let route = shim.route().await.map_err(refused)?;
+        own(&route, world.as_ref(), &request.id).await?;
         request.container = route.container().to_string();
         let answer =
             route.answer(Call::Reads, SHIM_CALL_TIMEOUT, route.terminal().get(request)).await.map_err(refused)?;
@@ -159,18 +184,22 @@ impl TerminalService for Terminals {
 
     async fn list(&self, request: Request<ListTerminalsRequest>) -> Result<Response<ListTerminalsResponse>, Status> {
         let shim = container(&self.shims, request.extensions(), &request.get_ref().container)?;
+        let world = relay::world(request.extensions())?;
         let route = shim.route().await.map_err(refused)?;
         let request = ListTerminalsRequest { container: route.container().to_string() };
-        let answer =
+        let mut answer =
             route.answer(Call::Reads, SHIM_CALL_TIMEOUT, route.terminal().list(request)).await.map_err(refused)?;
+        answer.terminals.retain(|terminal| relay::belongs(world.as_ref(), &terminal.confine));
         checked(&route, answers::list(route.container(), answer))
     }
 
     async fn screen(&self, request: Request<ScreenRequest>) -> Result<Response<ScreenResponse>, Status> {
         let shim = container(&self.shims, request.extensions(), &request.get_ref().container)?;
+        let world = relay::world(request.extensions())?;
         let mut request = request.into_inner();
         requests::id(&request.id).map_err(refused)?;
         let route = shim.route().await.map_err(refused)?;
+        own(&route, world.as_ref(), &request.id).await?;
         request.container = route.container().to_string();
         let answer =
             route.answer(Call::Reads, SHIM_CALL_TIMEOUT, route.terminal().screen(request)).await.map_err(refused)?;

@@ -13,17 +13,19 @@ use remora_proto::agent::v1::{
 use tokio::time::timeout;
 use tonic::{Request, Response, Status};
 
+use super::confiner::Confiner;
 use super::wire::{blocking, clamp, exit, held, processes, refuse, same_container};
 use crate::requests::{self, exec::Run, refused};
 
 pub(super) struct ExecRpc {
     container: String,
     registry: Arc<Registry>,
+    confiner: Arc<Confiner>,
 }
 
 impl ExecRpc {
-    pub(super) fn new(container: String, registry: Arc<Registry>) -> Self {
-        ExecRpc { container, registry }
+    pub(super) fn new(container: String, registry: Arc<Registry>, confiner: Arc<Confiner>) -> Self {
+        ExecRpc { container, registry, confiner }
     }
 
     fn ours(&self, spec: Option<&wire::CommandSpec>) -> Result<(), Status> {
@@ -54,7 +56,8 @@ impl ExecService for ExecRpc {
         self.ours(request.command.as_ref())?;
         let Run { spec, key, stdin, characters } = requests::exec::run(request).map_err(refused)?;
         let keyed = key.is_some();
-        let command = self.registry.start(spec, key).await.map_err(refuse)?;
+        let confinement = self.confiner.folder(&spec.confine).await?;
+        let command = self.registry.start_in(spec, key, confinement).await.map_err(refuse)?;
         let mut end = EndOnDrop((!keyed).then(|| Arc::clone(&command)));
         let feed = async {
             if !stdin.is_empty() {
@@ -82,7 +85,8 @@ impl ExecService for ExecRpc {
         let request = request.into_inner();
         self.ours(request.command.as_ref())?;
         let (spec, key) = requests::exec::start(request).map_err(refused)?;
-        let command = self.registry.start(spec, key).await.map_err(refuse)?;
+        let confinement = self.confiner.folder(&spec.confine).await?;
+        let command = self.registry.start_in(spec, key, confinement).await.map_err(refuse)?;
         Ok(Response::new(shown(&self.container, &command)))
     }
 
@@ -221,6 +225,7 @@ fn shown(container: &str, command: &Command) -> wire::Command {
         argv: view.argv,
         cwd: view.cwd,
         labels: view.labels.into_iter().collect(),
+        confine: view.confine,
         stdout: Some(held(view.stdout)),
         stderr: Some(held(view.stderr)),
         stdin_offset: view.stdin_offset,

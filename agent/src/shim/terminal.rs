@@ -21,6 +21,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::confiner::Confiner;
 use super::wire::{blocking, clamp, exit, held, refuse, same_container, size};
 use crate::requests::{self, refused, terminal::Attaching};
 
@@ -29,11 +30,12 @@ const QUEUE_FRAMES: usize = 4;
 pub(super) struct TerminalRpc {
     container: String,
     registry: Arc<Registry>,
+    confiner: Arc<Confiner>,
 }
 
 impl TerminalRpc {
-    pub(super) fn new(container: String, registry: Arc<Registry>) -> Self {
-        TerminalRpc { container, registry }
+    pub(super) fn new(container: String, registry: Arc<Registry>, confiner: Arc<Confiner>) -> Self {
+        TerminalRpc { container, registry, confiner }
     }
 
     fn find(&self, container: &str, id: &str) -> Result<Arc<remora_agent_term::Terminal>, Status> {
@@ -50,6 +52,7 @@ impl TerminalRpc {
             cwd: view.cwd,
             size: Some(size(view.size)),
             labels: view.labels.into_iter().collect(),
+            confine: view.confine,
             output: Some(held(view.output)),
             exit: view.exit.map(exit),
             viewers: clamp(view.viewers),
@@ -68,7 +71,8 @@ impl TerminalService for TerminalRpc {
         let request = request.into_inner();
         same_container(&request.container, &self.container)?;
         let (spec, key) = requests::terminal::open(request).map_err(refused)?;
-        let terminal = self.registry.open(spec, key).await.map_err(refuse)?;
+        let confinement = self.confiner.folder(&spec.confine).await?;
+        let terminal = self.registry.open_in(spec, key, confinement).await.map_err(refuse)?;
         Ok(Response::new(self.shown(&terminal)))
     }
 

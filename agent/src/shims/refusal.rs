@@ -37,7 +37,14 @@ pub(super) fn told(container: &ContainerName, status: &Status, call: Call) -> Fa
         | Reason::WorkingDirectoryInvalid
         | Reason::ProcessLimitReached
         | Reason::SessionEnded
-        | Reason::IoError => {
+        | Reason::IoError
+        // Of the folder that a program is to be kept in.
+        | Reason::FailedPrecondition
+        | Reason::PathInvalid
+        | Reason::PathEscapesRoot
+        | Reason::SymlinkLoop
+        | Reason::NotADirectory
+        | Reason::AccessDenied => {
             let mut told = Fault::new(fault.reason, clipped(&fault.message)).hint(clipped(&fault.hint));
             told.errno = fault.errno.filter(|number| (1..4_096).contains(number));
             told.retry_after = fault.retry_after.map(|wait| wait.min(SHIM_RETRY_AFTER));

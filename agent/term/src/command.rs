@@ -25,7 +25,9 @@ use tokio::{
 };
 
 use crate::{
-    Children, Environment, Spawned, environment,
+    Children, Confinement, Environment, Spawned,
+    confine::OwnTemporary,
+    environment,
     error::{TermError, invalid},
     exit::{Deeds, ExitStatus},
     limits::{COMMAND_DISK_BYTES, COMMAND_MEMORY_BYTES, FRAME_BYTES, KILL_GRACE, PIPE_DRAIN},
@@ -55,6 +57,8 @@ pub struct CommandSpec {
     pub timeout: Duration,
     /// The caller's words.
     pub labels: BTreeMap<String, String>,
+    /// The folder that it is kept in; empty is none.
+    pub confine: String,
 }
 
 impl CommandSpec {
@@ -63,6 +67,9 @@ impl CommandSpec {
         check_labels(&self.labels)?;
         if self.argv.is_empty() {
             return Err(invalid("argv", "is empty; the first word names the program"));
+        }
+        if !self.confine.is_empty() {
+            environment::stays_within(&self.cwd)?;
         }
         environment::check(&self.argv, &self.env, &self.cwd)
     }
@@ -85,6 +92,7 @@ pub struct CommandView {
     pub argv: Vec<String>,
     pub cwd: String,
     pub labels: BTreeMap<String, String>,
+    pub confine: String,
     pub stdout: Held,
     pub stderr: Held,
     pub stdin_offset: u64,
@@ -102,6 +110,7 @@ pub struct Command {
     argv: Vec<String>,
     cwd: String,
     labels: BTreeMap<String, String>,
+    confine: String,
     started_ms: u64,
     pid: i32,
     children: Arc<Children>,
@@ -130,6 +139,7 @@ pub(crate) struct Driver {
     stderr: AsyncFd<OwnedFd>,
     spawned: Spawned,
     timeout: Duration,
+    temporary: Option<OwnTemporary>,
 }
 
 impl Command {
@@ -138,9 +148,14 @@ impl Command {
         environment: &Environment,
         children: &Arc<Children>,
         spill: &Path,
+        confinement: Option<Confinement>,
     ) -> Result<(Arc<Command>, Driver), TermError> {
-        let id = SessionId::new();
-        let mut prepared = environment.command(&spec.argv, &spec.env, spec.clean_env, &spec.cwd, &id.to_string())?;
+        let (id, clean) = (SessionId::new(), spec.clean_env || confinement.is_some());
+        let own = confinement.as_ref().map(|confinement| environment.within(confinement.path().to_owned()));
+        let environment = own.as_ref().unwrap_or(environment);
+        let mut prepared = environment.command(&spec.argv, &spec.env, clean, &spec.cwd, &id.to_string())?;
+        let apply = |confinement: Confinement| confinement.apply(&mut prepared.command, &id.to_string());
+        let temporary = confinement.map(apply).transpose()?;
         let cwd = prepared.folder.to_string_lossy().into_owned();
         prepared.command.stdin(if spec.stdin { Stdio::piped() } else { Stdio::null() });
         prepared.command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -158,6 +173,7 @@ impl Command {
             argv: spec.argv,
             cwd,
             labels: spec.labels,
+            confine: spec.confine,
             started_ms: now,
             pid: spawned.pid,
             children: Arc::clone(children),
@@ -182,6 +198,7 @@ impl Command {
             stderr: watched(stderr.into()).map_err(failed)?,
             spawned,
             timeout: spec.timeout,
+            temporary,
         };
         Ok((command, driver))
     }
@@ -194,6 +211,7 @@ impl Command {
             argv: environment::shown(&self.argv),
             cwd: self.cwd.clone(),
             labels: self.labels.clone(),
+            confine: self.confine.clone(),
             stdout: shared.stdout.held(),
             stderr: shared.stderr.held(),
             stdin_offset: shared.stdin_offset,
@@ -363,7 +381,7 @@ impl Command {
 impl Driver {
     /// Reads both pipes until the command has ended and its output is read.
     pub(crate) async fn run(self) {
-        let Driver { command, stdout, stderr, spawned, timeout: time } = self;
+        let Driver { command, stdout, stderr, spawned, timeout: time, temporary: _held } = self;
         let pipes = [pipe_name(&stdout), pipe_name(&stderr)];
         let reading = async {
             tokio::join!(drain(&command, Stream::Stdout, &stdout), drain(&command, Stream::Stderr, &stderr));

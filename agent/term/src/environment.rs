@@ -41,6 +41,11 @@ impl Environment {
         Environment { variables, folder }
     }
 
+    /// The same with relative folders counted from `folder`.
+    pub(crate) fn within(&self, folder: PathBuf) -> Self {
+        Environment { folder, ..self.clone() }
+    }
+
     /// The login shell of this container: $SHELL, else bash, else sh.
     pub(crate) fn shell(&self) -> String {
         let named = self.variables.get(&OsString::from("SHELL")).and_then(|shell| shell.to_str());
@@ -171,6 +176,14 @@ pub(crate) fn shown(argv: &[String]) -> Vec<String> {
         words.push(word.clone());
     }
     words
+}
+
+/// Checks the working directory of a program that is kept in a folder.
+pub(crate) fn stays_within(cwd: &str) -> Result<(), TermError> {
+    if cwd.starts_with('/') || cwd.split('/').any(|part| part == "..") {
+        return Err(invalid("cwd", "leads out of the folder that the program is kept in; it counts from that folder"));
+    }
+    Ok(())
 }
 
 /// Checks what a caller gives a child; an empty argv stands for the login shell.

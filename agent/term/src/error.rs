@@ -63,6 +63,12 @@ pub enum TermError {
         /// What to do.
         hint: &'static str,
     },
+    /// The kernel cannot keep a program in a folder.
+    #[error("the program cannot be kept in its folder: {problem}")]
+    CannotConfine {
+        /// What is missing.
+        problem: String,
+    },
     /// The container ends.
     #[error("the container is being stopped; nothing starts in it any more")]
     Closed,
@@ -128,6 +134,7 @@ impl TermError {
             TermError::WorkingDirectory { .. } => Reason::WorkingDirectoryInvalid,
             TermError::ProcessLimit { .. } => Reason::ProcessLimitReached,
             TermError::Limit { .. } => Reason::LimitReached,
+            TermError::CannotConfine { .. } => Reason::FailedPrecondition,
             TermError::Closed => Reason::ContainerUnavailable,
             TermError::NotFound { .. } => Reason::NotFound,
             TermError::Ended { .. } => Reason::SessionEnded,
@@ -141,6 +148,9 @@ impl TermError {
     fn hint(&self) -> &'static str {
         match self {
             TermError::Invalid { .. } | TermError::System { .. } => "",
+            TermError::CannotConfine { .. } => {
+                "use a token that is not limited to a folder, or run the project on nodes with Linux 6.12 or later"
+            }
             TermError::ProgramNotFound { .. } => "give a path, or a name that PATH of the container finds",
             TermError::ProgramNotPermitted { .. } => {
                 "set its executable bit (chmod +x), or run it through its interpreter"

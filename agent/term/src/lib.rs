@@ -15,6 +15,7 @@
 mod attach;
 mod children;
 mod command;
+mod confine;
 mod environment;
 mod error;
 mod excerpt;
@@ -33,6 +34,7 @@ mod tree;
 pub use attach::{Attachment, Event, LagPolicy, Start, Typist};
 pub use children::{Adopt, Children, Spawned};
 pub use command::{Command, CommandSpec, CommandView, Stream};
+pub use confine::Confinement;
 pub use environment::{Environment, Prepared};
 pub use error::TermError;
 pub use excerpt::{Excerpt, excerpt};

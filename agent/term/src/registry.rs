@@ -13,7 +13,7 @@ use tokio::sync::Mutex as AsyncMutex;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
-    Children, Environment,
+    Children, Confinement, Environment,
     command::{Command, CommandSpec},
     error::{TermError, invalid},
     limits::{COMMANDS, COMMANDS_RUNNING, LABEL_BYTES, LABELS, TERMINALS},
@@ -66,7 +66,18 @@ impl Registry {
 
     /// Opens a terminal, or returns the one that the key opened before.
     pub async fn open(&self, spec: TerminalSpec, key: Option<IdempotencyKey>) -> Result<Arc<Terminal>, TermError> {
+        self.open_in(spec, key, None).await
+    }
+
+    /// The same, kept in the folder that `spec` names, which is `confinement`.
+    pub async fn open_in(
+        &self,
+        spec: TerminalSpec,
+        key: Option<IdempotencyKey>,
+        confinement: Option<Confinement>,
+    ) -> Result<Arc<Terminal>, TermError> {
         spec.check()?;
+        both_or_none(&spec.confine, confinement.as_ref())?;
         let closed = self.starting.lock().await;
         if let Some(first) = repeated(&lock(&self.terminals), key.as_ref(), &spec, |terminal| terminal.id)? {
             return Ok(first);
@@ -79,7 +90,7 @@ impl Registry {
             let hint = "close one that is no longer needed";
             return Err(TermError::Limit { what: "terminals", limit: TERMINALS, hint });
         }
-        let (item, driver) = Terminal::open(spec.clone(), &self.environment, &self.children).await?;
+        let (item, driver) = Terminal::open(spec.clone(), &self.environment, &self.children, confinement).await?;
         let driver = AbortOnDropHandle::new(tokio::spawn(driver.run()));
         let mut terminals = lock(&self.terminals);
         forget_oldest(&mut terminals, TERMINALS, |terminal| terminal.view().exit.is_some());
@@ -89,7 +100,18 @@ impl Registry {
 
     /// Starts a command, or returns the one that the key started before.
     pub async fn start(&self, spec: CommandSpec, key: Option<IdempotencyKey>) -> Result<Arc<Command>, TermError> {
+        self.start_in(spec, key, None).await
+    }
+
+    /// The same, kept in the folder that `spec` names, which is `confinement`.
+    pub async fn start_in(
+        &self,
+        spec: CommandSpec,
+        key: Option<IdempotencyKey>,
+        confinement: Option<Confinement>,
+    ) -> Result<Arc<Command>, TermError> {
         spec.check()?;
+        both_or_none(&spec.confine, confinement.as_ref())?;
         let closed = self.starting.lock().await;
         if let Some(first) = repeated(&lock(&self.commands), key.as_ref(), &spec, |command| command.id)? {
             return Ok(first);
@@ -102,7 +124,8 @@ impl Registry {
             let hint = "wait for one to end, or end one with Signal";
             return Err(TermError::Limit { what: "running commands", limit: COMMANDS_RUNNING, hint });
         }
-        let (item, driver) = Command::start(spec.clone(), &self.environment, &self.children, &self.spill).await?;
+        let started = Command::start(spec.clone(), &self.environment, &self.children, &self.spill, confinement);
+        let (item, driver) = started.await?;
         let driver = AbortOnDropHandle::new(tokio::spawn(driver.run()));
         let mut commands = lock(&self.commands);
         forget_oldest(&mut commands, COMMANDS, |command| command.view().exit.is_some());
@@ -190,6 +213,14 @@ impl Registry {
         }
         counts
     }
+}
+
+/// A folder that was asked for and is not there must never be none.
+fn both_or_none(asked: &str, confinement: Option<&Confinement>) -> Result<(), TermError> {
+    if asked.is_empty() == confinement.is_none() {
+        return Ok(());
+    }
+    Err(TermError::CannotConfine { problem: "the folder that it names was not opened".to_owned() })
 }
 
 fn repeated<T, S: Eq + Hash>(

@@ -22,7 +22,9 @@ use tokio::{
 };
 
 use crate::{
-    Children, Environment, Spawned, environment,
+    Children, Confinement, Environment, Spawned,
+    confine::OwnTemporary,
+    environment,
     error::TermError,
     exit::{Deeds, ExitStatus},
     limits::{FRAME_BYTES, KILL_GRACE_MAX, PIPE_DRAIN, RING_BYTES, RING_BYTES_MAX, RING_BYTES_MIN},
@@ -55,6 +57,8 @@ pub struct TerminalSpec {
     pub idle: Duration,
     /// The caller's words.
     pub labels: BTreeMap<String, String>,
+    /// The folder that it is kept in; empty is none.
+    pub confine: String,
 }
 
 impl TerminalSpec {
@@ -62,6 +66,9 @@ impl TerminalSpec {
     pub fn check(&self) -> Result<(), TermError> {
         check_labels(&self.labels)?;
         ring_bytes(self.ring_bytes)?;
+        if !self.confine.is_empty() {
+            environment::stays_within(&self.cwd)?;
+        }
         environment::check(&self.argv, &self.env, &self.cwd)
     }
 }
@@ -75,6 +82,7 @@ pub struct TerminalView {
     pub cwd: String,
     pub size: Size,
     pub labels: BTreeMap<String, String>,
+    pub confine: String,
     pub output: Held,
     pub exit: Option<ExitStatus>,
     pub viewers: usize,
@@ -91,6 +99,7 @@ pub struct Terminal {
     argv: Vec<String>,
     cwd: String,
     labels: BTreeMap<String, String>,
+    confine: String,
     opened_ms: u64,
     pid: i32,
     idle: Duration,
@@ -118,6 +127,7 @@ pub(crate) struct Driver {
     terminal: Arc<Terminal>,
     slave: OwnedFd,
     spawned: Spawned,
+    temporary: Option<OwnTemporary>,
 }
 
 impl Terminal {
@@ -126,14 +136,19 @@ impl Terminal {
         spec: TerminalSpec,
         environment: &Environment,
         children: &Arc<Children>,
+        confinement: Option<Confinement>,
     ) -> Result<(Arc<Terminal>, Driver), TermError> {
-        let id = SessionId::new();
+        let (id, clean) = (SessionId::new(), confinement.is_some());
+        let own = confinement.as_ref().map(|confinement| environment.within(confinement.path().to_owned()));
+        let environment = own.as_ref().unwrap_or(environment);
         let size = spec.size.map_or(Size::DEFAULT, |(columns, rows)| Size::clamped(columns, rows));
         let ring = ring_bytes(spec.ring_bytes)?;
         let argv = if spec.argv.is_empty() { vec![environment.shell(), "-l".into()] } else { spec.argv };
         let mut env = spec.env;
         env.entry("TERM".into()).or_insert_with(|| "xterm-256color".into());
-        let mut prepared = environment.command(&argv, &env, false, &spec.cwd, &id.to_string())?;
+        let mut prepared = environment.command(&argv, &env, clean, &spec.cwd, &id.to_string())?;
+        let apply = |confinement: Confinement| confinement.apply(&mut prepared.command, &id.to_string());
+        let temporary = confinement.map(apply).transpose()?;
         let cwd = prepared.folder.to_string_lossy().into_owned();
         let (pty, slave) = Pty::open(size)?;
         let end = || Ok(Stdio::from(slave.try_clone()?));
@@ -148,6 +163,7 @@ impl Terminal {
             argv,
             cwd,
             labels: spec.labels,
+            confine: spec.confine,
             opened_ms: now,
             pid: spawned.pid,
             idle: spec.idle,
@@ -165,7 +181,7 @@ impl Terminal {
             changed: watch::Sender::new(0),
             typing: AsyncMutex::new(()),
         });
-        Ok((Arc::clone(&terminal), Driver { terminal, slave, spawned }))
+        Ok((Arc::clone(&terminal), Driver { terminal, slave, spawned, temporary }))
     }
 
     /// Its state.
@@ -177,6 +193,7 @@ impl Terminal {
             cwd: self.cwd.clone(),
             size: shared.size,
             labels: self.labels.clone(),
+            confine: self.confine.clone(),
             output: shared.ring.held(),
             exit: shared.exit,
             viewers: shared.session.viewers(),
@@ -349,7 +366,7 @@ async fn ended(changes: &mut watch::Receiver<u64>, terminal: &Terminal) -> ExitS
 impl Driver {
     /// Reads until the program has ended and its output is read, then says how it ended.
     pub(crate) async fn run(self) {
-        let Driver { terminal, slave, spawned } = self;
+        let Driver { terminal, slave, spawned, temporary: _held } = self;
         let mut slave = Some(slave);
         let mut exit = spawned.exit;
         let mut status = None;

@@ -136,7 +136,8 @@ mod tests {
         let words = |wanted: Wanted| wanted.verbs.iter().map(|verb| verb.as_str()).collect::<Vec<_>>().join(" ");
         assert_eq!(words(granted(&caller(Role::Admin), folder(&[])).unwrap()), "status.read file.read file.write");
         assert_eq!(words(granted(&caller(Role::Viewer), folder(&[])).unwrap()), "status.read file.read");
-        for verb in ["exec.write", "snapshot.read", "snapshot.create", "snapshot.admin", "lifecycle"] {
+        assert_eq!(words(granted(&caller(Role::Editor), folder(&["exec.write"])).unwrap()), "exec.write");
+        for verb in ["snapshot.read", "snapshot.create", "snapshot.admin", "lifecycle"] {
             let fault = granted(&caller(Role::Admin), folder(&[verb])).unwrap_err();
             assert!(fault.message.starts_with("verbs:"), "{fault}");
         }

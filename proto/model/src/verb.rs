@@ -60,10 +60,10 @@ verbs! {
 }
 
 impl Verb {
-    /// Whether what it allows can be kept in one folder: files are resolved there. What runs, and what is about the
-    /// whole workspace, cannot.
+    /// Whether what it allows can be kept in one folder: files are resolved there, and what is
+    /// run is kept there by the kernel. Snapshots and an agent's life are about the whole workspace.
     pub const fn can_be_limited_to_a_folder(self) -> bool {
-        matches!(self, Verb::StatusRead | Verb::FileRead | Verb::FileWrite)
+        !matches!(self, Verb::SnapshotRead | Verb::SnapshotCreate | Verb::SnapshotAdmin | Verb::Lifecycle)
     }
 }
 

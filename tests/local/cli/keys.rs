@@ -35,3 +35,27 @@ async fn a_key_is_made_used_listed_and_ended() {
     assert!(plain.text().starts_with("rmk_") && plain.text().lines().count() == 1, "{plain:?}");
     assert!(!plain.stderr.contains(plain.text().trim()), "the secret was said twice");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_made_listed_and_ended() {
+    let server = ServerProcess::start().await;
+    let cli = admin(&server);
+    waiting(&server, "mine").await;
+    let words =
+        ["token", "create", "mine", "--verb", "file.read", "--path", "a/b", "--ttl", "86400", "--subject", "bot"];
+    let made = cli.run(&[&words[..], &["-o", "json"]].concat()).await;
+    let made: Value = serde_json::from_str(&made.ok()).unwrap();
+    let (id, token) = (made["tokenId"].as_str().unwrap(), made["token"].as_str().unwrap());
+    assert!(token.starts_with("rmt_"), "{made}");
+    // It is no key of the server.
+    Cli::new(&server.url, token).run(&["ls"]).await.refused(77, "");
+    let listed = cli.run(&["token", "ls", "mine"]).await.ok();
+    for shown in [id, "bot", "file.read", "a/b", "admin"] {
+        assert!(listed.contains(shown), "{shown}: {listed}");
+    }
+    assert!(!listed.contains(token), "{listed}");
+    cli.run(&["token", "revoke", "mine", "x"]).await.refused(64, "x");
+    assert!(cli.run(&["token", "revoke", "mine", id]).await.ok().contains("revoked"));
+    cli.run(&["token", "revoke", "mine", id]).await.refused(66, id);
+    assert_eq!(cli.run(&["token", "ls", "mine", "-o", "name"]).await.ok(), "");
+}

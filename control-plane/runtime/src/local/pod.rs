@@ -143,6 +143,8 @@ impl Pod<'_> {
             .arg(dir.generation(self.generation).join("shim.secret"))
             .arg("--workdir")
             .arg(dir.workspace().join(&container.workdir))
+            .arg("--workspace")
+            .arg(dir.workspace())
             .arg("--ready-file")
             .arg(&ready)
             .arg("--spill-dir")

@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
-use futures_util::{Stream, stream};
+use futures_util::{Stream, StreamExt as _, stream};
 use http::{HeaderMap, StatusCode, header};
 use remora_proto::{
     agent::v1::{WatchBatch, WatchRequest, watch_change},
@@ -121,14 +121,16 @@ pub(in crate::rest) async fn watch(
 ) -> Result<Response, Refused> {
     let Watching { path, globs, ignore_rules, coalesce_ms } = wanted;
     let request = WatchRequest { path: of_text(&path), globs: patterns(&globs), ignore_rules, coalesce_ms };
-    let batches = answer(agent.files().watch(request).await)?;
+    let mut batches = answer(agent.files().watch(request).await)?;
+    // It comes at once, or the reason why there is no watch, which then is an answer with a status.
+    let first = batches.message().await.map_err(|status| from_status(&status))?;
     let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let (form, kind) = if accepted.contains("text/event-stream") {
         (Form::ServerSent, "text/event-stream")
     } else {
         (Form::Lines, "application/jsonl")
     };
-    let body = Body::from_stream(written(form, batches, WATCH_HEARTBEAT));
+    let body = Body::from_stream(written(form, first, batches, WATCH_HEARTBEAT));
     Ok((StatusCode::OK, [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-store")], body).into_response())
 }
 
@@ -155,10 +157,12 @@ fn patterns(text: &str) -> Vec<String> {
 
 fn written(
     form: Form,
+    first: Option<WatchBatch>,
     batches: Streaming<WatchBatch>,
     heartbeat: Duration,
 ) -> impl Stream<Item = Result<Bytes, Infallible>> + Send {
-    stream::unfold(Some(batches), move |batches| async move {
+    let first = first.map(|first| Ok(event(form, "batch", &Batch::from(first)).into()));
+    let rest = stream::unfold(Some(batches), move |batches| async move {
         let mut batches = batches?;
         let text = match timeout(heartbeat, batches.message()).await {
             Err(_) => match form {
@@ -173,7 +177,8 @@ fn written(
             }
         };
         Some((Ok(text.into()), Some(batches)))
-    })
+    });
+    stream::iter(first).chain(rest)
 }
 
 /// Our own types serialise.

@@ -57,6 +57,9 @@ pub(in crate::rest) struct RunCommand {
     max_output_characters: u32,
     /// Only start it: the answer comes at once, and `commands/{id}` has its state and output.
     background: bool,
+    /// A folder, relative to the workspace, in which the kernel keeps it and all that it starts: no other files, no
+    /// network, an environment of its own; `cwd` counts from it. A token that is limited to a folder is always kept there.
+    confine: String,
     /// Opens stdin for `commands/{id}/stdin`. Only with `background`.
     open_stdin: bool,
 }
@@ -189,7 +192,8 @@ fn shown(excerpt: Excerpt, link: &str) -> Output {
 }
 
 fn spec(wanted: RunCommand) -> Result<CommandSpec, Fault> {
-    let RunCommand { container, argv, shell, env, clean_env, cwd, timeout_ms, labels, open_stdin, .. } = wanted;
+    let RunCommand { container, argv, shell, env, clean_env, cwd, timeout_ms, labels, open_stdin, confine, .. } =
+        wanted;
     let program = match (argv, shell) {
         (Some(words), None) => Program::Argv(Argv { words }),
         (None, Some(line)) => Program::Shell(line),
@@ -207,6 +211,7 @@ fn spec(wanted: RunCommand) -> Result<CommandSpec, Fault> {
         stdin: open_stdin,
         timeout_ms,
         labels: labels.into_iter().collect(),
+        confine,
     })
 }
 

@@ -277,6 +277,9 @@ pub(in crate::rest) struct Command {
     argv: Vec<String>,
     cwd: String,
     labels: BTreeMap<String, String>,
+    /// The folder that it is kept in, relative to the workspace; empty is none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    confine: String,
     stdout: Range,
     stderr: Range,
     /// Bytes written to stdin so far.
@@ -301,6 +304,7 @@ impl From<wire::Command> for Command {
             argv: command.argv,
             cwd: command.cwd,
             labels: command.labels.into_iter().collect(),
+            confine: command.confine,
             stdout: command.stdout.into(),
             stderr: command.stderr.into(),
             stdin_offset: command.stdin_offset,

@@ -39,6 +39,9 @@ pub(in crate::rest) struct Terminal {
     columns: u32,
     rows: u32,
     labels: BTreeMap<String, String>,
+    /// The folder that it is kept in, relative to the workspace; empty is none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    confine: String,
     /// The bytes of output that are held.
     output: Range,
     /// Absent while it runs.
@@ -67,6 +70,7 @@ impl From<wire::Terminal> for Terminal {
             columns,
             rows,
             labels: terminal.labels.into_iter().collect(),
+            confine: terminal.confine,
             output: terminal.output.into(),
             exit: terminal.exit.map(Into::into),
             viewers: terminal.viewers,
@@ -102,6 +106,8 @@ pub(in crate::rest) struct OpenTerminal {
     labels: BTreeMap<String, String>,
     /// Makes the call repeatable. 1 to 128 bytes.
     idempotency_key: String,
+    /// A folder in which the kernel keeps it, as of a command.
+    confine: String,
 }
 
 /// Starts a program on a new PTY. It lives on without anybody attached.
@@ -120,8 +126,19 @@ pub(in crate::rest) async fn open(
     Asked(Nothing {}): Asked<Nothing>,
     Json(wanted): Json<OpenTerminal>,
 ) -> Result<Response, Refused> {
-    let OpenTerminal { container, argv, env, cwd, columns, rows, ring_bytes, idle_ttl_ms, labels, idempotency_key } =
-        wanted;
+    let OpenTerminal {
+        container,
+        argv,
+        env,
+        cwd,
+        columns,
+        rows,
+        ring_bytes,
+        idle_ttl_ms,
+        labels,
+        idempotency_key,
+        confine,
+    } = wanted;
     let size = (columns > 0 || rows > 0).then(|| size(columns, rows));
     let request = OpenTerminalRequest {
         container,
@@ -133,6 +150,7 @@ pub(in crate::rest) async fn open(
         idle_ttl_ms,
         labels: labels.into_iter().collect(),
         idempotency_key,
+        confine,
     };
     Ok(json(StatusCode::CREATED, &Terminal::from(answer(agent.terminals().open(request).await)?)))
 }

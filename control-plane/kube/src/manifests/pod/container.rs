@@ -35,6 +35,7 @@ pub(super) fn dev(context: &Context<'_>, container: &model::Container) -> Contai
     command.push(format!("--secret-file={SHIM_SECRET}"));
     command.push(format!("--spill-dir={RUN}/{}.spill", container.name));
     command.push(format!("--workdir={}", verbatim(&workdir)));
+    command.push(format!("--workspace={}", verbatim(workspace)));
     command.push(format!("--stop-grace={}", context.stop_seconds()));
     command.extend(words(&["--linger", "--"]));
     command.extend(context.commands.get(&container.name).into_iter().flatten().map(|word| verbatim(word)));

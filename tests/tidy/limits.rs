@@ -83,7 +83,7 @@ fn evaluate(text: &str, known: &BTreeMap<String, u128>) -> Option<u128> {
             return apply(evaluate(left, known)?, evaluate(right, known)?);
         }
     }
-    for (unit, milliseconds) in [("from_secs(", 1_000), ("from_millis(", 1)] {
+    for (unit, milliseconds) in [("from_hours(", 3_600_000), ("from_secs(", 1_000), ("from_millis(", 1)] {
         if let Some((_, inner)) = text.strip_suffix(')').and_then(|text| text.split_once(unit)) {
             return evaluate(inner, known)?.checked_mul(milliseconds);
         }

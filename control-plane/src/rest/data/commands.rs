@@ -107,6 +107,7 @@ pub(in crate::rest) struct OutputRange {
     #[serde(default)]
     container: String,
     /// stdout or stderr.
+    #[param(inline)]
     stream: StreamName,
     /// First byte; one beyond the newest is OUT_OF_RANGE.
     #[serde(default)]
@@ -116,6 +117,7 @@ pub(in crate::rest) struct OutputRange {
     limit: u32,
     /// auto (text where it is UTF-8, else base64), text or base64.
     #[serde(default)]
+    #[param(inline)]
     encoding: Encoding,
 }
 

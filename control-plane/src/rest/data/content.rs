@@ -50,6 +50,7 @@ pub(in crate::rest) struct WhichPart {
     /// Puts each line's number and a tab before it.
     numbered: bool,
     /// auto (text where it is UTF-8, else base64), text or base64.
+    #[param(inline)]
     encoding: Encoding,
 }
 

@@ -76,6 +76,7 @@ pub(in crate::rest) struct Attaching {
     /// The container; empty is the project's default one.
     container: String,
     /// viewer (the default) watches; writer also types, where nobody else does; takeover also takes the place of a writer.
+    #[param(inline)]
     mode: Mode,
     /// Names this client across reconnections, so that its numbered input arrives once. 1 to 64 visible characters;
     /// empty gets one, which `attached` tells.
@@ -85,8 +86,10 @@ pub(in crate::rest) struct Attaching {
     /// At most this many of the newest bytes.
     tail: Option<u64>,
     /// Without offset and tail: live (the default), scrollback or screen.
+    #[param(inline)]
     from: Option<From>,
     /// backpressure (the default): output waits for this client; drop: always recent, and what is left out is told.
+    #[param(inline)]
     lag: Lag,
     /// The client's size, applied when it is the writer.
     columns: u32,

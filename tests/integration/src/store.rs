@@ -23,12 +23,25 @@ pub(crate) struct Store {
     service: String,
     /// The pod that answers instead.
     other: Option<String>,
+    /// Whether it leads to the first one again.
+    whole: bool,
+}
+
+/// A case that fails meanwhile leaves the others their store.
+impl Drop for Store {
+    fn drop(&mut self) {
+        if !self.whole {
+            let back = json!({"spec": {"selector": {LABEL: null}}}).to_string();
+            let args = ["patch", &self.service, "--namespace", &self.namespace, "--patch", &back];
+            _ = std::process::Command::new("kubectl").args(args).status();
+        }
+    }
 }
 
 impl Store {
     /// Takes the way away.
     pub(crate) async fn away(namespace: &str) -> Store {
-        let store = Store { namespace: namespace.to_owned(), service: part(namespace, "service").await, other: None };
+        let store = Store { namespace: namespace.to_owned(), service: part(namespace, "service").await, other: None, whole: false };
         store.lead(&json!("nowhere")).await;
         store
     }
@@ -74,12 +87,13 @@ impl Store {
     }
 
     /// Gives it back.
-    pub(crate) async fn back(self) {
+    pub(crate) async fn back(mut self) {
         if let Some(other) = &self.other {
             let end = ["delete", "pod", other, "--namespace", &self.namespace, "--grace-period=1"];
             kubectl(&end, "").await.expect("the other store ends");
         }
         self.lead(&Value::Null).await;
+        self.whole = true;
     }
 
     async fn lead(&self, to: &Value) {

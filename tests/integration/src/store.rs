@@ -41,7 +41,12 @@ impl Drop for Store {
 impl Store {
     /// Takes the way away.
     pub(crate) async fn away(namespace: &str) -> Store {
-        let store = Store { namespace: namespace.to_owned(), service: part(namespace, "service").await, other: None, whole: false };
+        let store = Store {
+            namespace: namespace.to_owned(),
+            service: part(namespace, "service").await,
+            other: None,
+            whole: false,
+        };
         store.lead(&json!("nowhere")).await;
         store
     }

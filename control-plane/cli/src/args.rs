@@ -201,7 +201,7 @@ mod tests {
             ("remora snapshot restore web ../x", "snapshot id"),
             ("remora snapshot prune web --keep-last 0", "--keep-last"),
             ("remora token create web --verb file.eat", "file.read"),
-            ("remora token create web --ttl 901", "1..=900"),
+            ("remora token create web --ttl 2592001", "1..=2592000"),
             ("remora token key create ci --role king", "viewer"),
             ("remora token key revoke 12", "is not a UUID"),
             ("remora completion tcsh", "bash"),

@@ -58,6 +58,9 @@ pub const SOCKET_PING: Duration = Duration::from_secs(15);
 pub const SOCKET_SILENCE: Duration = Duration::from_secs(45);
 /// Time in which a WebSocket's client must take something of what is sent to it.
 pub const SOCKET_STALL: Duration = Duration::from_secs(60);
+/// Longest time that a WebSocket's end is read on after its last words, so that a client
+/// that is sending still hears them.
+pub const SOCKET_LINGER: Duration = Duration::from_secs(2);
 
 /// API keys. Each is held in memory, and a person manages them.
 pub const MAX_KEYS: usize = 1_000;

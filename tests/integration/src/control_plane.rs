@@ -35,6 +35,17 @@ pub(crate) async fn restart(namespace: &str) {
     kubectl(&["rollout", "restart", &name, "--namespace", namespace], "").await.expect("it is restarted");
     let wait = ["rollout", "status", &name, "--namespace", namespace, "--timeout=120s"];
     kubectl(&wait, "").await.expect("its replicas are new");
+    // An old one acts until it is told to end, a moment after it takes no new calls.
+    let ending = ["pods", "--namespace", namespace, "--selector", "app.kubernetes.io/component=control-plane"];
+    let deadline = Instant::now() + LOOK_PATIENCE;
+    while get(&ending).await["items"].as_array().into_iter().flatten().any(ends) {
+        assert!(Instant::now() < deadline, "an old replica does not end");
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+fn ends(pod: &Value) -> bool {
+    pod["metadata"]["deletionTimestamp"].is_string()
 }
 
 /// A replica that acts until it dies, at failpoints, as by kill -9.

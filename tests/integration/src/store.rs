@@ -32,8 +32,11 @@ impl Drop for Store {
     fn drop(&mut self) {
         if !self.whole {
             let back = json!({"spec": {"selector": {LABEL: null}}}).to_string();
-            let args = ["patch", &self.service, "--namespace", &self.namespace, "--patch", &back];
-            _ = std::process::Command::new("kubectl").args(args).status();
+            let kubectl = |args: &[&str]| std::process::Command::new("kubectl").args(args).status();
+            if let Some(other) = &self.other {
+                _ = kubectl(&["delete", "pod", other, "--namespace", &self.namespace, "--grace-period=1"]);
+            }
+            _ = kubectl(&["patch", &self.service, "--namespace", &self.namespace, "--patch", &back]);
         }
     }
 }

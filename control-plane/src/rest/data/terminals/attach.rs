@@ -56,7 +56,8 @@ use crate::{
     audit::Entry,
     front::TERMINAL_PROTOCOL,
     limits::{
-        MAX_SOCKET_MESSAGE_BYTES, SOCKET_CREDIT_BYTES, SOCKET_PING, SOCKET_SILENCE, SOCKET_STALL, SOCKET_UPGRADE,
+        MAX_SOCKET_MESSAGE_BYTES, SOCKET_CREDIT_BYTES, SOCKET_LINGER, SOCKET_PING, SOCKET_SILENCE, SOCKET_STALL,
+        SOCKET_UPGRADE,
     },
     rest::{
         Shared,
@@ -291,12 +292,12 @@ impl Bridge {
             .max_frame_size(Some(MAX_SOCKET_MESSAGE_BYTES))
             .max_write_buffer_size(4 * MAX_SOCKET_MESSAGE_BYTES);
         let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
-        let (mut sink, stream) = socket.split();
+        let (mut sink, mut stream) = socket.split();
         let Bridge { input, output, sequence, mut at } = self;
         at = start_of(&attached, from).unwrap_or(at);
         let end = tokio::select! {
             end = outward(&mut sink, output, &input, attached, at) => end,
-            end = inward(stream, &input, sequence) => end,
+            end = inward(&mut stream, &input, sequence) => end,
             () = stopped => End::Draining,
         };
         if let Some(entry) = entry {
@@ -324,6 +325,11 @@ impl Bridge {
             sink.send(close).await
         };
         _ = timeout(SOCKET_STALL, closing).await;
+        // A connection that is closed with something unread is reset, and a client that is
+        // still sending would lose the last words with it.
+        if let Ok(mut socket) = sink.reunite(stream) {
+            _ = timeout(SOCKET_LINGER, tokio::io::copy(socket.get_mut(), &mut tokio::io::sink())).await;
+        }
     }
 }
 

@@ -9,7 +9,7 @@
 #   REGISTRY=...   where to push the images, with REMORA_CLUSTER=existing
 #
 # Parts: cluster.sh, install.sh, refusals.sh, suite.sh with faults.sh beside it,
-# outside.sh, collect.sh.
+# parity.sh, outside.sh, collect.sh.
 set -euo pipefail
 shopt -s inherit_errexit
 cd "$(dirname "$0")/../.."
@@ -54,6 +54,8 @@ fi
 step "the suite"
 run_suite || verdict=1
 if [ -z "${SUITE:-}" ]; then
+    step "what docs/parity.md says of the suite"
+    tests/cluster/parity.sh "$out/junit.xml" || verdict=1
     step "the acceptance project, from outside the cluster"
     run_acceptance || verdict=1
 fi

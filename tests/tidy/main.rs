@@ -5,4 +5,6 @@ mod chart;
 mod dependencies;
 mod documents;
 mod limits;
+mod parity;
 mod sources;
+mod suite;

@@ -348,22 +348,21 @@ impl Inner {
         Ok(())
     }
 
-    /// Ends the wait between two attempts. Of what blocked the last one no more is
-    /// told until the next one has met it too, so that whoever asks does not take
-    /// the old answer for the new one.
+    /// Ends the wait between two attempts. Of what the last one met no more is told
+    /// until the next one has met it too, so that whoever asks does not take the old
+    /// answer for the new one.
     async fn attempt_again(&self, id: ProjectId) -> Result<Project, Fault> {
-        let entry = self.entry(id)?;
-        entry.ask_again();
-        let blocked =
-            |condition: &&mut Condition| condition.kind == ConditionType::HibernateBlocked && condition.status;
-        self.touch(&entry, |status| {
-            if let Some(condition) = status.conditions.iter_mut().find(blocked) {
+        const MET: [ConditionType; 2] = [ConditionType::HibernateBlocked, ConditionType::Degraded];
+        let met = |condition: &&mut Condition| MET.contains(&condition.kind) && condition.status;
+        self.change(&*self.entry(id)?, |record| {
+            record.asked += 1;
+            for condition in record.project.status.conditions.iter_mut().filter(met) {
                 condition.status = false;
                 condition.since_ms = now_ms();
             }
+            Ok(())
         })
-        .await?;
-        Ok(entry.project())
+        .await
     }
 
     fn publish(&self, entry: &Entry, record: Record) -> Project {

@@ -28,6 +28,10 @@ pub struct Record {
     pub source: Option<SourceFile>,
     /// Its end was asked for.
     pub deletion: Option<Deletion>,
+    /// Counts calls that ask for what is wanted already: an attempt that failed is made
+    /// again at once. Kept, because the server that is asked may not be the one that acts.
+    #[serde(default)]
+    pub asked: u64,
     /// What a pod that ended without a last snapshot took with it, in words.
     #[serde(default)]
     pub lost: Option<String>,
@@ -80,6 +84,7 @@ impl Record {
             condemned: None,
             source: None,
             deletion: None,
+            asked: 0,
             lost: None,
             refused: None,
             agent: None,

@@ -1,16 +1,18 @@
 //! The server's own replicas: which of them acts, and one more that is to die.
 
-use std::time::Instant;
-
 use serde_json::{Value, json};
 
 use crate::{
+    cli::Cli,
     cluster::{create, get, kubectl},
-    patience::{LOOK, LOOK_PATIENCE},
+    patience::{eventually, seen},
+    target::Target,
 };
 
 /// The Lease of whoever acts on projects.
 const LEASE: &str = "remora";
+/// What selects the replicas.
+const REPLICAS: &str = "app.kubernetes.io/component=control-plane";
 /// How a shell names the end by SIGKILL.
 const KILLED: i64 = 128 + 9;
 
@@ -20,9 +22,25 @@ pub(crate) async fn leader(namespace: &str) -> String {
     lease["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned()
 }
 
+/// The command line of one who comes to a replica that does not act.
+pub(crate) async fn by_a_follower(target: &Target) -> Cli {
+    let address = eventually(|| async {
+        let leader = leader(&target.namespace).await;
+        let pods = get(&["pods", "--namespace", &target.namespace, "--selector", REPLICAS]).await;
+        let follows = |pod: &&Value| {
+            let ready = pod["status"]["containerStatuses"][0]["ready"] == true;
+            ready && !ends(pod) && !leader.is_empty() && pod["metadata"]["name"] != leader.as_str()
+        };
+        let found = pods["items"].as_array().into_iter().flatten().find(follows);
+        let address = found.and_then(|pod| pod["status"]["podIP"].as_str().map(str::to_owned));
+        address.ok_or_else(|| format!("no replica beside {leader:?} serves: {pods:#}"))
+    })
+    .await;
+    Cli::new(&format!("http://{address}:7600"), &target.key)
+}
+
 async fn deployment(namespace: &str) -> Value {
-    let selector = "app.kubernetes.io/component=control-plane";
-    let listed = get(&["deployments", "--namespace", namespace, "--selector", selector]).await;
+    let listed = get(&["deployments", "--namespace", namespace, "--selector", REPLICAS]).await;
     let found = listed["items"].as_array().cloned().unwrap_or_default();
     assert_eq!(found.len(), 1, "one control plane: {found:#?}");
     found[0].clone()
@@ -36,12 +54,13 @@ pub(crate) async fn restart(namespace: &str) {
     let wait = ["rollout", "status", &name, "--namespace", namespace, "--timeout=120s"];
     kubectl(&wait, "").await.expect("its replicas are new");
     // An old one acts until it is told to end, a moment after it takes no new calls.
-    let ending = ["pods", "--namespace", namespace, "--selector", "app.kubernetes.io/component=control-plane"];
-    let deadline = Instant::now() + LOOK_PATIENCE;
-    while get(&ending).await["items"].as_array().into_iter().flatten().any(ends) {
-        assert!(Instant::now() < deadline, "an old replica does not end");
-        tokio::time::sleep(LOOK).await;
-    }
+    let ending = ["pods", "--namespace", namespace, "--selector", REPLICAS];
+    eventually(|| async move {
+        let pods = get(&ending).await;
+        let ends = pods["items"].as_array().into_iter().flatten().any(ends);
+        seen(!ends, || "an old replica does not end".to_owned())
+    })
+    .await;
 }
 
 fn ends(pod: &Value) -> bool {
@@ -77,11 +96,11 @@ impl Mortal {
         let lease = json!({"spec": {"holderIdentity": mortal.name}}).to_string();
         let give = ["patch", "lease", LEASE, "--namespace", namespace, "--type=merge", "--patch", &lease];
         kubectl(&give, "").await.expect("the Lease is given");
-        let deadline = Instant::now() + LOOK_PATIENCE;
-        while !mortal.log().await.contains("this server acts on the projects") {
-            assert!(Instant::now() < deadline, "{} does not lead", mortal.name);
-            tokio::time::sleep(LOOK).await;
-        }
+        eventually(|| async {
+            let leads = mortal.log().await.contains("this server acts on the projects");
+            seen(leads, || format!("{} does not lead", mortal.name))
+        })
+        .await;
         mortal
     }
 
@@ -94,28 +113,26 @@ impl Mortal {
         for point in &self.points {
             assert!(log.contains(&format!("failpoint {point} is reached")), "{point} was not reached:\n{log}");
         }
-        let deadline = Instant::now() + LOOK_PATIENCE;
-        while leader(&self.namespace).await == self.name {
-            assert!(Instant::now() < deadline, "nobody leads after {}", self.name);
-            tokio::time::sleep(LOOK).await;
-        }
+        eventually(|| async {
+            let leader = leader(&self.namespace).await;
+            seen(leader != self.name, || format!("nobody leads after {leader}"))
+        })
+        .await;
         let end = ["delete", "pod", &self.name, "--namespace", &self.namespace, "--wait=false"];
         kubectl(&end, "").await.expect("what is left of it goes");
     }
 
     async fn becomes(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        let deadline = Instant::now() + LOOK_PATIENCE;
-        loop {
+        let wanted = &wanted;
+        eventually(|| async move {
             let pod = get(&["pod", &self.name, "--namespace", &self.namespace]).await;
             let status = &pod["status"]["containerStatuses"][0];
             if wanted(status) {
-                return status.clone();
+                return Ok(status.clone());
             }
-            if Instant::now() > deadline {
-                panic!("{} is not {what}: {:#}\n{}", self.name, pod["status"], self.log().await);
-            }
-            tokio::time::sleep(LOOK).await;
-        }
+            Err(format!("{} is not {what}: {:#}\n{}", self.name, pod["status"], self.log().await))
+        })
+        .await
     }
 
     /// What it said until now; nothing where there is no word yet.

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::{
     cluster::kubectl,
-    patience::{LOOK, LOOK_PATIENCE},
+    patience::{eventually, seen},
 };
 
 /// Longest wait for one answer of an API server that may be away.
@@ -39,16 +39,12 @@ impl Pause {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let number = since.as_millis().to_string();
         let mut pause = Pause { namespace: namespace.to_owned(), number, probe, began: Instant::now() };
-        assert!(pause.answers().await, "{part} is there before");
+        eventually(|| async { seen(pause.answers().await, || format!("{part} is not there before")) }).await;
         let request = json!({"data": {"request": format!("{} pause {part} {}", pause.number, time.as_secs())}});
         let (request, patch) = (request.to_string(), ["patch", "configmap", "host-fault", "--type=merge"]);
         let ask = [&patch[..], &["--namespace", namespace, "--patch", &request]].concat();
         kubectl(&ask, "").await.expect("the host is asked");
-        let deadline = Instant::now() + LOOK_PATIENCE;
-        while pause.answers().await {
-            assert!(Instant::now() < deadline, "the host does not stop {part}");
-            tokio::time::sleep(LOOK).await;
-        }
+        eventually(|| async { seen(!pause.answers().await, || format!("the host does not stop {part}")) }).await;
         pause.began = Instant::now();
         pause
     }
@@ -65,17 +61,14 @@ impl Pause {
 
     /// Waits until the host says that it is there again.
     pub(crate) async fn ends(self) {
-        let deadline = Instant::now() + LOOK_PATIENCE;
         let output = "jsonpath={.data.answer}";
         let ask = ["get", "configmap", "host-fault", "--namespace", &self.namespace, "--output", output, ASK];
-        loop {
+        let answer = eventually(|| async {
             let answer = kubectl(&ask, "").await.unwrap_or_default();
-            if let Some(answer) = answer.strip_prefix(&self.number) {
-                assert_eq!(answer.trim(), "done", "the host did not do it");
-                return;
-            }
-            assert!(Instant::now() < deadline, "the host does not answer: {answer:?}");
-            tokio::time::sleep(LOOK).await;
-        }
+            let own = answer.strip_prefix(&self.number).map(|word| word.trim().to_owned());
+            own.ok_or_else(|| format!("the host does not answer: {answer:?}"))
+        })
+        .await;
+        assert_eq!(answer, "done", "the host did not do it");
     }
 }

@@ -1,13 +1,13 @@
 //! A project of one case.
 
-use std::{path::Path, time::Instant};
+use std::path::Path;
 
 use serde_json::Value;
 
 use crate::{
     cli::{Cli, Ran},
     cluster,
-    patience::{LOOK, LOOK_PATIENCE},
+    patience::{eventually, seen},
     target::Target,
 };
 
@@ -61,15 +61,12 @@ impl Project {
 
     /// Waits until a line of shell prints `wanted`.
     pub(crate) async fn prints(&self, line: &str, wanted: impl Fn(&str) -> bool) -> String {
-        let deadline = Instant::now() + LOOK_PATIENCE;
-        loop {
+        let wanted = &wanted;
+        eventually(|| async move {
             let printed = self.shell(line).await;
-            if wanted(&printed) {
-                return printed;
-            }
-            assert!(Instant::now() < deadline, "`{line}` prints {printed:?}");
-            tokio::time::sleep(LOOK).await;
-        }
+            if wanted(&printed) { Ok(printed) } else { Err(format!("`{line}` prints {printed:?}")) }
+        })
+        .await
     }
 
     /// What the server says of it.
@@ -90,15 +87,12 @@ impl Project {
 
     /// Waits until the status is as `wanted`; says what it was where it does not become so.
     pub(crate) async fn becomes(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        let deadline = Instant::now() + LOOK_PATIENCE;
-        loop {
+        let wanted = &wanted;
+        eventually(|| async move {
             let status = self.status().await;
-            if wanted(&status) {
-                return status;
-            }
-            assert!(Instant::now() < deadline, "{what} did not come: {status:#}");
-            tokio::time::sleep(LOOK).await;
-        }
+            if wanted(&status) { Ok(status) } else { Err(format!("{what} did not come: {status:#}")) }
+        })
+        .await
     }
 
     /// The whole tree: types, modes, sizes, times to the nanosecond, links and contents.
@@ -118,11 +112,11 @@ impl Project {
 
     /// Waits until neither it nor its namespace is there.
     pub(crate) async fn is_gone(&self, namespace: &str) {
-        let deadline = Instant::now() + LOOK_PATIENCE;
-        while cluster::has_namespace(namespace).await || self.verb("status", &[]).await.code == 0 {
-            assert!(Instant::now() < deadline, "{} is still there", self.name);
-            tokio::time::sleep(LOOK).await;
-        }
+        eventually(|| async {
+            let there = cluster::has_namespace(namespace).await || self.verb("status", &[]).await.code == 0;
+            seen(!there, || format!("{} is still there", self.name))
+        })
+        .await;
     }
 
     /// Removes it; nothing of it is left.
@@ -136,11 +130,11 @@ impl Project {
         let listed = self.cli.run(&["ls", "-o", "name"]).await.ok();
         assert!(!listed.lines().any(|line| line == self.name), "{listed}");
         if let Some(namespace) = namespace {
-            let deadline = Instant::now() + LOOK_PATIENCE;
-            while cluster::has_namespace(&namespace).await {
-                assert!(Instant::now() < deadline, "namespace {namespace} is still there");
-                tokio::time::sleep(LOOK).await;
-            }
+            let namespace = namespace.as_str();
+            eventually(|| async move {
+                seen(!cluster::has_namespace(namespace).await, || format!("namespace {namespace} is still there"))
+            })
+            .await;
         }
     }
 }

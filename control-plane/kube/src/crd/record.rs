@@ -41,6 +41,7 @@ pub fn record(resource: &Project) -> Result<Record, Fault> {
         deletion: kept
             .or(asked.then_some((false, false)))
             .map(|(purge, tombstone)| records::Deletion { purge, tombstone }),
+        asked: unsigned(saga.asked),
         lost: saga.lost,
         refused,
         agent: saga.agent.and_then(|address| address.parse().ok()),
@@ -60,6 +61,7 @@ pub fn record_status(record: &Record) -> Result<ProjectStatus, Fault> {
         spec: serde_json::to_string(&record.project.spec).ok(),
         lost: record.lost.clone(),
         agent: record.agent.map(|address| address.to_string()),
+        asked: signed(record.asked),
         deletion: record.deletion.map(|deletion| Deletion { purge: deletion.purge, tombstone: deletion.tombstone }),
     };
     Ok(ProjectStatus { saga: Some(saga), ..status(&record.project.status)? })
@@ -120,6 +122,7 @@ mod tests {
         before.condemned = Some(Generation(3));
         before.source = Some(SourceFile { file: "source-x.tar".to_owned(), bytes: 5 });
         before.deletion = Some(records::Deletion { purge: true, tombstone: true });
+        before.asked = 4;
         before.lost = Some("the last hour".to_owned());
         before.agent = Some("10.0.0.7:7070".parse().unwrap());
         before.project.status.generation = Generation(3);

@@ -192,6 +192,8 @@ pub struct Saga {
     /// Its end was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deletion: Option<Deletion>,
+    /// Counts calls that ask for what is wanted already: whoever leads tries at once what failed.
+    pub asked: i64,
 }
 
 impl Default for Saga {
@@ -205,6 +207,7 @@ impl Default for Saga {
             lost: None,
             agent: None,
             deletion: None,
+            asked: 0,
         }
     }
 }

@@ -104,12 +104,11 @@ impl Driver {
             let mode = *self.mode.borrow_and_update();
             let record = self.entry.record();
             let wish = self.wish(&record, mode);
-            let asked = self.entry.asked();
             // Whoever asks again, or wants another thing of it, need not wait for the next attempt.
-            if asked != self.asked || record.spec_version != self.spec_version {
+            if record.asked != self.asked || record.spec_version != self.spec_version {
                 // At first nobody has asked: a server that begins meets what is there.
                 self.anew = self.spec_version != 0;
-                (self.asked, self.spec_version) = (asked, record.spec_version);
+                (self.asked, self.spec_version) = (record.asked, record.spec_version);
                 (self.memory.failure, self.fault) = (None, None);
             }
             if let Err(fault) = self.look(&record).await {

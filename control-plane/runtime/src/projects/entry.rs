@@ -1,10 +1,7 @@
 //! One project in memory: its record, who may write it, and how to reach its agent.
 
 use std::{
-    sync::{
-        PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{PoisonError, RwLock, atomic::Ordering},
     time::Duration,
 };
 
@@ -29,8 +26,6 @@ pub(crate) struct Entry {
     agent: watch::Sender<Option<AgentHandle>>,
     /// Counts changes of the record, for the driver.
     changed: watch::Sender<u64>,
-    /// Counts calls that ask for what is wanted already: an attempt that failed is made again at once.
-    asked: AtomicU64,
     /// Whether the project is gone.
     closed: std::sync::atomic::AtomicBool,
     /// Ports of the pod whose processes run, as the driver saw them last.
@@ -45,7 +40,6 @@ impl Entry {
             snapshots: Mutex::new(()),
             agent: watch::Sender::new(None),
             changed: watch::Sender::new(0),
-            asked: AtomicU64::new(0),
             closed: false.into(),
             pod_ports: RwLock::default(),
         }
@@ -75,15 +69,6 @@ impl Entry {
 
     pub(super) fn set_agent(&self, agent: Option<AgentHandle>) {
         self.agent.send_replace(agent);
-    }
-
-    pub(super) fn asked(&self) -> u64 {
-        self.asked.load(Ordering::Acquire)
-    }
-
-    pub(super) fn ask_again(&self) {
-        self.asked.fetch_add(1, Ordering::AcqRel);
-        self.changed.send_modify(|count| *count += 1);
     }
 
     /// Ports on which a process of the project may listen.

@@ -1,17 +1,9 @@
 //! The agent's end in the middle of work: a crash of the sidecar, an update of it.
 
-use std::time::Instant;
-
-use remora_proto::agent::v1::{DrainRequest, agent_service_client::AgentServiceClient};
+use remora_proto::agent::v1::{DrainRequest, GetTerminalRequest, agent_service_client::AgentServiceClient};
 
 use super::terminal::{Attached, client, open};
-use crate::{
-    harness::Case,
-    patience::{LOOK, LOOK_PATIENCE},
-    project::Project,
-    remote::channel,
-    target::Target,
-};
+use crate::{harness::Case, patience::eventually, project::Project, remote::channel, target::Target};
 
 pub(super) fn cases() -> Vec<Case> {
     vec![Case::new("agent::terminals_and_commands_outlive_it", outlive)]
@@ -29,19 +21,15 @@ async fn outlive(target: Target) {
     let mut agent = AgentServiceClient::new(channel(&target, Some(&project.name)).await);
     agent.drain(DrainRequest {}).await.expect("it is told to end");
     // Until the next one serves there is nobody; then the terminal is where it was.
-    let deadline = Instant::now() + LOOK_PATIENCE;
-    let mut attached = loop {
+    let (mut terminals, found) = eventually(|| async {
         let mut terminals = client(&project).await;
-        let request = remora_proto::agent::v1::GetTerminalRequest { id: id.clone(), ..Default::default() };
-        match terminals.get(request).await {
-            Ok(found) => {
-                assert!(found.into_inner().exit.is_none(), "it runs on");
-                break Attached::to(&mut terminals, &id, next, 1).await;
-            }
-            Err(status) => assert!(Instant::now() < deadline, "{status:?}"),
-        }
-        tokio::time::sleep(LOOK).await;
-    };
+        let request = GetTerminalRequest { id: id.clone(), ..GetTerminalRequest::default() };
+        let found = terminals.get(request).await.map_err(|status| format!("{status:?}"))?;
+        Ok((terminals, found.into_inner()))
+    })
+    .await;
+    assert!(found.exit.is_none(), "it runs on");
+    let mut attached = Attached::to(&mut terminals, &id, next, 1).await;
     attached.type_keys("echo $V-$((2+2))\n").await;
     attached.expect("before-4").await;
     project.becomes("ready again", crate::project::phase("Ready")).await;

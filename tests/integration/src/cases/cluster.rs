@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::{
     cluster::{evict, get, kubectl, last_words, pod, pods, restarts},
     harness::Case,
+    patience::eventually,
     project::{Project, condition, phase},
     target::Target,
 };
@@ -92,13 +93,11 @@ async fn agent_back(target: Target) {
         crate::remote::channel(&target, Some(&project.name)).await,
     );
     agent.drain(remora_proto::agent::v1::DrainRequest {}).await.expect("it is told to end");
-    let mut now = pods(&namespace).await;
-    let deadline = std::time::Instant::now() + crate::patience::LOOK_PATIENCE;
-    while count(&now, "agent") == count(&before, "agent") {
-        assert!(std::time::Instant::now() < deadline, "{now:#?}");
-        tokio::time::sleep(crate::patience::LOOK).await;
-        now = pods(&namespace).await;
-    }
+    let now = eventually(|| async {
+        let now = pods(&namespace).await;
+        if count(&now, "agent") == count(&before, "agent") { Err(format!("{now:#?}")) } else { Ok(now) }
+    })
+    .await;
     assert_eq!(count(&now, "dev"), count(&before, "dev"), "the dev container was started anew");
     project.becomes("ready again", phase("Ready")).await;
     assert_eq!(project.shell("wc -l < starts").await.trim(), "1");

@@ -208,7 +208,9 @@ async fn no_store_asleep(target: Target) {
     assert_eq!(pod(&namespace).await, before, "its pod is another one");
     assert_eq!(project.shell("cat file").await, "precious\n");
     away.back().await;
-    project.verb("hibernate", &[]).await.ok();
+    // Whichever replica is asked, the one that acts tries again.
+    let follower = control_plane::by_a_follower(&target).await;
+    follower.run(&["hibernate", &project.name]).await.ok();
     project.verb("wake", &[]).await.ok();
     assert_eq!(project.shell("cat file").await, "precious\n");
     project.remove().await;

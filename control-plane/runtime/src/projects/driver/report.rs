@@ -100,7 +100,7 @@ impl Driver {
         self.inner
             .touch(&self.entry, |now| {
                 // Somebody asked for another attempt meanwhile: this is about the last one.
-                if self.entry.asked() != self.asked {
+                if self.entry.record().asked != self.asked {
                     return;
                 }
                 now.phase = phase;

@@ -10,19 +10,17 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, StatusCode, header};
-use http_body_util::{BodyExt as _, Full};
-use hyper_util::rt::TokioIo;
 use remora_proto::control::v1::{
     project_service_client::ProjectServiceClient, server_service_client::ServerServiceClient,
     token_service_client::TokenServiceClient,
 };
+use remora_tests_integration::rest;
+pub use remora_tests_integration::rest::Answer;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
-    net::TcpStream,
     process::{Child, Command},
     time::timeout,
 };
@@ -76,30 +74,6 @@ pub struct ServerProcess {
     pub url: String,
     /// The first admin key.
     pub key: String,
-}
-
-/// An answer of REST.
-#[derive(Debug)]
-pub struct Answer {
-    /// The status.
-    pub status: StatusCode,
-    /// The headers.
-    pub headers: http::HeaderMap,
-    /// The body.
-    pub body: Bytes,
-}
-
-impl Answer {
-    /// The body as JSON.
-    pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("not JSON: {self:?}"))
-    }
-
-    /// The stable word of an error.
-    pub fn reason(&self) -> String {
-        assert_eq!(self.headers[header::CONTENT_TYPE], "application/problem+json", "{self:?}");
-        self.json()["reason"].as_str().expect("a problem has a reason").to_owned()
-    }
 }
 
 impl ServerProcess {
@@ -179,39 +153,12 @@ impl ServerProcess {
 
     /// Calls REST with `key`, with a JSON body where there is one.
     pub async fn rest_as(&self, key: &str, method: &str, path: &str, body: Option<&Value>) -> Answer {
-        let authorization = format!("Bearer {key}");
-        let mut headers = vec![("authorization", authorization.as_str())];
-        let bytes = body.map(Value::to_string).unwrap_or_default();
-        if body.is_some() {
-            headers.push(("content-type", "application/json"));
-        }
-        self.request(method, path, &headers, bytes).await
+        rest::request_as(&self.url, key, method, path, body).await
     }
 
     /// Calls REST with `headers` and `body` alone.
     pub async fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
-        let address = self.url.split("//").nth(1).expect("a URL has a host");
-        let stream = TcpStream::connect(address).await.expect("the server listens");
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("HTTP/1.1 is spoken");
-        let connection = tokio::spawn(connection);
-        let mut request = Request::builder().method(method).uri(path);
-        if !headers.iter().any(|(name, _)| *name == "host") {
-            request = request.header(header::HOST, address);
-        }
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let request = request.body(Full::new(body.into())).expect("a request");
-        let answered = async {
-            let response = sender.send_request(request).await.expect("an answer comes");
-            let (parts, body) = response.into_parts();
-            let body = body.collect().await.expect("the body comes").to_bytes();
-            Answer { status: parts.status, headers: parts.headers, body }
-        };
-        let answer = timeout(PATIENCE, answered).await.expect("an answer comes in time");
-        connection.abort();
-        answer
+        rest::request(&self.url, method, path, headers, body).await
     }
 
     /// kill -9. Its projects run on.

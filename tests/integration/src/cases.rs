@@ -14,6 +14,7 @@ mod life;
 mod many;
 mod store;
 mod terminal;
+mod tools;
 mod volume;
 
 use crate::harness::Case;
@@ -28,6 +29,7 @@ pub fn all() -> Vec<Case> {
         files::cases(),
         commands::cases(),
         terminal::cases(),
+        tools::cases(),
         admission::cases(),
         accounts::cases(),
         agent::cases(),

@@ -18,5 +18,6 @@ mod program;
 mod project;
 pub mod pty;
 mod remote;
+pub mod rest;
 mod store;
 pub mod target;

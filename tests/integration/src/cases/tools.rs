@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::{
     cluster,
     harness::Case,
-    patience::eventually,
+    patience::{eventually, seen},
     project::Project,
     rest::{Answer, request, request_as},
     target::Target,
@@ -15,6 +15,8 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new("tools::f10_a_loop_over_http_repairs_a_folder_with_a_token_for_it", repair),
         Case::new("tools::f10_what_runs_for_a_folder_is_kept_in_it", kept),
+        Case::new("tools::a_terminal_over_http_is_typed_into_resized_and_ended", terminal),
+        Case::new("tools::a_project_that_sleeps_is_503_with_a_reason", asleep),
         Case::new("tools::each_call_leaves_one_record_in_the_log_of_the_control_plane", recorded).on_cluster(),
     ]
 }
@@ -54,6 +56,10 @@ impl<'a> Caller<'a> {
         request_as(&self.project.target.server, &self.credential, "GET", &self.path(below), None).await
     }
 
+    async fn delete(&self, below: &str) -> Answer {
+        request_as(&self.project.target.server, &self.credential, "DELETE", &self.path(below), None).await
+    }
+
     async fn put(&self, below: &str, body: &str) -> Answer {
         let authorization = format!("Bearer {}", self.credential);
         let headers = [("authorization", authorization.as_str())];
@@ -87,6 +93,8 @@ async fn repair(target: Target) {
     let names: Vec<_> = entries.iter().filter_map(|entry| entry["path"].as_str()).collect();
     assert_eq!(names, ["test.sh", "total.sh"], "the folder is its world");
 
+    let found = agent.post("glob", json!({"patterns": ["**/t*.sh"]})).await.ok(200);
+    assert_eq!(found["total"], 2, "{found}");
     let (code, _, errors) = agent.shell("sh test.sh").await;
     assert!(code == Some(1) && errors.contains("want 42, got 38"), "{code:?} {errors}");
     let found = agent.post("grep", json!({"pattern": r"\$1 . \$2"})).await.ok(200);
@@ -154,6 +162,53 @@ async fn kept(target: Target) {
         assert!(!errors.is_empty(), "{attempt}: it is said");
     }
     assert_eq!(project.shell("cat out/secret; ls out; ls in").await, "hunter2\nsecret\nfolder\nlink\nmade\nown\n");
+    project.remove().await;
+}
+
+async fn terminal(target: Target) {
+    let project = Project::empty(&target, "tty", super::IDLE).await;
+    let caller = Caller::admin(&project);
+    let wanted = json!({"argv": ["sh"], "columns": 100, "rows": 30});
+    let id = caller.post("terminals", wanted).await.ok(201)["id"].as_str().expect("it has an id").to_owned();
+    let (caller, id) = (&caller, id.as_str());
+    let type_keys = async |text: &str| {
+        caller.post(&format!("terminals/{id}/input"), json!({"text": text})).await.ok(200);
+    };
+    let shows = async |wanted: &'static str| {
+        eventually(|| async move {
+            let screen = caller.get(&format!("terminals/{id}/screen")).await.ok(200);
+            let there = screen["lines"].as_array().into_iter().flatten().any(|line| line == wanted);
+            seen(there, || format!("no line {wanted:?}: {screen:#}"))
+        })
+        .await;
+    };
+    type_keys("stty size\r").await;
+    shows("30 100").await;
+    caller.post(&format!("terminals/{id}/resize"), json!({"columns": 90, "rows": 20})).await.ok(200);
+    type_keys("stty size\r").await;
+    shows("20 90").await;
+    let closed = caller.delete(&format!("terminals/{id}")).await.ok(200);
+    assert!(closed["terminal"]["exit"].is_object(), "{closed}");
+    assert_eq!(caller.get(&format!("terminals/{id}")).await.refusal(), (404, "NOT_FOUND".to_owned()));
+    project.remove().await;
+}
+
+async fn asleep(target: Target) {
+    let project = Project::empty(&target, "asleep", super::IDLE).await;
+    project.verb("hibernate", &[]).await.ok();
+    let caller = Caller::admin(&project);
+    for answer in [caller.post("exec", json!({"argv": ["true"]})).await, caller.get("list").await] {
+        assert_eq!(answer.refusal(), (503, "PROJECT_NOT_READY".to_owned()));
+        let hint = answer.json()["hint"].as_str().unwrap_or_default().to_owned();
+        assert!(hint.contains(&format!("remora start {}", project.name)), "{answer:?}");
+    }
+    // What is on its way says when to come back.
+    project.verb("wake", &["--no-wait"]).await.ok();
+    let answer = caller.get("list").await;
+    if answer.status != 200 {
+        assert_eq!(answer.refusal(), (503, "PROJECT_NOT_READY".to_owned()));
+        assert!(answer.headers.contains_key("retry-after"), "{answer:?}");
+    }
     project.remove().await;
 }
 

@@ -1,6 +1,7 @@
 //! What the server is told: flags and environment, resolved into checked values.
 
 mod cluster;
+mod store;
 
 use std::{
     env, fs, io,
@@ -22,6 +23,7 @@ use crate::{audit::Destination, private_file};
 
 pub use self::cluster::ClusterArgs;
 pub(crate) use self::cluster::ClusterPlace;
+use self::store::StoreArgs;
 
 /// What both roles take.
 #[derive(Args, Clone, Debug)]
@@ -62,33 +64,6 @@ pub struct ServeArgs {
     pub ready_file: Option<PathBuf>,
     #[command(flatten)]
     store: StoreArgs,
-}
-
-/// Where snapshots go.
-#[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Store (without a bucket: one in the data folder)")]
-struct StoreArgs {
-    /// Bucket of an S3-compatible store; it must exist.
-    #[arg(long, env = "REMORA_S3_BUCKET", value_name = "NAME")]
-    s3_bucket: Option<String>,
-    /// URL of the store; without it AWS.
-    #[arg(long, env = "REMORA_S3_ENDPOINT", requires = "s3_bucket", value_name = "URL")]
-    s3_endpoint: Option<String>,
-    /// Region that requests are signed for.
-    #[arg(long, env = "REMORA_S3_REGION", default_value = "us-east-1", value_name = "NAME")]
-    s3_region: String,
-    /// What every key begins with.
-    #[arg(long, env = "REMORA_S3_PREFIX", default_value = "", value_name = "PREFIX")]
-    s3_prefix: String,
-    /// Name the bucket in the path and not in the host; most stores other than AWS want it.
-    #[arg(long, env = "REMORA_S3_PATH_STYLE")]
-    s3_path_style: bool,
-    /// Access key id.
-    #[arg(long, env = "AWS_ACCESS_KEY_ID", value_name = "ID")]
-    s3_access_key_id: Option<String>,
-    /// Its secret; from the environment, since other users see flags.
-    #[arg(long, env = "AWS_SECRET_ACCESS_KEY", hide_env_values = true, hide = true, value_name = "SECRET")]
-    s3_secret_access_key: Option<String>,
 }
 
 /// `remora server`.
@@ -221,43 +196,6 @@ impl ServeArgs {
             Place::Cluster(_) => Destination::StandardOutput,
         });
         Ok(Config { ca_file: tls_cert, listen, tls, allowed_hosts, allowed_origins, audit_log, ready_file, place })
-    }
-}
-
-impl StoreArgs {
-    fn resolve(self) -> Result<Option<StoreEndpoint>, ConfigError> {
-        let StoreArgs {
-            s3_bucket,
-            s3_endpoint,
-            s3_region,
-            s3_prefix,
-            s3_path_style,
-            s3_access_key_id,
-            s3_secret_access_key,
-        } = self;
-        let Some(bucket) = s3_bucket else { return Ok(None) };
-        let (Some(access_key), Some(secret_key)) = (s3_access_key_id, s3_secret_access_key) else {
-            return Err(ConfigError::Setting(format!(
-                "--s3-bucket {bucket}: the store's credentials are missing; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-            )));
-        };
-        if let Some(endpoint) = &s3_endpoint {
-            let url = endpoint.parse::<http::Uri>().ok();
-            if !url.is_some_and(|url| matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some()) {
-                return Err(ConfigError::Setting(format!(
-                    "--s3-endpoint: {endpoint:?} is no URL such as https://s3.example.com"
-                )));
-            }
-        }
-        Ok(Some(StoreEndpoint {
-            endpoint: s3_endpoint,
-            bucket,
-            region: s3_region,
-            path_style: s3_path_style,
-            access_key,
-            secret_key,
-            prefix: s3_prefix.trim_matches('/').to_owned(),
-        }))
     }
 }
 

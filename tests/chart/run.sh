@@ -24,17 +24,24 @@ for profile in "$chart"/profiles/*.yaml; do
         fail "$name renders something else than its snapshot; where that is meant: REMORA_WRITE_SNAPSHOTS=1 $0"
 done
 
-# refused WORDS VALUE: no chart is rendered, and the words say why.
+# refused WORDS SETTING...: no chart is rendered, and the words say why.
 refused() {
-    local output
-    ! output=$(render --set "$2" 2>&1) || fail "--set $2 is taken"
-    grep -qF -- "$1" <<<"$output" || fail "--set $2 is refused without saying '$1': $output"
+    local words=$1 output
+    shift
+    ! output=$(render "${@/#/--set=}" 2>&1) || fail "$* is taken"
+    grep -qF -- "$words" <<<"$output" || fail "$* is refused without saying '$words': $output"
 }
 refused /replicas replicas=0
 refused "'replica'" replica=3
 refused /store/endpoint store.endpoint=minio:9000
 refused /image/agent/digest image.agent.digest=latest
 refused /image/registry image.registry=http://registry:5000
+refused /store/webIdentity/roleArn store.webIdentity.roleArn=snapshots
+role=store.webIdentity.roleArn=arn:aws:iam::123456789012:role/snapshots
+refused "store.bucket is empty" "$role"
+refused "are both set" "$role" store.bucket=snapshots store.existingSecret=remora-store
+refused "the trial store takes keys" "$role" store.bucket=snapshots trialStore.enabled=true
+refused "stsEndpoint is empty" "$role" store.bucket=snapshots store.endpoint=https://minio:9443
 refused /networkPolicy/egressPorts 'networkPolicy.egressPorts={https}'
 if output=$(helm template remora "$chart" --kube-version 1.29.0 2>&1); then fail "Kubernetes 1.29 is taken"; fi
 grep -qF 'kubeVersion: >=1.30' <<<"$output" || fail "Kubernetes 1.29 is refused without saying why: $output"
@@ -53,4 +60,10 @@ holds "- {port: 5001, protocol: TCP}" 'insecureRegistries={registry:5001}'
 holds "--tls-cert=/etc/remora/tls/tls.crt" tls.existingSecret=tls
 holds "--encryption-key-file=/etc/remora/encryption/key" encryption.existingSecret=snapshots
 holds 'value: "10.0.0.0/8,fd00::/8"' 'store.cidrs={10.0.0.0/8,fd00::/8}'
+sts=("$role" store.bucket=snapshots store.endpoint=https://minio:9443 store.webIdentity.stsEndpoint=https://sts:9444)
+holds "- {port: 9444, protocol: TCP}" "${sts[@]}"
+holds 'value: "https://sts:9444"' "${sts[@]}"
+holds '- serviceAccountToken: {audience: "minio", expirationSeconds: 86400, path: token}' \
+    "${sts[@]}" store.webIdentity.audience=minio
+if grep -q -e remora-store -e AWS_ACCESS_KEY <<<"$(render "${sts[@]/#/--set=}")"; then fail "with a role, keys are asked for"; fi
 echo "chart: linted, rendered as its snapshots, bad values refused"

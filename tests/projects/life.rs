@@ -9,7 +9,10 @@ use remora_proto_model::{
     Generation, Reason,
     project::{Condition, ConditionType, Container, Desired, Phase, ProjectSpec},
 };
-use remora_tests::tree::{assert_same, record};
+use remora_tests::{
+    seaweed::SECRET_KEY,
+    tree::{assert_same, record},
+};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::rig::{Rig, counter, process_of, processes};
@@ -121,7 +124,7 @@ async fn a_server_that_comes_back_finds_what_runs() {
 async fn credentials_reach_the_agent_alone() {
     let rig = Rig::new().await;
     rig.counter().await;
-    let secret = rig.store.secret_key.as_bytes();
+    let secret = SECRET_KEY.as_bytes();
     let agents = process_of(&rig.data(), "serve");
     for pid in processes(&rig.data()) {
         let read = |what: &str| fs::read(format!("/proc/{pid}/{what}")).unwrap_or_default();

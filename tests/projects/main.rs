@@ -7,3 +7,4 @@ mod pods;
 mod rig;
 mod snapshots;
 mod store_away;
+mod web_identity;

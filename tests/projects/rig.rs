@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use remora_control_plane_runtime::{Projects, RuntimeConfig, Shutdown, StoreEndpoint};
+use remora_control_plane_runtime::{Projects, RuntimeConfig, Shutdown, StoreCredentials, StoreEndpoint};
 use remora_proto_model::{
     ProjectId,
     project::{Condition, ConditionType, Container, Desired, Phase, Project, ProjectSpec},
@@ -185,8 +185,7 @@ pub(crate) fn endpoint(url: &str, prefix: &str) -> StoreEndpoint {
         bucket: BUCKET.to_owned(),
         region: "us-east-1".to_owned(),
         path_style: true,
-        access_key: ACCESS_KEY.to_owned(),
-        secret_key: SECRET_KEY.to_owned(),
+        credentials: StoreCredentials::Keys { access_key: ACCESS_KEY.to_owned(), secret_key: SECRET_KEY.to_owned() },
         prefix: prefix.to_owned(),
     }
 }

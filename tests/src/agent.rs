@@ -94,7 +94,12 @@ impl AgentProcess {
 
     /// Starts an agent with these flags and waits until it says where it serves.
     pub async fn with_flags(flags: &[(String, String)]) -> Self {
-        let mut child = serve_command(flags).spawn().expect("the agent's binary starts");
+        AgentProcess::of(serve_command(flags)).await
+    }
+
+    /// Starts an agent by its command and waits until it says where it serves.
+    pub async fn of(mut command: Command) -> Self {
+        let mut child = command.spawn().expect("the agent's binary starts");
         let mut log = Log::of(child.stderr.take().expect("stderr is piped"));
         let serving = log.line(|line| line["fields"]["message"] == "serving").await;
         let address = |field: &str| {

@@ -13,6 +13,7 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use remora_agent_snapshot::store::{S3Settings, S3Store, Store};
+use serde_json::Value;
 use uuid::Uuid;
 
 /// The bucket that exists from the start.
@@ -40,10 +41,15 @@ pub struct Seaweed {
 /// The server of this process, started at the first call.
 pub fn seaweed() -> &'static Seaweed {
     static SERVER: OnceLock<Seaweed> = OnceLock::new();
-    SERVER.get_or_init(|| start().unwrap_or_else(|error| panic!("SeaweedFS did not start: {error:#}")))
+    SERVER.get_or_init(|| start(None).unwrap_or_else(|error| panic!("SeaweedFS did not start: {error:#}")))
 }
 
 impl Seaweed {
+    /// Another server, with roles and whom they trust as in `settings`.
+    pub(crate) fn with_iam(settings: &Value) -> anyhow::Result<Seaweed> {
+        start(Some(settings))
+    }
+
     /// How to reach the lineage below `prefix`.
     pub fn settings(&self, prefix: &str) -> S3Settings {
         S3Settings {
@@ -108,7 +114,7 @@ fn sweep() {
     }
 }
 
-fn start() -> anyhow::Result<Seaweed> {
+fn start(iam: Option<&Value>) -> anyhow::Result<Seaweed> {
     let weed = binary()?;
     sweep();
     let folder = tempfile::Builder::new().prefix(&format!("{FOLDERS}{}-", std::process::id())).tempdir()?.keep();
@@ -127,6 +133,10 @@ fn start() -> anyhow::Result<Seaweed> {
     ];
     let ports = free_ports(names.len())?;
     let endpoint = format!("http://127.0.0.1:{}", ports[6]);
+    let iam = iam.map(|settings| (folder.join("iam.json"), settings.to_string()));
+    if let Some((path, text)) = &iam {
+        fs::write(path, text)?;
+    }
     // The server dies with the thread that started it, so this one stays.
     let (report, started) = mpsc::sync_channel(1);
     thread::Builder::new().name("seaweed".to_owned()).spawn(move || {
@@ -135,6 +145,7 @@ fn start() -> anyhow::Result<Seaweed> {
         for (name, port) in names.iter().zip(&ports) {
             command.arg(format!("-{name}={port}"));
         }
+        command.args(iam.map(|(path, _)| format!("-s3.iam.config={}", path.display())));
         command
             .args(["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-admin.ui=false", "-webdav=false", "-bucket", BUCKET])
             .env_clear()

@@ -68,14 +68,32 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end -}}
 
+{{/* The Secret with the store's keys; empty with web identity. */}}
+{{- define "remora.storeSecret" -}}
+{{- $store := .Values.store -}}
+{{- if not $store.webIdentity.roleArn -}}
+{{ $store.existingSecret | default "remora-store" }}
+{{- else if $store.existingSecret -}}
+{{ fail "store.existingSecret and store.webIdentity.roleArn are both set: a store is opened with keys or with a role, so leave one of them empty" }}
+{{- else if .Values.trialStore.enabled -}}
+{{ fail "trialStore.enabled: the trial store takes keys and gives no roles; set store.existingSecret in place of store.webIdentity.roleArn" }}
+{{- else if not $store.bucket -}}
+{{ fail "store.bucket is empty: with store.webIdentity there is no Secret that names the bucket" }}
+{{- else if and $store.endpoint (not $store.webIdentity.stsEndpoint) (not (regexMatch "\\.amazonaws\\.com(\\.cn)?(:[0-9]+)?/?$" $store.endpoint)) -}}
+{{ fail (printf "store.webIdentity.stsEndpoint is empty: the store %s is not AWS, so say which token service gives the role; MinIO, Ceph and SeaweedFS do it at the store's own URL" $store.endpoint) }}
+{{- end -}}
+{{- end -}}
+
 {{/* An environment variable from a value, else from a key of the store's Secret: (list . NAME value key optional). */}}
 {{- define "remora.storeVariable" -}}
 {{- $root := index . 0 -}}
+{{- $secret := include "remora.storeSecret" $root -}}
+{{- if index . 2 -}}
 - name: {{ index . 1 }}
-{{- if index . 2 }}
   value: {{ index . 2 | quote }}
-{{- else }}
-  valueFrom: {secretKeyRef: {name: {{ $root.Values.store.existingSecret }}, key: {{ index . 3 }}, optional: {{ index . 4 }}}}
+{{- else if $secret -}}
+- name: {{ index . 1 }}
+  valueFrom: {secretKeyRef: {name: {{ $secret }}, key: {{ index . 3 }}, optional: {{ index . 4 }}}}
 {{- end }}
 {{- end -}}
 
@@ -93,7 +111,7 @@ http://{{ include "remora.trialStoreName" . }}.{{ .Release.Namespace }}.svc:8333
 {{- range .Values.networkPolicy.egressPorts -}}
 {{- $_ := set $ports (toString .) true -}}
 {{- end -}}
-{{- range prepend .Values.insecureRegistries (include "remora.storeEndpoint" .) -}}
+{{- range concat .Values.insecureRegistries (list (include "remora.storeEndpoint" .) .Values.store.webIdentity.stsEndpoint) -}}
 {{- with regexFind ":[0-9]+(/|$)" . | trimPrefix ":" | trimSuffix "/" -}}
 {{- $_ := set $ports . true -}}
 {{- end -}}

@@ -35,6 +35,11 @@ pub const TOKEN_REVIEW_PATIENCE: Duration = Duration::from_secs(10);
 /// Tokens whose review is remembered.
 pub const MAX_REVIEWED_TOKENS: usize = 1_024;
 
+/// Life of the token that a project's agent shows for the store's credentials, in
+/// seconds. The kubelet replaces it once 80 % of that are over, so that an API
+/// server that is away for four hours keeps no agent from its store.
+pub const TOKEN_SECONDS: i64 = 24 * 60 * 60;
+
 /// Time for rights that were just bound to be in force at the API server.
 pub const RIGHTS_WITHIN: Duration = Duration::from_secs(10);
 

@@ -4,6 +4,8 @@
 mod project;
 #[path = "manifests/restricted.rs"]
 mod restricted;
+#[path = "manifests/web_identity.rs"]
+mod web_identity;
 
 use std::{collections::BTreeSet, env, fs, path::Path};
 

@@ -37,7 +37,7 @@ impl RuntimeConfig {
 }
 
 /// A bucket that answers the S3 API.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct StoreEndpoint {
     /// Scheme, host and port; `None` is AWS.
     pub endpoint: Option<String>,
@@ -47,26 +47,47 @@ pub struct StoreEndpoint {
     pub region: String,
     /// Whether the bucket is the first component of the path and not of the host.
     pub path_style: bool,
-    /// Access key id.
-    pub access_key: String,
-    /// Its secret. Reaches the agents through their environment and nobody else.
-    pub secret_key: String,
+    /// What opens it. Reaches the agents through their environment and nobody else.
+    pub credentials: StoreCredentials,
     /// What every key begins with, without a slash at either end; empty is none.
     pub prefix: String,
 }
 
-impl fmt::Debug for StoreEndpoint {
+/// What opens a store.
+#[derive(Clone)]
+pub enum StoreCredentials {
+    /// One pair for everybody, until somebody changes it.
+    Keys {
+        /// Access key id.
+        access_key: String,
+        /// Its secret.
+        secret_key: String,
+    },
+    /// Each process shows a token that says who it is, and gets credentials that expire.
+    WebIdentity(WebIdentity),
+}
+
+impl fmt::Debug for StoreCredentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Without the secret: this ends in logs.
-        f.debug_struct("StoreEndpoint")
-            .field("endpoint", &self.endpoint)
-            .field("bucket", &self.bucket)
-            .field("region", &self.region)
-            .field("path_style", &self.path_style)
-            .field("access_key", &self.access_key)
-            .field("prefix", &self.prefix)
-            .finish_non_exhaustive()
+        match self {
+            // Without the secret: this ends in logs.
+            StoreCredentials::Keys { access_key, .. } => f.debug_tuple("Keys").field(access_key).finish(),
+            StoreCredentials::WebIdentity(identity) => identity.fmt(f),
+        }
     }
+}
+
+/// A role that a token service (STS) gives to whoever shows a token that the role trusts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebIdentity {
+    /// The role.
+    pub role_arn: String,
+    /// File with this server's token. Whoever writes it replaces it before it expires.
+    pub token_file: PathBuf,
+    /// Whom the tokens of agents are for, where a cluster issues them.
+    pub audience: String,
+    /// URL of the token service; `None` is AWS.
+    pub sts_endpoint: Option<String>,
 }
 
 /// How the server leaves its projects when it ends.

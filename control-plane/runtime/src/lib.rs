@@ -16,7 +16,7 @@ pub mod state;
 mod store;
 mod termination;
 
-pub use config::{RuntimeConfig, Shutdown, StoreEndpoint};
+pub use config::{RuntimeConfig, Shutdown, StoreCredentials, StoreEndpoint, WebIdentity};
 pub use projects::{AgentHandle, Change, ChangeKind, Minted, Parts, Projects, Restored, Settings};
 pub use state::State;
 pub use store::{Committed, Store, lineage_prefix};

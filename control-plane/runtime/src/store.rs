@@ -2,6 +2,7 @@
 //! committed is believed once it was read back here.
 
 mod archive;
+mod web_identity;
 
 use std::time::Duration;
 
@@ -18,8 +19,9 @@ use aws_sdk_s3::{
 use aws_smithy_http_client::{Builder as HttpBuilder, tls};
 use remora_proto_model::{Fault, ProjectId, Reason, project::Head};
 
+use self::web_identity::{WebIdentityProvider, no_credentials};
 use crate::{
-    config::StoreEndpoint,
+    config::{StoreCredentials, StoreEndpoint},
     limits::{MAX_ROOT_BYTES, STORE_TIMEOUT},
 };
 
@@ -27,6 +29,9 @@ use crate::{
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The object that says that a lineage belongs to nobody any more.
 const TOMBSTONE: &str = "tombstone";
+
+/// What to do where a token is not taken.
+const HINT: &str = "check the role's trust policy (issuer, audience, subject) and the URL of the token service";
 
 /// A snapshot that an agent says is committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,7 +80,6 @@ impl Store {
             .behavior_version(BehaviorVersion::latest())
             .http_client(http)
             .region(Region::new(endpoint.region.clone()))
-            .credentials_provider(Credentials::new(&endpoint.access_key, &endpoint.secret_key, None, None, "settings"))
             .retry_config(RetryConfig::standard().with_max_attempts(3))
             .timeout_config(timeouts)
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
@@ -84,6 +88,15 @@ impl Store {
         if let Some(url) = &endpoint.endpoint {
             config = config.endpoint_url(url);
         }
+        config = match &endpoint.credentials {
+            StoreCredentials::Keys { access_key, secret_key } => {
+                config.credentials_provider(Credentials::new(access_key, secret_key, None, None, "settings"))
+            }
+            StoreCredentials::WebIdentity(identity) => {
+                let provider = WebIdentityProvider::new(identity, &config);
+                config.credentials_provider(provider)
+            }
+        };
         Store { client: Client::from_conf(config.build()), bucket: endpoint.bucket.clone() }
     }
 
@@ -147,10 +160,16 @@ fn failure<E: std::error::Error + ProvideErrorMetadata + 'static>(
     key: &str,
     error: &SdkError<E, aws_sdk_s3::config::http::HttpResponse>,
 ) -> Fault {
+    if let Some((reason, why)) = no_credentials(error) {
+        let fault = Fault::new(reason, format!("nobody could ask the store to {action} {key}: {why}"));
+        return fault.hint(HINT).stage("store");
+    }
     let reason = match error.code() {
         Some("NoSuchBucket") => Reason::BucketMissing,
         Some("NoSuchKey") => Reason::SnapshotDamaged,
-        Some("AccessDenied" | "InvalidAccessKeyId" | "SignatureDoesNotMatch") => Reason::StoreDenied,
+        Some("AccessDenied" | "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken" | "InvalidToken") => {
+            Reason::StoreDenied
+        }
         _ => Reason::StoreUnavailable,
     };
     Fault::new(reason, format!("the store did not {action} {key}: {}", DisplayErrorContext(error))).stage("store")

@@ -2,7 +2,7 @@
 
 use std::{fs, io, path::Path, sync::Arc};
 
-use remora_control_plane_runtime::{Projects, RuntimeConfig, StoreEndpoint};
+use remora_control_plane_runtime::{Projects, RuntimeConfig, StoreCredentials, StoreEndpoint};
 use remora_proto_model::project::Role;
 
 use super::{Behind, Served, StartError};
@@ -54,8 +54,7 @@ fn endpoint_of(bucket: &Bucket) -> StoreEndpoint {
         bucket: BUCKET.to_owned(),
         region: "us-east-1".to_owned(),
         path_style: true,
-        access_key,
-        secret_key,
+        credentials: StoreCredentials::Keys { access_key, secret_key },
         prefix: String::new(),
     }
 }

@@ -4,6 +4,8 @@
 //! of every body (SigV4), so a body that changes on its way up is refused by
 //! the store; what comes down is verified by the engine, byte for byte.
 
+mod credentials;
+
 use std::{error::Error, fmt, ops::Range, time::Duration};
 
 use aws_config::BehaviorVersion;
@@ -20,13 +22,18 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_types::{retry::RetryConfig, timeout::TimeoutConfig};
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt as _};
+use tokio::time::timeout;
 
+use self::credentials::{Missing, missing};
 use super::{
     LIST_PAGE_OBJECTS, ListPage, MAX_KEY_BYTES, ObjectInfo, PutCondition, PutOutcome, Store, StoreError, check_key,
 };
 
 /// Time for a TCP and TLS handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Time for what gives credentials to answer when a store is opened.
+const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Time without any byte after which a transfer has stalled.
 const STALL_GRACE: Duration = Duration::from_secs(20);
@@ -128,10 +135,12 @@ impl S3Store {
         let shared = loader.load().await;
         let denied = |detail: String| StoreError::Denied { action: "OPEN", key: settings.prefix.clone(), detail };
         let provider = shared.credentials_provider().ok_or_else(|| denied("no credentials were found".to_owned()))?;
-        provider
-            .provide_credentials()
-            .await
-            .map_err(|error| denied(format!("no credentials were found: {}", DisplayErrorContext(&error))))?;
+        // Whoever only does not answer now is asked again with the first request.
+        if let Ok(Err(error)) = timeout(CREDENTIALS_TIMEOUT, provider.provide_credentials()).await
+            && let Some(Missing { detail, for_now: false }) = missing(&error)
+        {
+            return Err(denied(detail));
+        }
         let config = aws_sdk_s3::config::Builder::from(&shared).force_path_style(settings.path_style).build();
         let prefix = if settings.prefix.is_empty() { String::new() } else { format!("{}/", settings.prefix) };
         Ok(S3Store { client: Client::from_conf(config), bucket: settings.bucket, prefix })
@@ -293,6 +302,8 @@ struct Answer {
     /// The S3 error code; empty where the answer has none (HEAD).
     code: String,
     detail: String,
+    /// Nothing was asked for want of credentials.
+    missing: Option<Missing>,
 }
 
 impl Answer {
@@ -301,19 +312,29 @@ impl Answer {
         E: ProvideErrorMetadata + Error + 'static,
     {
         let Some(service) = error.as_service_error() else {
-            return Answer { status: None, code: String::new(), detail: DisplayErrorContext(error).to_string() };
+            let missing = missing(error);
+            let detail = missing.as_ref().map(|missing| missing.detail.clone());
+            let detail = detail.unwrap_or_else(|| DisplayErrorContext(error).to_string());
+            return Answer { status: None, code: String::new(), detail, missing };
         };
         let status = error.raw_response().map(|raw| raw.status().as_u16());
         let code = service.code().unwrap_or_default().to_owned();
         let message = service.message().unwrap_or_default();
         let detail = format!("{} {code} {message}", status.unwrap_or_default()).trim_end().to_owned();
-        Answer { status, code, detail }
+        Answer { status, code, detail, missing: None }
     }
 }
 
 /// What an answer means, whatever the request.
 fn classify(action: &'static str, key: &str, bucket: &str, answer: &Answer) -> StoreError {
     let (key, detail) = (key.to_owned(), answer.detail.clone());
+    if let Some(missing) = &answer.missing {
+        return if missing.for_now {
+            StoreError::Unavailable { action, key, detail }
+        } else {
+            StoreError::Denied { action, key, detail }
+        };
+    }
     match (answer.code.as_str(), answer.status) {
         ("NoSuchBucket", _) => StoreError::BucketMissing { bucket: bucket.to_owned() },
         ("NoSuchKey", _) | ("" | "NotFound", Some(404)) => StoreError::NotFound { key },
@@ -321,7 +342,10 @@ fn classify(action: &'static str, key: &str, bucket: &str, answer: &Answer) -> S
         ("RequestTimeout" | "SlowDown", _) | (_, None | Some(408 | 429 | 500..=599)) => {
             StoreError::Unavailable { action, key, detail }
         }
-        (_, Some(401 | 403)) => StoreError::Denied { action, key, detail },
+        // What a store says of credentials that ran out.
+        ("ExpiredToken" | "InvalidToken" | "TokenRefreshRequired", _) | (_, Some(401 | 403)) => {
+            StoreError::Denied { action, key, detail }
+        }
         _ => StoreError::Rejected { action, key, detail },
     }
 }
@@ -331,6 +355,8 @@ fn classify(action: &'static str, key: &str, bucket: &str, answer: &Answer) -> S
 fn conditional(key: &str, bucket: &str, answer: &Answer) -> Result<PutOutcome, StoreError> {
     let unavailable = || StoreError::Unavailable { action: "PUT", key: key.to_owned(), detail: answer.detail.clone() };
     match answer.status {
+        // Nothing was sent.
+        None if answer.missing.is_some() => Err(classify("PUT", key, bucket, answer)),
         Some(412) => Ok(PutOutcome::Exists),
         // Another conditional writer was at work on this key: S3 asks to repeat.
         Some(409) if answer.code == "ConditionalRequestConflict" => Err(unavailable()),
@@ -354,7 +380,7 @@ mod tests {
     use super::*;
 
     fn answer(status: impl Into<Option<u16>>, code: &str) -> Answer {
-        Answer { status: status.into(), code: code.to_owned(), detail: "as tested".to_owned() }
+        Answer { status: status.into(), code: code.to_owned(), detail: "as tested".to_owned(), missing: None }
     }
 
     #[test]
@@ -365,6 +391,7 @@ mod tests {
         assert_eq!(reason(Some(403), "AccessDenied"), Reason::StoreDenied);
         assert_eq!(reason(Some(403), "SignatureDoesNotMatch"), Reason::StoreDenied);
         assert_eq!(reason(Some(403), "RequestTimeTooSkewed"), Reason::StoreDenied);
+        assert_eq!(reason(Some(400), "ExpiredToken"), Reason::StoreDenied);
         assert_eq!(reason(Some(503), "SlowDown"), Reason::StoreUnavailable);
         assert_eq!(reason(Some(400), "RequestTimeout"), Reason::StoreUnavailable);
         assert_eq!(reason(Some(507), ""), Reason::NoSpace);
@@ -379,6 +406,11 @@ mod tests {
             matches!(conditional("k", "b", &answer(status, "")), Err(StoreError::OutcomeUnknown { .. }))
         };
         assert!(unknown(None) && unknown(Some(500)) && unknown(Some(502)) && unknown(Some(504)));
+        let missing =
+            |for_now| Answer { missing: Some(Missing { detail: "none".to_owned(), for_now }), ..answer(None, "") };
+        let put = |for_now| conditional("k", "b", &missing(for_now)).unwrap_err();
+        assert!(matches!(put(true), StoreError::Unavailable { .. }), "nothing was sent");
+        assert!(matches!(put(false), StoreError::Denied { .. }));
         assert!(!unknown(Some(503)) && !unknown(Some(409)) && !unknown(Some(403)) && !unknown(Some(507)));
     }
 

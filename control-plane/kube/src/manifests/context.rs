@@ -18,7 +18,7 @@ pub struct Settings {
     pub control_pod_labels: BTreeMap<String, String>,
     /// The ClusterRole that the control plane binds to itself in a project's namespace.
     pub project_cluster_role: String,
-    /// Where snapshots go. An empty access key is none: the agents find their credentials themselves.
+    /// Where snapshots go.
     pub store: StoreEndpoint,
     /// Address ranges that the store's name means, where these are private ones.
     pub store_cidrs: Vec<String>,

@@ -12,6 +12,7 @@ use k8s_openapi::{
     },
     apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
 };
+use remora_control_plane_runtime::StoreCredentials;
 
 use super::{
     Context,
@@ -24,6 +25,9 @@ use crate::defaults::AGENT_PORT;
 const PRIVATE: [&str; 5] = ["10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"];
 /// The same of IPv6: unique local (RFC 4193) and link-local.
 const PRIVATE_6: [&str; 2] = ["fc00::/7", "fe80::/10"];
+/// Where the store and the token service are without a URL: names of AWS, which
+/// an endpoint of a private network may answer for.
+const AWS: &str = "https://amazonaws.com";
 /// The label that every namespace has its name in.
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 
@@ -117,18 +121,25 @@ fn to_internet() -> NetworkPolicyEgressRule {
     }
 }
 
-/// The store, where it is no part of the internet: a Service of this cluster, an
-/// address, or the ranges that the settings name.
+/// The store and what gives its credentials, where they are no part of the
+/// internet: Services of this cluster, addresses, or the ranges that the settings name.
 fn to_store(context: &Context<'_>) -> Vec<NetworkPolicyEgressRule> {
-    let Some(endpoint) = context.settings.store.endpoint.as_deref().and_then(|url| url.parse::<http::Uri>().ok())
-    else {
-        return Vec::new();
-    };
-    let Some(host) = endpoint.host() else { return Vec::new() };
-    let default = if endpoint.scheme_str() == Some("http") { 80 } else { 443 };
-    let number = endpoint.port_u16().map_or(default, i32::from);
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let mut peers: Vec<_> = context.settings.store_cidrs.iter().map(|range| addresses(range, &[])).collect();
+    let settings = context.settings;
+    let mut urls = vec![settings.store.endpoint.as_deref().unwrap_or(AWS)];
+    if let StoreCredentials::WebIdentity(identity) = &settings.store.credentials {
+        urls.push(identity.sts_endpoint.as_deref().unwrap_or(AWS));
+    }
+    let mut rules: Vec<_> = urls.into_iter().filter_map(|url| to_url(url, &settings.store_cidrs)).collect();
+    rules.dedup();
+    rules
+}
+
+fn to_url(url: &str, ranges: &[String]) -> Option<NetworkPolicyEgressRule> {
+    let url = url.parse::<http::Uri>().ok()?;
+    let default = if url.scheme_str() == Some("http") { 80 } else { 443 };
+    let number = url.port_u16().map_or(default, i32::from);
+    let host = url.host()?.trim_start_matches('[').trim_end_matches(']');
+    let mut peers: Vec<_> = ranges.iter().map(|range| addresses(range, &[])).collect();
     match host.parse::<IpAddr>() {
         Ok(IpAddr::V4(address)) => peers.push(addresses(&format!("{address}/32"), &[])),
         Ok(IpAddr::V6(address)) => peers.push(addresses(&format!("{address}/128"), &[])),
@@ -140,8 +151,5 @@ fn to_store(context: &Context<'_>) -> Vec<NetworkPolicyEgressRule> {
             }
         }
     }
-    if peers.is_empty() {
-        return Vec::new();
-    }
-    vec![NetworkPolicyEgressRule { to: Some(peers), ports: Some(vec![port(number, "TCP")]) }]
+    (!peers.is_empty()).then(|| NetworkPolicyEgressRule { to: Some(peers), ports: Some(vec![port(number, "TCP")]) })
 }

@@ -4,6 +4,7 @@
 
 mod agent;
 mod container;
+mod credentials;
 mod security;
 
 use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, Pod, PodSpec, SecretVolumeSource, Volume, VolumeMount};
@@ -52,6 +53,9 @@ pub fn pod(context: &Context<'_>) -> Pod {
     metadata.labels.get_or_insert_default().insert(GENERATION.to_owned(), context.generation.to_string());
     metadata.finalizers = Some(vec![FINAL_SNAPSHOT.to_owned()]);
     metadata.annotations = Some([(MADE.to_owned(), made(spec))].into());
+    let mut volumes =
+        vec![volume::workspace(context), scratch("bin"), scratch("run"), scratch("tmp"), identity(context)];
+    volumes.extend(credentials::volume(context));
     Pod {
         metadata,
         spec: Some(PodSpec {
@@ -59,13 +63,7 @@ pub fn pod(context: &Context<'_>) -> Pod {
             termination_grace_period_seconds: i64::try_from(context.settings.grace_seconds).ok(),
             init_containers: Some(vec![agent::install(context), agent::hydrate(context), agent::serve(context)]),
             containers: spec.containers.iter().map(|container| container::dev(context, container)).collect(),
-            volumes: Some(vec![
-                volume::workspace(context),
-                scratch("bin"),
-                scratch("run"),
-                scratch("tmp"),
-                identity(context),
-            ]),
+            volumes: Some(volumes),
             ..common()
         }),
         ..Pod::default()
@@ -76,12 +74,14 @@ pub fn pod(context: &Context<'_>) -> Pod {
 /// pod left there without one. It has no generation among its labels, since it
 /// is no start of the project: whoever looks for those takes it for a stray.
 pub fn at_rest(context: &Context<'_>) -> Pod {
+    let mut volumes = vec![volume::workspace(context), scratch("tmp"), identity(context)];
+    volumes.extend(credentials::volume(context));
     Pod {
         metadata: metadata(context, &format!("rest-g{}", context.generation), "rest"),
         spec: Some(PodSpec {
             restart_policy: Some("Never".to_owned()),
             containers: vec![agent::dehydrate(context)],
-            volumes: Some(vec![volume::workspace(context), scratch("tmp"), identity(context)]),
+            volumes: Some(volumes),
             ..common()
         }),
         ..Pod::default()

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::{ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use remora_control_plane_runtime::StoreCredentials;
 
 use super::{
     AgentMaterial, Context,
@@ -15,11 +16,11 @@ pub(super) const STORE: &str = "store";
 pub(super) const ACCESS_KEY: &str = "AWS_ACCESS_KEY_ID";
 pub(super) const SECRET_KEY: &str = "AWS_SECRET_ACCESS_KEY";
 
-/// The credentials of the store; `None` where the agents find theirs themselves.
+/// The credentials of the store; `None` where the agents get theirs for a token.
 pub fn store_secret(context: &Context<'_>) -> Option<Secret> {
-    let store = &context.settings.store;
-    let data = [(ACCESS_KEY, store.access_key.as_str()), (SECRET_KEY, store.secret_key.as_str())];
-    (!store.access_key.is_empty()).then(|| secret(metadata(context, STORE, "agent"), &data))
+    let StoreCredentials::Keys { access_key, secret_key } = &context.settings.store.credentials else { return None };
+    let data = [(ACCESS_KEY, access_key.as_str()), (SECRET_KEY, secret_key.as_str())];
+    Some(secret(metadata(context, STORE, "agent"), &data))
 }
 
 /// The identity of one generation's agent. It never changes.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use remora_control_plane_kube::manifests::{AgentMaterial, Context, EncryptionKey, Settings};
-use remora_control_plane_runtime::StoreEndpoint;
+use remora_control_plane_runtime::{StoreCredentials, StoreEndpoint};
 use remora_proto_model::{
     ContainerName, Generation,
     project::{Container, Project, ProjectSpec, ProjectStatus},
@@ -52,8 +52,7 @@ fn settings() -> Settings {
             bucket: "remora".to_owned(),
             region: "us-east-1".to_owned(),
             path_style: true,
-            access_key: "access".to_owned(),
-            secret_key: "secret".to_owned(),
+            credentials: StoreCredentials::Keys { access_key: "access".to_owned(), secret_key: "secret".to_owned() },
             prefix: String::new(),
         },
         store_cidrs: Vec::new(),

@@ -8,7 +8,7 @@ use remora_proto_model::{
     project::{Container, Endpoint},
 };
 
-use crate::config::StoreEndpoint;
+use crate::config::{StoreCredentials, StoreEndpoint, WebIdentity};
 
 /// What is passed on from the server: where programs are, whose they are, and in which language they speak.
 const PASSED: &[&str] = &["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TZ", "TMPDIR"];
@@ -29,8 +29,20 @@ fn base() -> Variables {
 /// The agent's: with the credentials of the store, which no flag and no other process carries.
 pub(crate) fn agent(store: &StoreEndpoint) -> Variables {
     let mut variables = base();
-    variables.insert("AWS_ACCESS_KEY_ID".into(), store.access_key.clone().into());
-    variables.insert("AWS_SECRET_ACCESS_KEY".into(), store.secret_key.clone().into());
+    match &store.credentials {
+        StoreCredentials::Keys { access_key, secret_key } => {
+            variables.insert("AWS_ACCESS_KEY_ID".into(), access_key.into());
+            variables.insert("AWS_SECRET_ACCESS_KEY".into(), secret_key.into());
+        }
+        StoreCredentials::WebIdentity(WebIdentity { role_arn, token_file, audience: _, sts_endpoint }) => {
+            variables.insert("AWS_ROLE_ARN".into(), role_arn.into());
+            variables.insert("AWS_WEB_IDENTITY_TOKEN_FILE".into(), token_file.into());
+            variables.insert("AWS_ROLE_SESSION_NAME".into(), "remora-agent".into());
+            if let Some(url) = sts_endpoint {
+                variables.insert("AWS_ENDPOINT_URL_STS".into(), url.into());
+            }
+        }
+    }
     variables
 }
 

@@ -2,25 +2,20 @@
 
 use k8s_openapi::{
     api::core::v1::{
-        Container, ContainerPort, EnvVar, EnvVarSource, ExecAction, HTTPGetAction, Lifecycle, LifecycleHandler, Probe,
-        ResourceRequirements, SecretKeySelector, VolumeMount,
+        Container, ContainerPort, ExecAction, HTTPGetAction, Lifecycle, LifecycleHandler, Probe, ResourceRequirements,
+        VolumeMount,
     },
     apimachinery::pkg::{api::resource::Quantity, util::intstr::IntOrString},
 };
 use remora_control_plane_runtime::lineage_prefix;
 
 use super::{
-    BIN, DEHYDRATE, IDENTITY, PROGRAM, RUN, SHIM_SECRET, TREE, VOLUME, container::socket, mount, mount_read_only,
-    security, words,
+    BIN, DEHYDRATE, IDENTITY, PROGRAM, RUN, SHIM_SECRET, TREE, VOLUME, container::socket, credentials, mount,
+    mount_read_only, security, words,
 };
 use crate::{
     defaults::{AGENT_CPU_REQUEST, AGENT_MEMORY_LIMIT, AGENT_MEMORY_REQUEST, AGENT_METRICS_PORT, AGENT_PORT},
-    manifests::{
-        Context,
-        secrets::{ACCESS_KEY, SECRET_KEY, STORE},
-        text::verbatim,
-        volume::WORKSPACE,
-    },
+    manifests::{Context, text::verbatim, volume::WORKSPACE},
 };
 
 /// The program in its own image.
@@ -44,20 +39,22 @@ pub(super) fn hydrate(context: &Context<'_>) -> Container {
     if let Some(object) = context.source {
         command.extend(["--seed-object".to_owned(), verbatim(object)]);
     }
-    Container { env: credentials(context), volume_mounts: Some(tree_at_rest()), ..container }
+    Container { env: Some(credentials::variables(context)), volume_mounts: Some(tree_at_rest(context)), ..container }
 }
 
 /// Makes a snapshot of a tree that nothing runs in.
 pub(super) fn dehydrate(context: &Context<'_>) -> Container {
     let mut container = own(context, DEHYDRATE, &["dehydrate", "--termination-message", TERMINATION_MESSAGE]);
     container.command.get_or_insert_default().extend(workspace_and_store(context));
-    Container { env: credentials(context), volume_mounts: Some(tree_at_rest()), ..container }
+    Container { env: Some(credentials::variables(context)), volume_mounts: Some(tree_at_rest(context)), ..container }
 }
 
 /// What a role sees that works on a tree in which nothing runs.
-fn tree_at_rest() -> Vec<VolumeMount> {
+fn tree_at_rest(context: &Context<'_>) -> Vec<VolumeMount> {
     // The identity for the key of what is encrypted.
-    vec![mount(WORKSPACE, VOLUME), mount("tmp", "/tmp"), mount_read_only("agent", IDENTITY)]
+    let mut mounts = vec![mount(WORKSPACE, VOLUME), mount("tmp", "/tmp"), mount_read_only("agent", IDENTITY)];
+    mounts.extend(credentials::mount(context));
+    mounts
 }
 
 /// Serves, and makes the last snapshot after every other container has ended: it
@@ -85,6 +82,9 @@ pub(super) fn serve(context: &Context<'_>) -> Container {
     command.push("--final-snapshot".to_owned());
     command.push(format!("--flush-budget={}", settings.flush_seconds));
     command.push(format!("--termination-message={TERMINATION_MESSAGE}"));
+    let mut mounts =
+        vec![mount(WORKSPACE, VOLUME), mount("run", RUN), mount("tmp", "/tmp"), mount_read_only("agent", IDENTITY)];
+    mounts.extend(credentials::mount(context));
     let port = |name: &str, number| ContainerPort {
         name: Some(name.to_owned()),
         container_port: number,
@@ -93,7 +93,7 @@ pub(super) fn serve(context: &Context<'_>) -> Container {
     };
     Container {
         restart_policy: Some("Always".to_owned()),
-        env: credentials(context),
+        env: Some(credentials::variables(context)),
         ports: Some(vec![port("agent", AGENT_PORT), port("metrics", AGENT_METRICS_PORT)]),
         // Others start once it serves; that they answer is asked of it after that.
         startup_probe: Some(probe("/healthz", 1, 120)),
@@ -107,12 +107,7 @@ pub(super) fn serve(context: &Context<'_>) -> Container {
             }),
             ..Lifecycle::default()
         }),
-        volume_mounts: Some(vec![
-            mount(WORKSPACE, VOLUME),
-            mount("run", RUN),
-            mount("tmp", "/tmp"),
-            mount_read_only("agent", IDENTITY),
-        ]),
+        volume_mounts: Some(mounts),
         ..container
     }
 }
@@ -161,19 +156,6 @@ fn workspace_and_store(context: &Context<'_>) -> Vec<String> {
     }
     flags.extend(context.project.spec.snapshots.exclude.iter().map(|line| format!("--exclude={}", verbatim(line))));
     flags
-}
-
-/// The credentials of the store; none where the agent finds its own.
-fn credentials(context: &Context<'_>) -> Option<Vec<EnvVar>> {
-    let variable = |key: &str| EnvVar {
-        name: key.to_owned(),
-        value_from: Some(EnvVarSource {
-            secret_key_ref: Some(SecretKeySelector { name: STORE.to_owned(), key: key.to_owned(), optional: None }),
-            ..EnvVarSource::default()
-        }),
-        ..EnvVar::default()
-    };
-    (!context.settings.store.access_key.is_empty()).then(|| vec![variable(ACCESS_KEY), variable(SECRET_KEY)])
 }
 
 fn probe(path: &str, period: i32, failures: i32) -> Probe {

@@ -20,3 +20,4 @@ mod snapshot_store;
 mod snapshot_store_faults;
 mod snapshot_store_kill;
 mod start;
+mod web_identity;

@@ -41,6 +41,7 @@ role=store.webIdentity.roleArn=arn:aws:iam::123456789012:role/snapshots
 refused "store.bucket is empty" "$role"
 refused "are both set" "$role" store.bucket=snapshots store.existingSecret=remora-store
 refused "the trial store takes keys" "$role" store.bucket=snapshots trialStore.enabled=true
+refused "roleArn is not" store.webIdentity.stsEndpoint=https://minio:9443
 refused "stsEndpoint is empty" "$role" store.bucket=snapshots store.endpoint=https://minio:9443
 refused /networkPolicy/egressPorts 'networkPolicy.egressPorts={https}'
 if output=$(helm template remora "$chart" --kube-version 1.29.0 2>&1); then fail "Kubernetes 1.29 is taken"; fi

@@ -71,7 +71,9 @@ capabilities: {drop: [ALL]}
 {{/* The Secret with the store's keys; empty with web identity. */}}
 {{- define "remora.storeSecret" -}}
 {{- $store := .Values.store -}}
-{{- if not $store.webIdentity.roleArn -}}
+{{- if and $store.webIdentity.stsEndpoint (not $store.webIdentity.roleArn) -}}
+{{ fail "store.webIdentity.stsEndpoint is set and store.webIdentity.roleArn is not: say which role the token service is to give, or leave both empty" }}
+{{- else if not $store.webIdentity.roleArn -}}
 {{ $store.existingSecret | default "remora-store" }}
 {{- else if $store.existingSecret -}}
 {{ fail "store.existingSecret and store.webIdentity.roleArn are both set: a store is opened with keys or with a role, so leave one of them empty" }}

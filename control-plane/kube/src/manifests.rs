@@ -29,4 +29,4 @@ pub use self::{
     volume::volume_claim,
 };
 
-pub(crate) use self::namespace::QUOTA;
+pub(crate) use self::{namespace::QUOTA, secrets::STORE_SECRET};

@@ -131,9 +131,7 @@ impl KubePods {
         for policy in manifests::network_policies(&context) {
             apply_in(client, namespace, &policy).await?;
         }
-        if let Some(secret) = manifests::store_secret(&context) {
-            apply_in(client, namespace, &secret).await?;
-        }
+        self.store_secret(&context).await?;
         self.agent_secret(&context).await?;
         for service in manifests::services(&context) {
             apply_in(client, namespace, &service).await?;
@@ -155,6 +153,8 @@ impl KubePods {
         let commands = BTreeMap::new();
         let context = self.context(record, generation, &commands);
         let pod = manifests::at_rest(&context);
+        // The store may have other credentials than when the project started.
+        self.store_secret(&context).await?;
         // It may have its key from there.
         self.agent_secret(&context).await?;
         self.once(&pod).await?;
@@ -183,6 +183,15 @@ impl KubePods {
         self.let_go().await?;
         self.remove::<Secret>(&manifests::agent_secret_name(generation)).await?;
         outcome
+    }
+
+    /// The keys of the store as the settings have them now.
+    async fn store_secret(&self, context: &Context<'_>) -> Result<(), Fault> {
+        match manifests::store_secret(context) {
+            Some(secret) => apply_in(&self.cluster.client, &self.namespace, &secret).await.map(drop),
+            // Those of earlier settings may still open the store, and nobody needs them.
+            None => self.remove::<Secret>(manifests::STORE_SECRET).await,
+        }
     }
 
     /// The identity of the agent of one generation, made once: a pod that runs reads it again.

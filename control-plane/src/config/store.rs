@@ -50,7 +50,7 @@ pub(super) struct StoreArgs {
     #[arg(long, env = "REMORA_S3_TOKEN_AUDIENCE", default_value = "sts.amazonaws.com", value_name = "NAME")]
     s3_token_audience: String,
     /// URL of the token service (STS) that gives the role; without it AWS.
-    #[arg(long, env = "REMORA_S3_STS_ENDPOINT", value_name = "URL")]
+    #[arg(long, env = "REMORA_S3_STS_ENDPOINT", requires = "s3_role_arn", value_name = "URL")]
     s3_sts_endpoint: Option<String>,
 }
 
@@ -72,7 +72,9 @@ impl StoreArgs {
         } = self;
         let Some(bucket) = s3_bucket else { return Ok(None) };
         check_url("--s3-endpoint", s3_endpoint.as_deref())?;
-        let credentials = match (s3_role_arn, s3_access_key_id, s3_secret_access_key) {
+        // A variable that is empty says as much as none.
+        let given = |key: Option<String>| key.filter(|key| !key.is_empty());
+        let credentials = match (s3_role_arn, given(s3_access_key_id), given(s3_secret_access_key)) {
             (Some(role_arn), None, None) => {
                 check_url("--s3-sts-endpoint", s3_sts_endpoint.as_deref())?;
                 let identity = WebIdentity {
@@ -186,6 +188,11 @@ mod tests {
         let token = ["--s3-token-file", token.to_str().unwrap()];
         refused("or name a role with --s3-role-arn", &["--s3-bucket", "b"]);
         refused("AWS_SECRET_ACCESS_KEY", &["--s3-bucket", "b", "--s3-access-key-id", "x"]);
+        refused(
+            "credentials are missing",
+            &["--s3-bucket", "b", "--s3-access-key-id", "x", "--s3-secret-access-key", ""],
+        );
+        refused("--s3-role-arn", &["--s3-bucket", "b", "--s3-sts-endpoint", "https://sts.example.com"]);
         refused("say with --s3-token-file", &ROLE);
         refused("--s3-token-file: /none: No such file", &[&ROLE[..], &["--s3-token-file", "/none"]].concat());
         let role = [&ROLE[..], &token].concat();

@@ -12,7 +12,7 @@ use super::{
 };
 
 /// The Secret with the credentials of the store.
-pub(super) const STORE: &str = "store";
+pub(crate) const STORE_SECRET: &str = "store";
 pub(super) const ACCESS_KEY: &str = "AWS_ACCESS_KEY_ID";
 pub(super) const SECRET_KEY: &str = "AWS_SECRET_ACCESS_KEY";
 
@@ -20,7 +20,7 @@ pub(super) const SECRET_KEY: &str = "AWS_SECRET_ACCESS_KEY";
 pub fn store_secret(context: &Context<'_>) -> Option<Secret> {
     let StoreCredentials::Keys { access_key, secret_key } = &context.settings.store.credentials else { return None };
     let data = [(ACCESS_KEY, access_key.as_str()), (SECRET_KEY, secret_key.as_str())];
-    Some(secret(metadata(context, STORE, "agent"), &data))
+    Some(secret(metadata(context, STORE_SECRET, "agent"), &data))
 }
 
 /// The identity of one generation's agent. It never changes.

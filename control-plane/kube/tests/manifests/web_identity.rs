@@ -57,6 +57,8 @@ fn the_token_is_the_agents_alone() {
         for pod in [&pod, &rest] {
             let spec = pod.spec.as_ref().unwrap();
             assert_eq!(spec.automount_service_account_token, Some(false));
+            // Else a container looks into the agent's by /proc.
+            assert_ne!(spec.share_process_namespace, Some(true));
             assert_eq!(restricted::violations(spec), [""; 0]);
             let text = serde_norway::to_string(pod).unwrap();
             assert!(!text.contains("AWS_SECRET_ACCESS_KEY") && !text.contains("/of/the/control-plane"), "{text}");

@@ -14,7 +14,7 @@ use crate::{
     limits::TOKEN_SECONDS,
     manifests::{
         Context,
-        secrets::{ACCESS_KEY, SECRET_KEY, STORE},
+        secrets::{ACCESS_KEY, SECRET_KEY, STORE_SECRET},
         text::verbatim,
     },
 };
@@ -79,7 +79,11 @@ fn from_secret(key: &str) -> EnvVar {
     EnvVar {
         name: key.to_owned(),
         value_from: Some(EnvVarSource {
-            secret_key_ref: Some(SecretKeySelector { name: STORE.to_owned(), key: key.to_owned(), optional: None }),
+            secret_key_ref: Some(SecretKeySelector {
+                name: STORE_SECRET.to_owned(),
+                key: key.to_owned(),
+                optional: None,
+            }),
             ..EnvVarSource::default()
         }),
         ..EnvVar::default()

@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, process::Output};
 
 use remora_proto::{
     agent::v1::SnapshotInfo,
-    model::{Fault, Reason},
+    model::{Effect, Fault, Reason},
 };
 use remora_tests::{
     agent::{AgentProcess, PATIENCE, role_command, serve_command, serve_flags},
@@ -167,8 +167,11 @@ async fn a_running_agent_reads_its_token_anew() {
     trusted.shows(&token_service().token(STRANGER));
     let refusal = timeout(PATIENCE, async {
         loop {
-            if let Err(fault) = snapshot().await {
-                return fault;
+            match snapshot().await {
+                // They ran out after the root was stored and before it was read back.
+                Err(fault) if fault.effect == Effect::MayHaveApplied => {}
+                Err(fault) => return fault,
+                Ok(_) => {}
             }
         }
     });

@@ -5,6 +5,9 @@ use remora_proto_model::{Effect, Fault, Reason};
 /// The field manager of all that is applied here, and who makes what.
 pub(crate) const MANAGER: &str = "remora";
 
+/// What the API server says of a field that is applied and that its definition does not have.
+const UNDECLARED: &str = "field not declared in schema";
+
 /// Whether the API server answered with this HTTP status.
 pub(crate) fn is(error: &kube::Error, code: u16) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == code)
@@ -20,6 +23,7 @@ pub(crate) fn failed(what: &str, error: kube::Error) -> Fault {
                 409 if status.reason == "AlreadyExists" => Reason::AlreadyExists,
                 409 => Reason::Conflict,
                 400 | 422 => Reason::InvalidArgument,
+                _ if said.contains(UNDECLARED) => Reason::FailedPrecondition,
                 // A quota answers with the same status as a missing right; its text tells them apart.
                 403 if said.contains("exceeded quota") => Reason::LimitReached,
                 403 => Reason::FailedPrecondition,
@@ -28,6 +32,10 @@ pub(crate) fn failed(what: &str, error: kube::Error) -> Fault {
             let fault = Fault::new(reason, format!("the cluster does not {what}: {said}"));
             match reason {
                 Reason::LimitReached => fault.hint("raise the project's quota, or ask for less"),
+                _ if said.contains(UNDECLARED) => fault.hint(
+                    "the definition of projects in the cluster is older than this server: apply the chart's crds folder \
+                     (kubectl apply --server-side --force-conflicts -f charts/remora/crds)",
+                ),
                 Reason::FailedPrecondition => fault.hint(
                     "the control plane's ServiceAccount lacks a right, or an admission rule refuses; see the chart's RBAC",
                 ),
@@ -38,4 +46,21 @@ pub(crate) fn failed(what: &str, error: kube::Error) -> Fault {
             .effect(Effect::MayHaveApplied),
     };
     fault.stage("kubernetes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_definition_that_is_older_says_what_to_apply() {
+        let said = "failed to create typed patch object (/shop): .status.saga.asked: field not declared in schema";
+        let status = kube::core::Status::failure(said, "InternalError").with_code(500);
+        let fault = failed("note the status of project shop", kube::Error::Api(Box::new(status)));
+        assert_eq!(fault.reason, Reason::FailedPrecondition);
+        assert!(
+            fault.to_string().contains(".status.saga.asked") && fault.hint.contains("charts/remora/crds"),
+            "{fault:?}"
+        );
+    }
 }

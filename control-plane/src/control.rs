@@ -156,7 +156,7 @@ impl Control {
     }
 
     pub(crate) async fn get(&self, caller: &Caller, named: &str) -> Result<Project, Fault> {
-        self.projects.get(self.resolve(caller, named).await?)
+        self.projects.current(self.resolve(caller, named).await?).await
     }
 
     pub(crate) fn list(&self, caller: &Caller, page_size: u32, page_token: &str) -> Result<Page, Fault> {

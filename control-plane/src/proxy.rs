@@ -158,7 +158,7 @@ impl Proxy {
             Identity::Token(token) => token.allows(verb)?,
             Identity::Caller(_) => {}
         }
-        let agent = self.projects.agent(project)?;
+        let agent = self.projects.agent(project).await?;
         let capability = self.tokens.of(&identity, &agent)?;
         Ok(Admitted { authorization: bearer(&capability)?, identity, agent })
     }

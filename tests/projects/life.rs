@@ -46,7 +46,7 @@ async fn asleep_it_is_on_the_store_alone_and_awake_it_is_the_same() {
     let head = asleep.status.head.unwrap();
     let root = format!("projects/{}/roots/", project.id);
     assert!(rig.objects().await.iter().any(|key| key.starts_with(&root)), "{:?}", rig.objects().await);
-    let fault = rig.projects.agent(project.id).unwrap_err();
+    let fault = rig.projects.agent(project.id).await.unwrap_err();
     assert_eq!(fault.reason, Reason::ProjectNotReady);
 
     let awake = rig.wants(project.id, Desired::Running, Phase::Ready).await;

@@ -54,7 +54,7 @@ async fn an_agent_that_cannot_start_is_said_and_started_once_it_can() {
     let down = rig.becomes(project.id, degraded).await;
     assert_eq!(condition(&down, ConditionType::Degraded).unwrap().reason, Reason::NotFound.as_str());
     assert!(condition(&down, ConditionType::Ready).is_none(), "{down:#?}");
-    assert!(rig.projects.agent(project.id).unwrap_err().message.contains("No such file"));
+    assert!(rig.projects.agent(project.id).await.unwrap_err().message.contains("No such file"));
     assert_eq!(rig.projects.agent_version().await.unwrap_err().reason, Reason::NotFound);
     let count = rig.count(project.id);
     rig.becomes(project.id, |_| rig.count(project.id) > count).await;

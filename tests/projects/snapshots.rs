@@ -35,7 +35,7 @@ fn authorised<T>(agent: &AgentHandle, verb: Verb, message: T) -> Request<T> {
 
 /// What the agent lists, oldest first.
 async fn listed(rig: &Rig, project: &Project) -> Vec<SnapshotInfo> {
-    let agent = rig.projects.agent(project.id).unwrap();
+    let agent = rig.projects.agent(project.id).await.unwrap();
     let mut client = SnapshotServiceClient::new(agent.channel.clone());
     let request = authorised(&agent, Verb::SnapshotRead, ListSnapshotsRequest::default());
     client.list(request).await.unwrap().into_inner().snapshots
@@ -84,7 +84,7 @@ async fn a_restore_waits_for_its_turn_and_loses_nothing() {
         fs::write(workspace.join(format!("f{number}")), format!("{number}").repeat(100)).unwrap();
     }
     let first = record(&workspace).unwrap();
-    let agent = rig.projects.agent(project.id).unwrap();
+    let agent = rig.projects.agent(project.id).await.unwrap();
     let create = async |agent: AgentHandle| {
         let mut client = SnapshotServiceClient::new(agent.channel.clone());
         // Every file is read: it takes its time.
@@ -164,7 +164,7 @@ async fn a_command_is_activity() {
     let rig = Rig::new().await;
     let project = still(&rig).await;
     let before = rig.projects.get(project.id).unwrap().status.last_activity_ms;
-    let agent = rig.projects.agent(project.id).unwrap();
+    let agent = rig.projects.agent(project.id).await.unwrap();
     let words = ["echo", "hello"].map(str::to_owned).to_vec();
     let program = command_spec::Program::Argv(remora_proto::agent::v1::Argv { words });
     let command = CommandSpec { program: Some(program), ..CommandSpec::default() };

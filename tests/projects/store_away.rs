@@ -29,7 +29,7 @@ async fn without_the_store_nothing_ends_and_with_it_again_everything_does() {
     let count = rig.count(project.id);
     assert_eq!(process_of(&rig.data(), "shim").len(), 1);
     rig.becomes(project.id, |_| rig.count(project.id) > count).await;
-    assert!(rig.projects.agent(project.id).is_ok());
+    assert!(rig.projects.agent(project.id).await.is_ok());
     way.open(true);
     rig.reaches(project.id, Phase::Hibernated).await;
     assert!(!rig.workspace(project.id).exists());

@@ -26,6 +26,10 @@ pub const CHANGE_ATTEMPTS: u32 = 8;
 /// and the chunk that fills it, and S3 takes none below 5 MiB but the last.
 pub const SOURCE_PART_BYTES: usize = 8 << 20;
 
+/// Wait of a server that does not act for what the one that does has recorded, before it
+/// answers by what it knows: reading one record takes milliseconds.
+pub const CATCH_UP_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Rest before a project that could not be looked at is looked at again.
 pub const BLIND_REST: Duration = Duration::from_secs(1);
 

@@ -176,7 +176,13 @@ impl Projects {
         by_name.or_else(by_id).ok_or_else(|| unknown(name_or_id, table.by_name.keys()))
     }
 
-    /// One project.
+    /// One project as it is now, whichever replica acts on it.
+    pub async fn current(&self, id: ProjectId) -> Result<Project, Fault> {
+        follow::catch_up_to_leader(&self.inner, &*self.inner.entry(id)?).await;
+        self.get(id)
+    }
+
+    /// One project, by what is known here.
     pub fn get(&self, id: ProjectId) -> Result<Project, Fault> {
         Ok(self.inner.entry(id)?.project())
     }
@@ -281,7 +287,13 @@ impl Projects {
     }
 
     /// A way to the project's agent, where it is ready for calls.
-    pub fn agent(&self, id: ProjectId) -> Result<AgentHandle, Fault> {
+    pub async fn agent(&self, id: ProjectId) -> Result<AgentHandle, Fault> {
+        let entry = self.inner.entry(id)?;
+        if let Ok(agent) = entry.agent() {
+            return Ok(agent);
+        }
+        // It may have become ready a moment ago.
+        follow::catch_up_to_leader(&self.inner, &entry).await;
         self.inner.entry(id)?.agent()
     }
 }

@@ -127,8 +127,12 @@ impl Project {
         };
         let removed = self.verb("rm", &["--yes"]).await.ok();
         assert!(removed.contains("deleted"), "{removed}");
-        let listed = self.cli.run(&["ls", "-o", "name"]).await.ok();
-        assert!(!listed.lines().any(|line| line == self.name), "{listed}");
+        // A list of another replica follows a moment later.
+        eventually(|| async {
+            let listed = self.cli.run(&["ls", "-o", "name"]).await.ok();
+            seen(!listed.lines().any(|line| line == self.name), || format!("it is listed still: {listed}"))
+        })
+        .await;
         if let Some(namespace) = namespace {
             let namespace = namespace.as_str();
             eventually(|| async move {

@@ -20,6 +20,8 @@ pub(super) const WAITS_FOR_SOURCE: &str = "it waits for the archive that it star
 pub(crate) struct Entry {
     record: RwLock<Record>,
     writer: Mutex<()>,
+    /// Held while its record is read again: however many ask, one reads at a time.
+    pub(super) catching_up: Mutex<()>,
     /// Held by whoever drives the agent's snapshots: one operation at a time.
     pub(crate) snapshots: Mutex<()>,
     /// The agent while it answers; set by the driver alone.
@@ -37,6 +39,7 @@ impl Entry {
         Entry {
             record: RwLock::new(record),
             writer: Mutex::new(()),
+            catching_up: Mutex::new(()),
             snapshots: Mutex::new(()),
             agent: watch::Sender::new(None),
             changed: watch::Sender::new(0),

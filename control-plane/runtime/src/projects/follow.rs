@@ -5,9 +5,14 @@ use std::{collections::HashSet, sync::Arc};
 
 use futures_util::{StreamExt as _, stream::BoxStream};
 use remora_proto_model::{Fault, ProjectId, ProjectName, project::Phase};
+use tokio::time::timeout;
+use tracing::debug;
 
 use super::{AgentHandle, Inner, entry::Entry};
-use crate::records::{Feed, Record};
+use crate::{
+    limits::CATCH_UP_PATIENCE,
+    records::{Feed, Record},
+};
 
 /// Follows `feed` to its end.
 pub(super) async fn follow(inner: Arc<Inner>, mut feed: BoxStream<'static, Feed>) {
@@ -45,10 +50,26 @@ pub(super) async fn look_up(inner: &Arc<Inner>, name_or_id: &str) -> Result<(), 
 
 /// Takes over what others made of a record.
 pub(super) async fn catch_up(inner: &Arc<Inner>, entry: &Entry) -> Result<(), Fault> {
-    if let Some(record) = inner.records.read(entry.record().project.id).await? {
-        take(inner, record).await;
+    let _one = entry.catching_up.lock().await;
+    let id = entry.record().project.id;
+    match inner.records.read(id).await? {
+        Some(record) => take(inner, record).await,
+        None => inner.drop_entry(id),
     }
     Ok(())
+}
+
+/// The same for who does not act, before it answers: what one server has said is done,
+/// each other one says too. Where the records are away, it answers by what it knows.
+pub(super) async fn catch_up_to_leader(inner: &Arc<Inner>, entry: &Entry) {
+    if !inner.shared || inner.lead.leads() {
+        return;
+    }
+    match timeout(CATCH_UP_PATIENCE, catch_up(inner, entry)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(fault)) => debug!(%fault, "what others recorded is not known"),
+        Err(_) => debug!("what others recorded is not known in time"),
+    }
 }
 
 async fn take(inner: &Arc<Inner>, record: Record) {

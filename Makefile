@@ -50,6 +50,7 @@ bench:
 	cargo build --workspace --bins --examples --locked --release
 	"$${CARGO_TARGET_DIR:-target}/release/examples/bench-search"
 	"$${CARGO_TARGET_DIR:-target}/release/examples/bench-snapshot"
+	"$${CARGO_TARGET_DIR:-target}/release/examples/bench-stream"
 
 # No path of this machine stands in the binaries, so they are the same from any
 # machine. The checkout's own need no flag, compilers get them relative to it;

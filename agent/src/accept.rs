@@ -12,7 +12,7 @@ use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use remora_proto_serving::{
     calls::Calls,
-    connections::{Handshakes, Reserve, http2},
+    connections::{BelowTls, Handshakes, Reserve, below_tls, http2},
 };
 use rustls::pki_types::CertificateDer;
 use tokio::{
@@ -44,7 +44,7 @@ pub(crate) struct Acceptor {
     pub(crate) drain_timeout: Duration,
 }
 
-type Authenticated = Option<(TlsStream<TcpStream>, SocketAddr)>;
+type Authenticated = Option<(TlsStream<BelowTls>, SocketAddr)>;
 
 impl Acceptor {
     /// Serves until `stop`, then lets running calls end for the drain budget.
@@ -89,7 +89,7 @@ impl Acceptor {
         async move {
             // Small frames of a terminal must not wait for one another (RFC 9293, 3.7.4).
             stream.set_nodelay(true).ok()?;
-            let stream = match timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+            let stream = match timeout(HANDSHAKE_TIMEOUT, tls.accept(below_tls(stream))).await {
                 Ok(Ok(stream)) => stream,
                 Ok(Err(error)) => {
                     tracing::info!(%peer, %error, "handshake failed");
@@ -108,7 +108,7 @@ impl Acceptor {
 
     fn connection(
         &self,
-        stream: TlsStream<TcpStream>,
+        stream: TlsStream<BelowTls>,
         peer: SocketAddr,
         stop: CancellationToken,
     ) -> impl Future<Output = ()> + Send + use<> {

@@ -13,6 +13,11 @@ use remora_agent::{
 };
 use remora_proto_serving::logging::{self, Style};
 
+/// The static binaries stand on musl, whose allocator takes one lock for all threads and asks the kernel
+/// for each larger block anew, and every frame of a stream is some of those.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Parser)]
 #[command(name = "remora-agent", version, about = "The agent that rides along in every dev-server pod")]
 struct Cli {

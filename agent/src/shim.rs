@@ -36,6 +36,7 @@ use remora_proto::{
     agent::v1::{exec_service_server::ExecServiceServer, terminal_service_server::TerminalServiceServer},
     shim::v1::shim_service_server::ShimServiceServer,
 };
+use remora_proto_serving::limits::HTTP2_FRAME_BYTES;
 use rustix::process::Signal;
 use tokio::{
     sync::watch,
@@ -126,6 +127,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let server = tonic::transport::Server::builder()
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .max_frame_size(HTTP2_FRAME_BYTES)
         .max_concurrent_streams(STREAMS)
         .add_service(ShimServiceServer::with_interceptor(rpc, guard.clone()))
         .add_service(TerminalServiceServer::with_interceptor(

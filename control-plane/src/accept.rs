@@ -17,7 +17,7 @@ use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use remora_proto_serving::{
     calls::Calls,
-    connections::{Handshakes, Reserve, http2},
+    connections::{Handshakes, Reserve, below_tls, http2},
     limits::{MAX_HEADER_BYTES, MAX_SEND_BUFFER_BYTES},
 };
 use tokio::{
@@ -152,7 +152,7 @@ async fn handshake(tls: Option<TlsAcceptor>, stream: TcpStream, peer: SocketAddr
     let greeting = async {
         match tls {
             Some(tls) => {
-                let stream = tls.accept(stream).await?;
+                let stream = tls.accept(below_tls(stream)).await?;
                 let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                 Ok(Greeted { stream: Box::new(stream), http2, peer })
             }

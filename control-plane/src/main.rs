@@ -6,6 +6,11 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use remora_control_plane::{ServeArgs, ServerArgs};
 use remora_control_plane_cli::{GlobalArgs, refuse};
 
+/// The static binaries stand on musl, whose allocator takes one lock for all threads and asks the kernel
+/// for each larger block anew, and every frame of a stream is some of those.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Parser)]
 #[command(name = "remora", version, about = "Dev servers whose work outlives their pods")]
 struct Cli {

@@ -10,7 +10,7 @@ use remora_proto::agent::v1::{
     RunResponse, SignalCommandRequest, SignalResponse, StartRequest, Truncated, WaitRequest, WriteStdinRequest,
     WriteStdinResponse, command_output::Frame, exec_service_server::ExecService, truncated,
 };
-use tokio::time::timeout;
+use tokio::{sync::watch, time::timeout};
 use tonic::{Request, Response, Status};
 
 use super::confiner::Confiner;
@@ -106,6 +106,7 @@ impl ExecService for ExecRpc {
             }
         }
         let follower = Follower {
+            changes: command.changes(),
             command,
             container: self.container.clone(),
             next: [request.stdout_offset, request.stderr_offset],
@@ -163,6 +164,7 @@ impl ExecService for ExecRpc {
 /// One caller of Attach.
 struct Follower {
     command: Arc<Command>,
+    changes: watch::Receiver<u64>,
     container: String,
     /// The next offset of stdout and of stderr.
     next: [u64; 2],
@@ -172,7 +174,6 @@ struct Follower {
 
 impl Follower {
     async fn next(&mut self) -> Option<Result<CommandOutput, Status>> {
-        let mut changes = self.command.changes();
         loop {
             if let Some(frame) = self.ready.pop_front() {
                 return Some(Ok(CommandOutput { frame: Some(frame) }));
@@ -180,9 +181,9 @@ impl Follower {
             if self.over {
                 return None;
             }
-            changes.borrow_and_update();
+            self.changes.borrow_and_update();
             // Asked for before the bytes: once it has ended there are no more.
-            let ended = self.command.view().exit.is_some();
+            let ended = self.command.has_ended();
             if let Err(status) = self.gather() {
                 self.over = true;
                 return Some(Err(status));
@@ -194,7 +195,7 @@ impl Follower {
                 self.over = true;
                 let command = Some(shown(&self.container, &self.command));
                 self.ready.push_back(Frame::Exit(CommandExit { command }));
-            } else if timeout(HEARTBEAT, changes.changed()).await.is_err() {
+            } else if timeout(HEARTBEAT, self.changes.changed()).await.is_err() {
                 let [stdout_head, stderr_head] = self.next;
                 self.ready.push_back(Frame::Heartbeat(CommandHeartbeat { stdout_head, stderr_head }));
             }

@@ -1,6 +1,6 @@
 //! `remora.agent.v1.TerminalService` for the shim's own container.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream::BoxStream};
 use remora_agent_term::{Attachment, Event, Mode, Registry, Typist};
@@ -16,7 +16,10 @@ use remora_proto::{
     fault::to_status,
     model::{Fault, Reason},
 };
-use tokio::sync::mpsc;
+use tokio::{
+    sync::{mpsc, watch},
+    time::sleep,
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request, Response, Status, Streaming};
@@ -27,6 +30,9 @@ use crate::requests::{self, refused, terminal::Attaching};
 
 /// Frames that wait for the connection: with 64 KiB each, the queue of a viewer.
 const QUEUE_FRAMES: usize = 4;
+/// Time that the acknowledgement of input waits for output to go with.
+const ACK_REST: Duration = Duration::from_millis(5);
+
 pub(super) struct TerminalRpc {
     container: String,
     registry: Arc<Registry>,
@@ -95,8 +101,9 @@ impl TerminalService for TerminalRpc {
         }
         let (sender, receiver) = mpsc::channel(QUEUE_FRAMES);
         // Two tasks, so that input which waits for the program never holds up output.
-        let show = AbortOnDropHandle::new(tokio::spawn(show(attachment, client, sender.clone())));
-        let hear = AbortOnDropHandle::new(tokio::spawn(hear(input, typist, sender)));
+        let (typed, acknowledged) = watch::channel(0);
+        let show = AbortOnDropHandle::new(tokio::spawn(show(attachment, client, acknowledged, sender.clone())));
+        let hear = AbortOnDropHandle::new(tokio::spawn(hear(input, typist, typed, sender)));
         let frames = ReceiverStream::new(receiver).scan(false, |over, frame: Result<TerminalOutput, Status>| {
             // Exit is the last frame, whatever the client still sends.
             let ended = std::mem::replace(over, is_last(&frame));
@@ -179,15 +186,37 @@ fn is_last(frame: &Result<TerminalOutput, Status>) -> bool {
 
 type Sender = mpsc::Sender<Result<TerminalOutput, Status>>;
 
-async fn show(mut attachment: Attachment, client: String, sender: Sender) {
-    while let Some(event) = attachment.next().await {
-        if sender.send(Ok(frame(event, &client))).await.is_err() {
-            return;
+/// Sends what happens, and how far `typed` is: before the next event, which mostly is the echo, so that
+/// nothing is ahead of that; or by itself soon after.
+async fn show(mut attachment: Attachment, client: String, mut typed: watch::Receiver<u64>, sender: Sender) {
+    let mut told = 0;
+    loop {
+        let alone = async {
+            if typed.clone().changed().await.is_err() {
+                std::future::pending().await
+            }
+            sleep(ACK_REST).await;
+        };
+        let event = tokio::select! {
+            event = attachment.next() => match event {
+                Some(event) => Some(frame(event, &client)),
+                None => return,
+            },
+            () = alone => None,
+        };
+        let sequence = *typed.borrow_and_update();
+        let fresh = sequence > told;
+        told = told.max(sequence);
+        let acknowledged = fresh.then(|| wrap(Frame::InputAck(InputAck { sequence })));
+        for frame in acknowledged.into_iter().chain(event) {
+            if sender.send(Ok(frame)).await.is_err() {
+                return;
+            }
         }
     }
 }
 
-async fn hear(mut input: Streaming<TerminalInput>, typist: Arc<Typist>, sender: Sender) {
+async fn hear(mut input: Streaming<TerminalInput>, typist: Arc<Typist>, typed: watch::Sender<u64>, sender: Sender) {
     loop {
         let frame = match input.message().await {
             Ok(Some(message)) => message.frame,
@@ -210,16 +239,15 @@ async fn hear(mut input: Streaming<TerminalInput>, typist: Arc<Typist>, sender: 
                 Err(to_status(&Fault::invalid("frame", "start comes once; after it input, credit or resize")))
             }
         };
-        let answer = match heard {
-            Ok(None) => continue,
-            Ok(Some(sequence)) => Ok(wrap(Frame::InputAck(InputAck { sequence }))),
+        match heard {
+            Ok(None) => {}
+            Ok(Some(sequence)) => _ = typed.send_replace(sequence),
             // A program that ended says so with Exit, after its last byte.
             Err(status) if remora_proto::fault::from_status(&status).reason == Reason::SessionEnded => return,
-            Err(status) => Err(status),
-        };
-        let failed = answer.is_err();
-        if sender.send(answer).await.is_err() || failed {
-            return;
+            Err(status) => {
+                _ = sender.send(Err(status)).await;
+                return;
+            }
         }
     }
 }

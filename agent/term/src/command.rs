@@ -244,6 +244,11 @@ impl Command {
         self.changed.subscribe()
     }
 
+    /// Whether it has ended and its output is read.
+    pub fn has_ended(&self) -> bool {
+        self.lock().exit.is_some()
+    }
+
     /// Waits until it has ended and its output is read.
     pub async fn ended(&self) -> ExitStatus {
         let mut changes = self.changed.subscribe();
@@ -412,6 +417,8 @@ impl Driver {
         }
         {
             let mut shared = command.lock();
+            shared.stdout.settle();
+            shared.stderr.settle();
             shared.exit = Some(ExitStatus::observed(status, shared.deeds));
             shared.ended_ms = now_ms();
         }

@@ -3,11 +3,14 @@
 use std::{
     io::{self, ErrorKind},
     os::fd::OwnedFd,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use portable_pty::{MasterPty, PtySize, native_pty_system};
-use rustix::fs::{Mode, OFlags};
+use rustix::{
+    fs::{Mode, OFlags},
+    thread::Timespec,
+};
 use tokio::io::unix::AsyncFd;
 
 use crate::{error::TermError, limits::SIZE_MAX};
@@ -36,8 +39,15 @@ impl Size {
     }
 }
 
+/// Bytes that are read at once before more of the same is expected: what the kernel hands out in one
+/// call. Whoever types sees less.
+const FLOOD_BYTES: usize = 4_095;
+/// Rest while output floods. The kernel fills its 4 KiB again within microseconds, and a reader that is
+/// woken for each of them gets a third of the bytes, and takes twice the time of a CPU.
+const LULL: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000 };
+
 pub(crate) struct Pty {
-    fd: AsyncFd<OwnedFd>,
+    fd: Arc<AsyncFd<OwnedFd>>,
     master: Mutex<Box<dyn MasterPty + Send>>,
 }
 
@@ -53,35 +63,29 @@ impl Pty {
         let fd = crate::sys::duplicate(raw, &pair.master)
             .and_then(crate::sys::watched)
             .map_err(|error| full(error.to_string()))?;
-        Ok((Pty { fd, master: Mutex::new(pair.master) }, slave))
+        Ok((Pty { fd: Arc::new(fd), master: Mutex::new(pair.master) }, slave))
     }
 
-    /// Reads what there is, at most `buffer`; 0 when the other end is closed by everybody.
-    pub(crate) async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    /// Reads what there is, at most what fits into `buffer`; nothing when the other end is closed by
+    /// everybody. Giving up loses what was read.
+    pub(crate) async fn read(&self, mut buffer: Vec<u8>) -> io::Result<Burst> {
         loop {
             let mut ready = self.fd.readable().await?;
-            let mut filled = 0;
-            // The kernel hands out at most 4 KiB a call: gather before waking anybody.
-            let more = loop {
-                match rustix::io::read(self.fd.get_ref(), &mut buffer[filled..]) {
-                    // EIO is how a PTY says that nobody holds the other end.
-                    Ok(0) | Err(rustix::io::Errno::IO) => return Ok(filled),
-                    Ok(count) => filled += count,
-                    Err(rustix::io::Errno::INTR) => {}
-                    Err(rustix::io::Errno::AGAIN) => break false,
-                    Err(_) if filled > 0 => break true,
-                    Err(error) => return Err(error.into()),
-                }
-                if filled == buffer.len() {
-                    break true;
-                }
-            };
-            if !more {
+            let mut burst = Burst { buffer, filled: 0 };
+            if burst.gather(self.fd.get_ref())? == Until::Empty {
                 ready.clear_ready();
+                drop(ready);
+                if burst.filled >= FLOOD_BYTES {
+                    let fd = Arc::clone(&self.fd);
+                    let linger = move || burst.linger(fd.get_ref());
+                    return tokio::task::spawn_blocking(linger).await.map_err(io::Error::other)?;
+                }
+                if burst.filled == 0 {
+                    buffer = burst.buffer;
+                    continue;
+                }
             }
-            if filled > 0 {
-                return Ok(filled);
-            }
+            return Ok(burst);
         }
     }
 
@@ -109,6 +113,50 @@ impl Pty {
     /// The process group in the foreground.
     pub(crate) fn foreground(&self) -> Option<rustix::process::Pid> {
         rustix::termios::tcgetpgrp(self.fd.get_ref()).ok()
+    }
+}
+
+/// What was read.
+pub(crate) struct Burst {
+    pub(crate) buffer: Vec<u8>,
+    /// Bytes of `buffer` that were read.
+    pub(crate) filled: usize,
+}
+
+#[derive(PartialEq, Eq)]
+enum Until {
+    /// There is no more now.
+    Empty,
+    /// The buffer is full, or nobody holds the other end: then the next read says so, too.
+    Over,
+}
+
+impl Burst {
+    /// Reads until there is no more. The kernel hands out at most 4 KiB a call.
+    fn gather(&mut self, fd: &OwnedFd) -> io::Result<Until> {
+        while self.filled < self.buffer.len() {
+            match rustix::io::read(fd, &mut self.buffer[self.filled..]) {
+                // EIO is how a PTY says that nobody holds the other end.
+                Ok(0) | Err(rustix::io::Errno::IO) => break,
+                Ok(count) => self.filled += count,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => return Ok(Until::Empty),
+                Err(_) if self.filled > 0 => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(Until::Over)
+    }
+
+    /// Reads on after short rests, until one brought nothing.
+    fn linger(mut self, fd: &OwnedFd) -> io::Result<Burst> {
+        loop {
+            let before = self.filled;
+            _ = rustix::thread::nanosleep(&LULL);
+            if self.gather(fd)? == Until::Over || self.filled == before {
+                return Ok(self);
+            }
+        }
     }
 }
 

@@ -1,7 +1,17 @@
-//! A window on the newest bytes of a stream, with absolute offsets. In memory,
-//! or for large output in a file without a name, which ends with the process.
+//! A window on the newest bytes of a stream, with absolute offsets. In memory, and
+//! for large output in a file without a name, which ends with the process.
+//!
+//! ```text
+//! base ──────── file ────────► spilled ── memory only ──► head
+//!                   └── the newest bytes are in memory, too ──┘
+//! ```
+//! Whoever keeps up reads from memory, and the file is written in large pieces.
 
-use std::{fs::File, os::unix::fs::FileExt as _, path::PathBuf};
+use std::{
+    fs::File,
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
+};
 
 use bytes::Bytes;
 use tracing::warn;
@@ -19,37 +29,41 @@ pub struct Held {
 /// does not fit pushes the oldest out.
 #[derive(Debug)]
 pub struct Ring {
-    storage: Storage,
+    /// Byte `offset` is at `offset % limit`. Grows with the stream, since most are short.
+    memory: Vec<u8>,
+    limit: usize,
+    spill: Spill,
     base: u64,
     head: u64,
-    spill: Option<Spill>,
 }
 
 #[derive(Debug)]
-enum Storage {
-    /// Byte `offset` is at `offset % len`.
-    Memory(Box<[u8]>),
-    /// Byte `offset` is at `offset % capacity`.
-    File { file: File, capacity: usize },
-}
-
-#[derive(Debug)]
-struct Spill {
-    folder: PathBuf,
-    capacity: usize,
+enum Spill {
+    Never,
+    /// Once the memory is full.
+    Later {
+        folder: PathBuf,
+        capacity: usize,
+    },
+    /// Byte `offset` is at `offset % capacity`, those before `spilled`.
+    Now {
+        file: File,
+        capacity: usize,
+        spilled: u64,
+    },
 }
 
 impl Ring {
-    /// A ring of `capacity` bytes in memory. The pages are the system's until they are written.
+    /// A ring of `capacity` bytes in memory.
     pub fn in_memory(capacity: usize) -> Self {
-        Ring { storage: Storage::Memory(vec![0; capacity.max(1)].into()), base: 0, head: 0, spill: None }
+        Ring { memory: Vec::new(), limit: capacity.max(1), spill: Spill::Never, base: 0, head: 0 }
     }
 
     /// A ring of `memory` bytes that moves to a file of `disk` bytes in `folder`
     /// when they are full. Where the file cannot be made it stays in memory: the
     /// gap is then larger and told just the same.
     pub fn spilling(memory: usize, disk: usize, folder: PathBuf) -> Self {
-        Ring { spill: Some(Spill { folder, capacity: disk }), ..Ring::in_memory(memory) }
+        Ring { spill: Spill::Later { folder, capacity: disk.max(memory) }, ..Ring::in_memory(memory) }
     }
 
     /// The offsets of the bytes that are held.
@@ -59,24 +73,21 @@ impl Ring {
 
     /// Appends.
     pub fn push(&mut self, data: &[u8]) {
-        if self.head + data.len() as u64 > self.capacity() as u64 {
-            self.move_to_file();
-        }
-        let capacity = self.capacity();
-        // Of more than fits only the end is kept; its offsets are as if all had been written.
-        let skipped = data.len().saturating_sub(capacity);
-        let start = self.head + skipped as u64;
-        if !self.store(start, &data[skipped..]) {
-            // The file failed (no space): go on in memory with what comes now.
-            self.storage = Storage::Memory(vec![0; crate::limits::COMMAND_MEMORY_BYTES].into());
-            let kept = data.len().min(self.capacity());
+        // What is in memory alone is a piece at most, so that no piece overwrites any of it.
+        let piece = (self.limit / 4).max(1);
+        for data in data.chunks(piece) {
+            if self.head + data.len() as u64 > self.limit as u64 {
+                self.begin_file();
+            }
+            self.store(data);
             self.head += data.len() as u64;
-            self.base = self.head - kept as u64;
-            self.store(self.base, &data[data.len() - kept..]);
-            return;
+            self.drop_oldest();
+            if let Spill::Now { spilled, .. } = self.spill
+                && self.head - spilled >= piece as u64
+            {
+                self.write_out();
+            }
         }
-        self.head += data.len() as u64;
-        self.base = self.base.max(self.head.saturating_sub(capacity as u64));
     }
 
     /// At most `limit` bytes from `offset`, or from the oldest byte where that is
@@ -84,84 +95,121 @@ impl Ring {
     pub fn read(&self, offset: u64, limit: usize) -> (u64, Bytes) {
         let from = offset.clamp(self.base, self.head);
         let length = usize::try_from(self.head - from).unwrap_or(usize::MAX).min(limit);
-        let mut data = vec![0; length];
-        if self.load(from, &mut data) { (from, data.into()) } else { (self.head, Bytes::new()) }
+        let mut data = Vec::with_capacity(length);
+        let in_memory = self.head.saturating_sub(self.memory.len() as u64);
+        if let Spill::Now { file, capacity, .. } = &self.spill
+            && from < in_memory
+        {
+            data.resize(length.min(usize::try_from(in_memory - from).unwrap_or(usize::MAX)), 0);
+            let (at, rest) = place(from, *capacity);
+            let length = data.len();
+            let (first, second) = data.split_at_mut(rest.min(length));
+            if let Err(error) = file.read_exact_at(first, at).and_then(|()| file.read_exact_at(second, 0)) {
+                warn!(%error, "held output cannot be read from disk");
+                return (self.head, Bytes::new());
+            }
+        }
+        let [first, second] = self.slices(from + data.len() as u64, length - data.len());
+        data.extend_from_slice(first);
+        data.extend_from_slice(second);
+        (from, data.into())
     }
 
-    fn capacity(&self) -> usize {
-        match &self.storage {
-            Storage::Memory(buffer) => buffer.len(),
-            Storage::File { capacity, .. } => *capacity,
+    /// Gives the memory back where a file can hold everything: nothing more comes.
+    pub fn settle(&mut self) {
+        self.write_out();
+        if let Spill::Now { .. } = self.spill {
+            let (_, last) = self.read(self.head.saturating_sub(1), 1);
+            (self.memory, self.limit) = (last.to_vec(), 1);
         }
     }
 
-    fn store(&mut self, offset: u64, data: &[u8]) -> bool {
-        let capacity = self.capacity();
-        let at = (offset % capacity as u64) as usize;
-        let (first, second) = data.split_at(data.len().min(capacity - at));
-        match &mut self.storage {
-            Storage::Memory(buffer) => {
-                buffer[at..at + first.len()].copy_from_slice(first);
-                buffer[..second.len()].copy_from_slice(second);
-                true
-            }
-            Storage::File { file, .. } => {
-                let written = file.write_all_at(first, at as u64).and_then(|()| file.write_all_at(second, 0));
-                if let Err(error) = &written {
-                    warn!(%error, "output no longer fits on disk; older output is dropped");
-                }
-                written.is_ok()
-            }
-        }
+    fn at(&self, offset: u64) -> usize {
+        (offset % self.limit as u64) as usize
     }
 
-    fn load(&self, offset: u64, data: &mut [u8]) -> bool {
-        let capacity = self.capacity();
-        let at = (offset % capacity as u64) as usize;
-        let split = data.len().min(capacity - at);
-        let (first, second) = data.split_at_mut(split);
-        match &self.storage {
-            Storage::Memory(buffer) => {
-                first.copy_from_slice(&buffer[at..at + split]);
-                second.copy_from_slice(&buffer[..second.len()]);
-                true
-            }
-            Storage::File { file, .. } => {
-                let read = file.read_exact_at(first, at as u64).and_then(|()| file.read_exact_at(second, 0));
-                if let Err(error) = &read {
-                    warn!(%error, "held output cannot be read from disk");
-                }
-                read.is_ok()
-            }
+    /// Puts `data` after the newest byte.
+    fn store(&mut self, data: &[u8]) {
+        let (fresh, over) = data.split_at(data.len().min(self.limit - self.memory.len()));
+        let room = self.memory.capacity() - self.memory.len();
+        if room < fresh.len() {
+            // Doubled, and never beyond the limit.
+            self.memory.reserve_exact(self.memory.len().max(fresh.len()).min(self.limit - self.memory.len()));
         }
+        self.memory.extend_from_slice(fresh);
+        let at = self.at(self.head + fresh.len() as u64);
+        let (first, second) = over.split_at(over.len().min(self.limit - at));
+        self.memory[at..at + first.len()].copy_from_slice(first);
+        self.memory[..second.len()].copy_from_slice(second);
     }
 
-    fn move_to_file(&mut self) {
-        let Some(spill) = self.spill.take() else { return };
-        let (base, held) = self.read(self.base, usize::MAX);
-        let file = match nameless(&spill) {
-            Ok(file) => file,
-            Err(error) => {
-                warn!(%error, folder = %spill.folder.display(), "no file for output; it stays in memory");
-                return;
-            }
+    /// `length` bytes from `offset`, all of them in memory.
+    fn slices(&self, offset: u64, length: usize) -> [&[u8]; 2] {
+        let at = self.at(offset);
+        let first = length.min(self.limit - at);
+        [&self.memory[at..at + first], &self.memory[..length - first]]
+    }
+
+    fn drop_oldest(&mut self) {
+        let capacity = match self.spill {
+            Spill::Now { capacity, .. } => capacity,
+            _ => self.limit,
         };
-        let memory = std::mem::replace(&mut self.storage, Storage::File { file, capacity: spill.capacity });
-        if !self.store(base, &held) {
-            self.storage = memory;
+        self.base = self.base.max(self.head.saturating_sub(capacity as u64));
+    }
+
+    fn begin_file(&mut self) {
+        let Spill::Later { folder, capacity } = &self.spill else { return };
+        match nameless(folder) {
+            Ok(file) => {
+                self.spill = Spill::Now { file, capacity: *capacity, spilled: self.base };
+                self.write_out();
+            }
+            Err(error) => {
+                warn!(%error, folder = %folder.display(), "no file for output; it stays in memory");
+                self.spill = Spill::Never;
+            }
+        }
+    }
+
+    /// Brings the file up to date. Where it takes no more (no space), only the memory is left.
+    fn write_out(&mut self) {
+        let Spill::Now { file, capacity, spilled } = &self.spill else { return };
+        let mut next = *spilled;
+        let unwritten = self.slices(next, (self.head - next) as usize);
+        let written = unwritten.into_iter().try_for_each(|slice| {
+            let (at, rest) = place(next, *capacity);
+            let (first, second) = slice.split_at(slice.len().min(rest));
+            next += slice.len() as u64;
+            file.write_all_at(first, at).and_then(|()| file.write_all_at(second, 0))
+        });
+        match (&mut self.spill, written) {
+            (Spill::Now { spilled, .. }, Ok(())) => *spilled = self.head,
+            (_, Err(error)) => {
+                warn!(%error, "output no longer fits on disk; older output is dropped");
+                self.spill = Spill::Never;
+                self.drop_oldest();
+            }
+            _ => {}
         }
     }
 }
 
-fn nameless(spill: &Spill) -> std::io::Result<File> {
+/// Where byte `offset` is in a file of `capacity` bytes, and how many fit from there on.
+fn place(offset: u64, capacity: usize) -> (u64, usize) {
+    let at = offset % capacity as u64;
+    (at, capacity - at as usize)
+}
+
+fn nameless(folder: &Path) -> std::io::Result<File> {
     use rustix::fs::{Mode, OFlags};
-    std::fs::create_dir_all(&spill.folder)?;
+    std::fs::create_dir_all(folder)?;
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    if let Ok(file) = rustix::fs::open(&spill.folder, flags, Mode::RUSR | Mode::WUSR) {
+    if let Ok(file) = rustix::fs::open(folder, flags, Mode::RUSR | Mode::WUSR) {
         return Ok(file.into());
     }
     // Not every file system has nameless files (overlayfs before 6.3, NFS).
-    let path = spill.folder.join(uuid::Uuid::new_v4().to_string());
+    let path = folder.join(uuid::Uuid::new_v4().to_string());
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
     let file = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR)?;
     std::fs::remove_file(&path)?;
@@ -210,8 +258,35 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             // Larger than the stream can become, so that the file takes over and drops nothing.
             check(Ring::spilling(100, 10_000, folder.path().into()), 10_000, &chunks, &probes);
+            // And one that goes round in the file.
+            check(Ring::spilling(100, 1_000, folder.path().into()), 1_000, &chunks, &probes);
             prop_assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "the file has no name");
         }
+    }
+
+    #[test]
+    fn a_settled_ring_holds_what_it_held() {
+        let folder = tempfile::tempdir().unwrap();
+        let text: Vec<u8> = (0..250).collect();
+        for (mut ring, memory) in [(Ring::spilling(100, 200, folder.path().into()), 1), (Ring::in_memory(300), 250)] {
+            text.chunks(7).for_each(|chunk| ring.push(chunk));
+            let before = ring.read(0, 1_000);
+            ring.settle();
+            assert_eq!((ring.memory.len(), ring.read(0, 1_000)), (memory, before));
+            ring.push(b"more");
+            assert_eq!(ring.read(248, 1_000).1, b"\xf8\xf9more"[..]);
+        }
+    }
+
+    #[test]
+    fn a_file_that_takes_no_more_leaves_the_newest_in_memory() {
+        let mut ring = Ring::in_memory(100);
+        let full = std::fs::OpenOptions::new().read(true).write(true).open("/dev/full").unwrap();
+        ring.spill = Spill::Now { file: full, capacity: 1_000, spilled: 0 };
+        let text: Vec<u8> = (0..250).collect();
+        text.chunks(7).for_each(|chunk| ring.push(chunk));
+        assert_eq!(ring.held(), Held { base: 150, head: 250 });
+        assert_eq!(ring.read(0, 1_000), (150, Bytes::copy_from_slice(&text[150..])));
     }
 
     #[test]

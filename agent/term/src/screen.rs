@@ -15,8 +15,8 @@ use crate::{
     ring::Ring,
 };
 
-/// Part of the wall time that the emulator may take: one in four.
-const SHARE: u32 = 4;
+/// Part of the wall time that the emulator may take: one in eight.
+const SHARE: u32 = 8;
 /// Time that it may save up while there is no output.
 const SAVED: Duration = Duration::from_millis(50);
 

@@ -28,7 +28,7 @@ use crate::{
     error::TermError,
     exit::{Deeds, ExitStatus},
     limits::{FRAME_BYTES, KILL_GRACE_MAX, PIPE_DRAIN, RING_BYTES, RING_BYTES_MAX, RING_BYTES_MIN},
-    pty::{Pty, Size},
+    pty::{Burst, Pty, Size},
     registry::check_labels,
     ring::{Held, Ring},
     screen::{Screen, ScreenText},
@@ -371,15 +371,18 @@ impl Driver {
         let mut exit = spawned.exit;
         let mut status = None;
         let mut deadline: Option<Instant> = None;
-        let mut buffer = vec![0; FRAME_BYTES];
         let mut behind = false;
+        // Outside the loop: what it has read is not lost when something else comes first.
+        let reading = terminal.pty.read(vec![0; FRAME_BYTES]);
+        tokio::pin!(reading);
         loop {
             let drained = deadline.unwrap_or_else(Instant::now);
             tokio::select! {
-                read = terminal.pty.read(&mut buffer) => match read {
-                    Ok(0) | Err(_) => break,
-                    Ok(count) => {
-                        behind = !terminal.take(&buffer[..count]);
+                read = &mut reading => match read {
+                    Ok(Burst { filled: 0, .. }) | Err(_) => break,
+                    Ok(Burst { buffer, filled }) => {
+                        behind = !terminal.take(&buffer[..filled]);
+                        reading.set(terminal.pty.read(buffer));
                         // A flood must not keep this thread from everybody else's work.
                         tokio::task::yield_now().await;
                     }

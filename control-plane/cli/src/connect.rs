@@ -10,7 +10,7 @@ use tonic::{
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
 };
 
-use crate::{Context, Failure, exit::unreachable};
+use crate::{Context, Failure, exit::unreachable, limits::HTTP2_FRAME_BYTES};
 
 /// How long a connection may take to stand. A person waits for it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -63,7 +63,8 @@ fn endpoint(context: &Context) -> Result<Endpoint, Failure> {
         .map_err(|error| wrong(format!("is no URL: {error}")))?
         .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(KEEPALIVE)
-        .keep_alive_timeout(KEEPALIVE);
+        .keep_alive_timeout(KEEPALIVE)
+        .max_frame_size(HTTP2_FRAME_BYTES);
     if !context.server.starts_with("https://") {
         return Ok(endpoint);
     }

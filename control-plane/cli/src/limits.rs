@@ -13,6 +13,8 @@ pub(crate) const PAGES_IN_FLIGHT: usize = 4;
 pub(crate) const MAX_SOURCE_BYTES: u64 = 4 * 1024 * 1024 * 1024;
 /// Largest answer that is taken, in bytes: a page of projects with large specs.
 pub(crate) const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
+/// Bytes of one HTTP/2 frame that is taken: a whole message of a command's output with its head.
+pub(crate) const HTTP2_FRAME_BYTES: u32 = 128 * 1024;
 /// Items asked for in one page of a listing of files: the contract's most.
 pub(crate) const FILES_PAGE: u32 = 1_000;
 /// Projects or snapshots in one page of a listing: their specs and labels are large.

@@ -84,6 +84,12 @@ pub const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Silence after which a connection to an agent is asked whether it lives, and time for its answer.
 pub const KEEPALIVE: Duration = Duration::from_secs(20);
 
+/// Bytes of one HTTP/2 frame from an agent: one message of a command's or a terminal's output with its head.
+pub const HTTP2_FRAME_BYTES: u32 = 128 * 1024;
+
+/// Bytes that are read at once from the connection to an agent: its TLS asks for 4 KiB a call.
+pub const TLS_READ_BYTES: usize = 64 * 1024;
+
 /// Bytes of one stream from an agent that nobody has read yet.
 pub const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 

@@ -6,14 +6,16 @@ use std::{collections::VecDeque, fs::File, io};
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::{
-    net::TcpListener,
+    io::BufReader,
+    net::{TcpListener, TcpStream},
     task::AbortHandle,
     time::{sleep, timeout},
 };
 
 use crate::limits::{
-    ACCEPT_BACKOFF, CONNECTION_WINDOW_BYTES, KEEPALIVE, MAX_ERROR_RESETS, MAX_HANDSHAKES, MAX_HEADER_BYTES,
-    MAX_PENDING_RESETS, MAX_SEND_BUFFER_BYTES, MAX_STREAMS_PER_CONNECTION, STREAM_WINDOW_BYTES,
+    ACCEPT_BACKOFF, CONNECTION_WINDOW_BYTES, HTTP2_FRAME_BYTES, KEEPALIVE, MAX_ERROR_RESETS, MAX_HANDSHAKES,
+    MAX_HEADER_BYTES, MAX_PENDING_RESETS, MAX_SEND_BUFFER_BYTES, MAX_STREAMS_PER_CONNECTION, STREAM_WINDOW_BYTES,
+    TLS_READ_BYTES,
 };
 
 /// Handshakes that are under way, oldest first.
@@ -60,6 +62,14 @@ impl Reserve {
     }
 }
 
+/// A connection below TLS.
+pub type BelowTls = BufReader<TcpStream>;
+
+/// `stream`, read in large pieces: rustls takes small ones, and each would be a system call.
+pub fn below_tls(stream: TcpStream) -> BelowTls {
+    BufReader::with_capacity(TLS_READ_BYTES, stream)
+}
+
 /// An HTTP/2 server with every bound set: the libraries' defaults are not safe here.
 pub fn http2() -> http2::Builder<TokioExecutor> {
     let mut http2 = http2::Builder::new(TokioExecutor::new());
@@ -68,6 +78,7 @@ pub fn http2() -> http2::Builder<TokioExecutor> {
         .max_concurrent_streams(MAX_STREAMS_PER_CONNECTION)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_frame_size(HTTP2_FRAME_BYTES)
         .max_header_list_size(MAX_HEADER_BYTES)
         .max_send_buf_size(MAX_SEND_BUFFER_BYTES)
         .max_pending_accept_reset_streams(MAX_PENDING_RESETS)

@@ -11,6 +11,11 @@ pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 pub const MAX_STREAMS_PER_CONNECTION: u32 = 256;
 /// Bytes of the headers of one request.
 pub const MAX_HEADER_BYTES: u32 = 16 * 1024;
+/// Bytes of one HTTP/2 frame that is taken: one of a command's or a terminal's messages with room for its
+/// head. Frames are written one by one, so at the default of 16 KiB each costs four system calls.
+pub const HTTP2_FRAME_BYTES: u32 = 128 * 1024;
+/// Bytes that are read at once from a connection with TLS, whose library asks for 4 KiB a call.
+pub const TLS_READ_BYTES: usize = 64 * 1024;
 /// Bytes of one stream on their way to us that nobody has read yet.
 pub const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 /// The same for a whole connection: every stream's window, so that one reader

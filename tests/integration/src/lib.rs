@@ -20,4 +20,5 @@ pub mod pty;
 mod remote;
 pub mod rest;
 mod store;
+pub mod streams;
 pub mod target;

@@ -5,6 +5,10 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{ArgAction, Parser, builder::BoolishValueParser};
 use remora_tests_integration::{bench, cases, harness, target::Target};
 
+/// As both products have it, so that a measurement is none of musl's allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Asks a running server for all that it must do; exits with 1 where it does not.
 #[derive(Parser)]
 #[command(name = "remora-integration", version)]

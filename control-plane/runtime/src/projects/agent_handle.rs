@@ -1,18 +1,22 @@
 //! [`AgentHandle`]: a connection to one generation's agent, and tokens for it.
 
 use std::{
-    fmt,
+    fmt, io,
     net::SocketAddr,
     sync::{Arc, Weak},
     time::Duration,
 };
 
+use hyper_util::rt::TokioIo;
 use remora_proto_model::{Capability, ContainerName, Fault, Generation, PathPrefix, ProjectId, Reason, Verb};
-use tonic::transport::{Channel, Endpoint};
+use tokio::{io::BufReader, net::TcpStream};
+use tonic::transport::{Channel, Endpoint, Uri};
 use uuid::Uuid;
 
 use super::{Inner, now_ms};
-use crate::limits::{ASK_TIMEOUT, CONNECTION_WINDOW_BYTES, KEEPALIVE, STREAM_WINDOW_BYTES};
+use crate::limits::{
+    ASK_TIMEOUT, CONNECTION_WINDOW_BYTES, HTTP2_FRAME_BYTES, KEEPALIVE, STREAM_WINDOW_BYTES, TLS_READ_BYTES,
+};
 
 /// The way to the agent of a project that is ready.
 #[derive(Clone)]
@@ -57,10 +61,10 @@ impl AgentHandle {
             .http2_keep_alive_interval(KEEPALIVE)
             .keep_alive_timeout(KEEPALIVE)
             .keep_alive_while_idle(true)
-            .tcp_nodelay(true)
+            .max_frame_size(HTTP2_FRAME_BYTES)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .connect_lazy();
+            .connect_with_connector_lazy(tower::service_fn(move |_: Uri| connected(address)));
         Ok(AgentHandle { project, generation, channel, address, containers, inner: Arc::downgrade(inner) })
     }
 
@@ -104,6 +108,14 @@ impl AgentHandle {
             .ok_or_else(|| Fault::new(Reason::Unavailable, "the server that knew this agent has ended"))?;
         Ok(Minted { token: inner.identity.mint(&capability), expires_ms: (now + seconds) * 1_000, id })
     }
+}
+
+/// A connection that is read in large pieces: rustls takes small ones, and each would be a system call.
+async fn connected(address: SocketAddr) -> io::Result<TokioIo<BufReader<TcpStream>>> {
+    let stream = TcpStream::connect(address).await?;
+    // Small frames of a terminal must not wait for one another (RFC 9293, 3.7.4).
+    stream.set_nodelay(true)?;
+    Ok(TokioIo::new(BufReader::with_capacity(TLS_READ_BYTES, stream)))
 }
 
 impl fmt::Debug for AgentHandle {

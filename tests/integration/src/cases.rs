@@ -16,6 +16,7 @@ mod store;
 mod terminal;
 mod tools;
 mod volume;
+mod web_identity;
 
 use crate::harness::Case;
 
@@ -39,6 +40,7 @@ pub fn all() -> Vec<Case> {
         cluster::cases(),
         faults::cases(),
         store::cases(),
+        web_identity::cases(),
         killed::cases(),
         host::cases(),
     ]

@@ -4,9 +4,10 @@ use serde_json::{Value, json};
 
 use crate::{
     cli::Cli,
-    cluster::{create, get, kubectl},
+    cluster::{create, get, kubectl, patch},
     patience::{eventually, seen},
     target::Target,
+    token_service::{AUDIENCE, ROLE_ARN},
 };
 
 /// The Lease of whoever acts on projects.
@@ -48,10 +49,18 @@ async fn deployment(namespace: &str) -> Value {
 
 /// Starts every replica anew, one after the other.
 pub(crate) async fn restart(namespace: &str) {
-    let deployment = deployment(namespace).await;
-    let name = format!("deployment/{}", deployment["metadata"]["name"].as_str().expect("it has a name"));
+    let name = name_of(&deployment(namespace).await);
     kubectl(&["rollout", "restart", &name, "--namespace", namespace], "").await.expect("it is restarted");
-    let wait = ["rollout", "status", &name, "--namespace", namespace, "--timeout=120s"];
+    settled(namespace, &name).await;
+}
+
+fn name_of(deployment: &Value) -> String {
+    format!("deployment/{}", deployment["metadata"]["name"].as_str().expect("it has a name"))
+}
+
+/// Waits until every replica is as the Deployment `name` says now.
+async fn settled(namespace: &str, name: &str) {
+    let wait = ["rollout", "status", name, "--namespace", namespace, "--timeout=120s"];
     kubectl(&wait, "").await.expect("its replicas are new");
     // An old one acts until it is told to end, a moment after it takes no new calls.
     let ending = ["pods", "--namespace", namespace, "--selector", REPLICAS];
@@ -65,6 +74,64 @@ pub(crate) async fn restart(namespace: &str) {
 
 fn ends(pod: &Value) -> bool {
     pod["metadata"]["deletionTimestamp"].is_string()
+}
+
+/// Every replica opens the store with a role, and has no keys.
+pub(crate) struct WithRole {
+    namespace: String,
+    deployment: String,
+    /// Whether they have their keys again.
+    undone: bool,
+}
+
+/// A case that fails meanwhile leaves the others a server with keys.
+impl Drop for WithRole {
+    fn drop(&mut self) {
+        if !self.undone {
+            let undo = ["rollout", "undo", &self.deployment, "--namespace", &self.namespace];
+            _ = std::process::Command::new("kubectl").args(undo).status();
+        }
+    }
+}
+
+impl WithRole {
+    /// Changes the Deployment to what the chart makes of `store.webIdentity`.
+    pub(crate) async fn taken(namespace: &str) -> WithRole {
+        let deployment = deployment(namespace).await;
+        let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+        let mut variables = container["env"].as_array().into_iter().flatten();
+        let endpoint = variables.find(|variable| variable["name"] == "REMORA_S3_ENDPOINT");
+        let endpoint = endpoint.expect("the store of trials has a URL")["value"].clone();
+        let folder = "/var/run/secrets/store.remora.dev";
+        let token = json!({"audience": AUDIENCE, "expirationSeconds": 86_400, "path": "token"});
+        let change = json!({"spec": {"template": {"spec": {
+            "containers": [{
+                "name": container["name"],
+                "env": [
+                    {"name": "AWS_ACCESS_KEY_ID", "$patch": "delete"},
+                    {"name": "AWS_SECRET_ACCESS_KEY", "$patch": "delete"},
+                    {"name": "REMORA_S3_ROLE_ARN", "value": ROLE_ARN},
+                    {"name": "REMORA_S3_TOKEN_AUDIENCE", "value": AUDIENCE},
+                    {"name": "REMORA_S3_STS_ENDPOINT", "value": endpoint},
+                    {"name": "AWS_WEB_IDENTITY_TOKEN_FILE", "value": format!("{folder}/token")},
+                ],
+                "volumeMounts": [{"name": "store-token", "mountPath": folder, "readOnly": true}],
+            }],
+            "volumes": [{"name": "store-token", "projected": {"sources": [{"serviceAccountToken": token}]}}],
+        }}}});
+        let role = WithRole { namespace: namespace.to_owned(), deployment: name_of(&deployment), undone: false };
+        patch(namespace, &role.deployment, &change).await;
+        settled(namespace, &role.deployment).await;
+        role
+    }
+
+    /// Gives the keys back.
+    pub(crate) async fn given_up(mut self) {
+        let undo = ["rollout", "undo", &self.deployment, "--namespace", &self.namespace];
+        kubectl(&undo, "").await.expect("it is undone");
+        self.undone = true;
+        settled(&self.namespace, &self.deployment).await;
+    }
 }
 
 /// A replica that acts until it dies, at failpoints, as by kill -9.

@@ -22,3 +22,4 @@ pub mod rest;
 mod store;
 pub mod streams;
 pub mod target;
+mod token_service;

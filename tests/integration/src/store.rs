@@ -3,18 +3,23 @@
 
 use serde_json::{Value, json};
 
-use crate::cluster::{create, get, kubectl, patch};
+use crate::{
+    cluster::{create, get, kubectl, patch},
+    token_service::TokenService,
+};
 
 /// What selects the Service's pods beside what the chart says.
 const LABEL: &str = "remora.dev/store";
 
-/// What is wrong with the store that answers instead.
+/// What is different with the store that answers instead.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Wrong {
+pub(crate) enum Other {
     /// It knows other credentials than those that everybody comes with.
     Credentials,
     /// It has another bucket, and makes none by itself.
     Bucket,
+    /// It gives a role to ServiceAccounts of the cluster, beside the keys that it knows.
+    Roles,
 }
 
 /// The store, whose Service leads nowhere or to another one.
@@ -23,6 +28,8 @@ pub(crate) struct Store {
     service: String,
     /// The pod that answers instead.
     other: Option<String>,
+    /// What the token service of that pod needs.
+    token_service: Option<TokenService>,
     /// Whether it leads to the first one again.
     whole: bool,
 }
@@ -48,6 +55,7 @@ impl Store {
             namespace: namespace.to_owned(),
             service: part(namespace, "service").await,
             other: None,
+            token_service: None,
             whole: false,
         };
         store.lead(&json!("nowhere")).await;
@@ -55,20 +63,23 @@ impl Store {
     }
 
     /// Lets another store answer, as real as the first one.
-    pub(crate) async fn exchanged(namespace: &str, wrong: Wrong) -> Store {
+    pub(crate) async fn exchanged(namespace: &str, other: Other) -> Store {
         let name = format!("store-{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
         // First the way, so that nothing leads to both.
         let mut store = Store::away(namespace).await;
         store.lead(&json!(name)).await;
-        create(&store.pod(&name, wrong).await).await;
+        if matches!(other, Other::Roles) {
+            store.token_service = Some(TokenService::prepared(namespace, &name, LABEL).await);
+        }
+        create(&store.pod(&name, other).await).await;
         store.other = Some(name.clone());
         let wait = ["wait", "--for=condition=Ready", "--timeout=120s", "--namespace", namespace, "pod", &name];
         kubectl(&wait, "").await.expect("the other store serves");
         store
     }
 
-    /// Its pod: as the chart's, but for what is wrong with it.
-    async fn pod(&self, name: &str, wrong: Wrong) -> Value {
+    /// Its pod: as the chart's, but for what is different.
+    async fn pod(&self, name: &str, other: Other) -> Value {
         let deployment = part(&self.namespace, "deployment").await;
         let deployment = get(&[&deployment, "--namespace", &self.namespace]).await;
         let template = &deployment["spec"]["template"];
@@ -78,17 +89,18 @@ impl Store {
             *volume = json!({"name": volume["name"], "emptyDir": {}});
         }
         let container = &mut spec["containers"][0];
-        match wrong {
-            Wrong::Credentials => {
+        match other {
+            Other::Credentials => {
                 let variables = container["env"].as_array_mut().expect("it has variables");
                 variables.retain(|variable| variable["name"] != "AWS_SECRET_ACCESS_KEY");
                 variables.push(json!({"name": "AWS_SECRET_ACCESS_KEY", "value": "of-somebody-else"}));
             }
-            Wrong::Bucket => {
+            Other::Bucket => {
                 let arguments = container["args"].as_array_mut().expect("it has arguments");
                 arguments.retain(|argument| argument.as_str().is_none_or(|text| !text.starts_with("-bucket")));
                 arguments.extend([json!("-bucket=of-somebody-else"), json!("-s3.autoCreateBucket=false")]);
             }
+            Other::Roles => TokenService::added_to(&mut spec, name),
         }
         let metadata = json!({"name": name, "namespace": self.namespace, "labels": labels});
         json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
@@ -100,6 +112,7 @@ impl Store {
             let end = ["delete", "pod", other, "--namespace", &self.namespace, "--grace-period=1"];
             kubectl(&end, "").await.expect("the other store ends");
         }
+        drop(self.token_service.take());
         self.lead(&Value::Null).await;
         self.whole = true;
     }

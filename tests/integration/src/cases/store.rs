@@ -9,19 +9,19 @@ use crate::{
     control_plane,
     harness::Case,
     project::{Project, condition, phase, told},
-    store::{Store, Wrong},
+    store::{Other, Store},
     target::Target,
 };
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new("store::wrong_credentials_are_said_and_cost_nothing", |target| {
-            answers_wrong(target, Wrong::Credentials, "STORE_DENIED", 77)
+            answers_wrong(target, Other::Credentials, "STORE_DENIED", 77)
         })
         .on_cluster()
         .alone(),
         Case::new("store::a_bucket_that_does_not_exist_is_said_and_costs_nothing", |target| {
-            answers_wrong(target, Wrong::Bucket, "BUCKET_MISSING", 78)
+            answers_wrong(target, Other::Bucket, "BUCKET_MISSING", 78)
         })
         .on_cluster()
         .alone(),
@@ -30,7 +30,7 @@ pub(super) fn cases() -> Vec<Case> {
 
 /// Three projects that meet it: at a start, at a hibernation, at a deletion. And one that
 /// cannot even bring its files.
-async fn answers_wrong(target: Target, wrong: Wrong, word: &str, code: i32) {
+async fn answers_wrong(target: Target, wrong: Other, word: &str, code: i32) {
     let make = async |name: &str, sleeps: bool| {
         let project = Project::empty(&target, name, super::IDLE).await;
         project.shell(&format!("echo {name} > file")).await;

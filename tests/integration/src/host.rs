@@ -4,14 +4,16 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
+use tokio::time::timeout;
 
 use crate::{
     cluster::kubectl,
     patience::{eventually, seen},
 };
 
-/// Longest wait for one answer of an API server that may be away.
-const ASK: &str = "--request-timeout=2s";
+/// Longest wait for one answer of an API server that may be away. It is none of kubectl's own
+/// flags: with one, kubectl takes its ServiceAccount for no configuration.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
 /// A daemon that is away.
 pub(crate) struct Pause {
@@ -51,7 +53,7 @@ impl Pause {
 
     /// Whether the daemon is there.
     pub(crate) async fn answers(&self) -> bool {
-        kubectl(&["get", "--raw", &self.probe, ASK], "").await.is_ok()
+        ask(&["get", "--raw", &self.probe]).await.is_ok()
     }
 
     /// How long it has been away.
@@ -62,13 +64,17 @@ impl Pause {
     /// Waits until the host says that it is there again.
     pub(crate) async fn ends(self) {
         let output = "jsonpath={.data.answer}";
-        let ask = ["get", "configmap", "host-fault", "--namespace", &self.namespace, "--output", output, ASK];
+        let ask = ["get", "configmap", "host-fault", "--namespace", &self.namespace, "--output", output];
         let answer = eventually(|| async {
-            let answer = kubectl(&ask, "").await.unwrap_or_default();
+            let answer = self::ask(&ask).await.unwrap_or_default();
             let own = answer.strip_prefix(&self.number).map(|word| word.trim().to_owned());
             own.ok_or_else(|| format!("the host does not answer: {answer:?}"))
         })
         .await;
         assert_eq!(answer, "done", "the host did not do it");
     }
+}
+
+async fn ask(args: &[&str]) -> Result<String, String> {
+    timeout(ANSWERS_WITHIN, kubectl(args, "")).await.unwrap_or_else(|_| Err("no answer in time".to_owned()))
 }

@@ -1,15 +1,23 @@
 //! The store of trials, taken away or exchanged. Its own pod, and what is in it, is left
 //! alone: its Service leads elsewhere meanwhile.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use tokio::{net::TcpStream, time::timeout};
 
 use crate::{
     cluster::{create, get, kubectl, patch},
+    patience::{eventually, seen},
     token_service::TokenService,
 };
 
 /// What selects the Service's pods beside what the chart says.
 const LABEL: &str = "remora.dev/store";
+/// Where it serves.
+const PORT: u16 = 8333;
+/// Longest wait for a connection, its name included. Without an endpoint it is refused at once.
+const CONNECTS_WITHIN: Duration = Duration::from_secs(2);
 
 /// What is different with the store that answers instead.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +67,7 @@ impl Store {
             whole: false,
         };
         store.lead(&json!("nowhere")).await;
+        store.is_reached(false).await;
         store
     }
 
@@ -75,6 +84,7 @@ impl Store {
         store.other = Some(name.clone());
         let wait = ["wait", "--for=condition=Ready", "--timeout=120s", "--namespace", namespace, "pod", &name];
         kubectl(&wait, "").await.expect("the other store serves");
+        store.is_reached(true).await;
         store
     }
 
@@ -114,7 +124,20 @@ impl Store {
         }
         drop(self.token_service.take());
         self.lead(&Value::Null).await;
+        self.is_reached(true).await;
         self.whole = true;
+    }
+
+    /// Waits until new connections get through, or do not: the node follows a Service a moment later.
+    async fn is_reached(&self, wanted: bool) {
+        let host = format!("{}.{}.svc", self.service.trim_start_matches("service/"), self.namespace);
+        let host = host.as_str();
+        eventually(|| async move {
+            let connects = TcpStream::connect((host, PORT));
+            let reached = timeout(CONNECTS_WITHIN, connects).await.is_ok_and(|connected| connected.is_ok());
+            seen(reached == wanted, || format!("{host} is reached: {reached}"))
+        })
+        .await;
     }
 
     async fn lead(&self, to: &Value) {

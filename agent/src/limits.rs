@@ -60,6 +60,9 @@ pub const SHIM_STREAM_WINDOW_BYTES: u32 = 128 * 1024;
 /// Receive window of a connection to a shim, bytes: all streams' windows
 /// together, so that one that is not read never stalls the others.
 pub const SHIM_CONNECTION_WINDOW_BYTES: u32 = 256 * SHIM_STREAM_WINDOW_BYTES;
+/// Bytes of one HTTP/2 frame from a shim. A frame that nobody takes keeps the buffer that it was read into:
+/// with larger ones a stream that is not read costs a third more.
+pub const SHIM_HTTP2_FRAME_BYTES: u32 = 32 * 1024;
 /// Time for a shim to say who it is.
 pub const SHIM_HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time that a first call waits while an agent that has just started connects.

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use futures_util::stream::BoxStream;
-use remora_agent_term::{Command, FRAME_BYTES, HEARTBEAT, Registry, Stream, TermError, excerpt};
+use remora_agent_term::{Command, HEARTBEAT, OUTPUT_FRAME_BYTES, Registry, Stream, TermError, excerpt};
 use remora_proto::agent::v1::{
     self as wire, AttachCommandRequest, CommandData, CommandExit, CommandGap, CommandHeartbeat, CommandOutput,
     GetOutputRequest, GetOutputResponse, ListCommandsRequest, ListCommandsResponse, OutputStream, RunRequest,
@@ -205,7 +205,7 @@ impl Follower {
     fn gather(&mut self) -> Result<(), Status> {
         let streams = [(Stream::Stdout, OutputStream::Stdout), (Stream::Stderr, OutputStream::Stderr)];
         for ((stream, name), next) in streams.into_iter().zip(&mut self.next) {
-            let (offset, data) = self.command.read(stream, *next, FRAME_BYTES).map_err(refuse)?;
+            let (offset, data) = self.command.read(stream, *next, OUTPUT_FRAME_BYTES).map_err(refuse)?;
             if offset > *next {
                 self.ready.push_back(Frame::Gap(CommandGap { stream: name.into(), from: *next, to: offset }));
             }

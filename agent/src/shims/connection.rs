@@ -15,7 +15,7 @@ use remora_proto::{
     model::ContainerName,
     shim::v1::{HelloRequest, StatusRequest, StatusResponse, shim_service_client::ShimServiceClient},
 };
-use remora_proto_serving::limits::{HTTP2_FRAME_BYTES, MAX_HEADER_BYTES};
+use remora_proto_serving::limits::MAX_HEADER_BYTES;
 use tokio::{
     net::UnixStream,
     sync::watch,
@@ -32,7 +32,7 @@ use crate::{
     answers,
     limits::{
         SHIM_BACKOFF_MAX, SHIM_BACKOFF_MIN, SHIM_CALL_TIMEOUT, SHIM_CONNECTION_WINDOW_BYTES, SHIM_HELLO_TIMEOUT,
-        SHIM_KEEPALIVE, SHIM_STATUS_INTERVAL, SHIM_STATUS_PAUSE, SHIM_STREAM_WINDOW_BYTES,
+        SHIM_HTTP2_FRAME_BYTES, SHIM_KEEPALIVE, SHIM_STATUS_INTERVAL, SHIM_STATUS_PAUSE, SHIM_STREAM_WINDOW_BYTES,
     },
     shim::{PROTOCOL, SECRET_METADATA},
 };
@@ -176,7 +176,7 @@ async fn over(stream: UnixStream) -> Result<Channel, tonic::transport::Error> {
     Endpoint::from_static("http://shim")
         .initial_connection_window_size(SHIM_CONNECTION_WINDOW_BYTES)
         .initial_stream_window_size(SHIM_STREAM_WINDOW_BYTES)
-        .max_frame_size(HTTP2_FRAME_BYTES)
+        .max_frame_size(SHIM_HTTP2_FRAME_BYTES)
         .http2_max_header_list_size(MAX_HEADER_BYTES)
         .http2_keep_alive_interval(SHIM_KEEPALIVE)
         .keep_alive_timeout(SHIM_KEEPALIVE)

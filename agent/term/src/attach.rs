@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::{
     error::TermError,
     exit::ExitStatus,
-    limits::{FRAME_BYTES, HEARTBEAT, VIEWER_QUEUE_BYTES},
+    limits::{HEARTBEAT, OUTPUT_FRAME_BYTES, VIEWER_QUEUE_BYTES},
     pty::Size,
     ring::Held,
     session::{Mode, ViewerId},
@@ -189,7 +189,7 @@ impl Attachment {
             return Some(Event::Lagged { from, to: oldest });
         }
         if self.next < held.head {
-            let limit = FRAME_BYTES.min(usize::try_from(credit).unwrap_or(FRAME_BYTES));
+            let limit = OUTPUT_FRAME_BYTES.min(usize::try_from(credit).unwrap_or(OUTPUT_FRAME_BYTES));
             if limit == 0 {
                 return None;
             }

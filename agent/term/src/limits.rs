@@ -16,6 +16,9 @@ pub const VIEWERS: usize = 16;
 pub const VIEWER_QUEUE_BYTES: u64 = 256 << 10;
 /// Bytes of one frame of output or input: small enough to interleave with keystrokes.
 pub const FRAME_BYTES: usize = 64 << 10;
+/// Bytes of output in one frame. With its heads it fits into 64 KiB, above which allocators hand out a
+/// quarter more than is asked for, and each stream that nobody reads holds some of them.
+pub const OUTPUT_FRAME_BYTES: usize = 63 << 10;
 /// Clients whose input numbers a session remembers.
 pub const INPUT_CLIENTS: usize = 64;
 /// Silence before a heartbeat: half of the shortest idle timeout of usual proxies.

@@ -60,7 +60,8 @@ spec:
         securityContext: {allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {drop: [ALL]}}
         volumeMounts: [{name: out, mountPath: /out}, {name: tmp, mountPath: /tmp}]
 YAML
-    answer_host_faults &
+    # A daemon that it starts outlives this run, and must not hold its lock.
+    answer_host_faults 8>&- &
     faults=$!
     follow_job "$log" || true
     stop_faults

@@ -11,10 +11,12 @@
 #   REMORA_S3_*, AWS_*           the store that the release uses
 # Its ServiceAccount may do everything: it drains nodes and deletes pods.
 run_suite() {
-    local image devserver junit arguments log=$out/suite.log
+    local image devserver junit arguments argument words='' log=$out/suite.log
     image=$(image_of test-runner)
     devserver=$(image_of devserver)
     read -ra arguments <<<"${SUITE:-}"
+    # As YAML: a word that ends in a colon would be a key.
+    for argument in "${arguments[@]}"; do words+=", '${argument//\'/\'\'}'"; done
     kubectl create clusterrolebinding "$space-suite" --clusterrole cluster-admin --serviceaccount "$space:integration" >/dev/null
     kubectl --namespace "$space" apply -f - >/dev/null <<YAML || return 1
 apiVersion: v1
@@ -44,7 +46,7 @@ spec:
         image: $image
         # What it found is kept in the cluster: the pod ends, and nothing is copied out of one that ended.
         command: [bash, -c, 'verdict=0; remora-integration --junit /out/junit.xml "\$@" || verdict=\$?;
-          [ ! -e /out/junit.xml ] || kubectl create configmap junit --from-file=/out/junit.xml; exit \$verdict', suite${arguments[*]/#/, }]
+          [ ! -e /out/junit.xml ] || kubectl create configmap junit --from-file=/out/junit.xml; exit \$verdict', suite$words]
         env:
         - {name: HOME, value: /tmp}
         - {name: REMORA_SERVER, value: "http://remora.$space.svc:7600"}

@@ -32,6 +32,10 @@ const BEFORE_THE_END: Duration = Duration::from_secs(5);
 /// that starts holds no pod for ready before it has probed it, and an API server that comes
 /// back may find the lease of a node too old: the server's pods are behind no Service then.
 const CALM: Duration = Duration::from_secs(15);
+/// Until when after the API server is back the rest of the cluster may act on what it saw
+/// before: who watches it rests up to 30 s between two attempts, and as much again by
+/// chance (client-go's reflector), looks every 5 s, and is answered by a kubelet within 10 s.
+const STALE: Duration = Duration::from_secs(75);
 /// Longest time from a key to what it prints, on a busy machine.
 const ECHO: Duration = Duration::from_secs(5);
 
@@ -78,11 +82,12 @@ impl Busy {
         assert!(phase("Ready")(&status), "it serves, and its status says: {status:#}");
     }
 
-    /// Waits until new calls get through again.
-    async fn is_reached(&self) {
-        let deadline = Instant::now() + LOOK_PATIENCE;
-        let mut since = Instant::now();
-        while since.elapsed() < CALM {
+    /// Waits until new calls get through again, of a cluster that is `stale` for a while.
+    async fn is_reached(&self, stale: Duration) {
+        let back = Instant::now();
+        let deadline = back + stale + LOOK_PATIENCE;
+        let mut since = back;
+        while since.elapsed() < CALM || back.elapsed() < stale {
             let asked = self.project.verb("status", &[]).await;
             if asked.code != 0 {
                 since = Instant::now();
@@ -133,7 +138,7 @@ async fn kubelet(target: Target) {
     }
     assert!(!pause.answers().await, "it was away all the time");
     pause.ends().await;
-    busy.is_reached().await;
+    busy.is_reached(Duration::ZERO).await;
 
     starts.becomes("the start", phase("Ready")).await;
     sleeps.becomes("sleep", phase("Hibernated")).await;
@@ -160,7 +165,7 @@ async fn api_server(target: Target) {
     }
     assert!(!pause.answers().await, "it was away all the time");
     pause.ends().await;
-    busy.is_reached().await;
+    busy.is_reached(STALE).await;
 
     assert!(unknown.run(&["ls"]).await.ok().contains(&busy.project.name));
     busy.goes_on().await;

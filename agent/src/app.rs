@@ -172,10 +172,21 @@ impl Bound {
         let Bound { acceptor, probes, registry, draining, shims, snapshots, last, addresses: _ } = self;
         // Probes are answered until the end: an agent that saves what there is to save must not be restarted.
         let ended = CancellationToken::new();
-        let readiness = Readiness { draining: draining.clone(), restoring: snapshots.clone(), shims };
+        let readiness =
+            Readiness { draining: draining.clone(), restoring: snapshots.clone(), shims: Arc::clone(&shims) };
         let probes = tokio::spawn(probes::run(probes, registry, readiness, ended.clone()));
-        let copying = precopy::on_signal(precopy, snapshots.clone(), draining.clone());
+        let pod_ends = CancellationToken::new();
+        let copying = precopy::on_signal(precopy, snapshots.clone(), draining.clone(), pod_ends.clone());
         let copying = AbortOnDropHandle::new(tokio::spawn(copying));
+        let with_shims = last.as_ref().filter(|last| last.with_shims).map(|_| {
+            let draining = draining.clone();
+            AbortOnDropHandle::new(tokio::spawn(async move {
+                pod_ends.cancelled().await;
+                shims.have_ended().await;
+                tracing::info!("the pod ends and every shim has ended: nothing more is written");
+                draining.cancel();
+            }))
+        });
         let told = async {
             draining.cancelled().await;
             Instant::now()
@@ -185,7 +196,7 @@ impl Bound {
             (Some(last), Some(snapshots)) => last.make(snapshots, told).await,
             _ => ExitCode::SUCCESS,
         };
-        drop(copying);
+        drop((copying, with_shims));
         ended.cancel();
         if let Err(error) = probes.await {
             tracing::error!(%error, "the probe port ended early");

@@ -85,6 +85,10 @@ pub struct ServeArgs {
     /// Where the outcome of the last snapshot is written as JSON, at most 4096 bytes
     #[arg(long, env = "REMORA_TERMINATION_MESSAGE", value_name = "FILE", requires = "final_snapshot")]
     termination_message: Option<PathBuf>,
+    /// Once asked for a snapshot by SIGUSR1, which tells that the pod ends: stop when every shim has ended, and
+    /// leave the time that other containers take to end to them
+    #[arg(long, env = "REMORA_STOP_WITH_SHIMS", requires = "final_snapshot")]
+    stop_with_shims: bool,
     #[command(flatten)]
     snapshots: SnapshotArgs,
 }
@@ -183,6 +187,7 @@ impl ServeArgs {
             final_snapshot,
             flush_budget,
             termination_message,
+            stop_with_shims,
             snapshots,
         } = self;
         let (Some(tls_cert), Some(tls_key), Some(client_ca), false) =
@@ -196,8 +201,11 @@ impl ServeArgs {
             ];
             return Err(ConfigError::Missing(missing.into_iter().filter(|m| m.0).map(|m| m.1).collect()));
         };
-        let last =
-            final_snapshot.then(|| LastSnapshot { budget: Duration::from_secs(flush_budget), termination_message });
+        let last = final_snapshot.then(|| LastSnapshot {
+            budget: Duration::from_secs(flush_budget),
+            termination_message,
+            with_shims: stop_with_shims,
+        });
         let lacking = missing_settings(&snapshots, workspace.as_deref(), state_dir.as_deref());
         if last.is_some() && !lacking.is_empty() {
             return Err(ConfigError::NoStore(lacking));

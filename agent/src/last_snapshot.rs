@@ -38,6 +38,9 @@ pub struct LastSnapshot {
     pub budget: Duration,
     /// Where it is written.
     pub termination_message: Option<PathBuf>,
+    /// Whether the end of the shims is a request to stop, once the pod is known to end:
+    /// what else is in the pod may take all of the time that a kubelet gives it.
+    pub with_shims: bool,
 }
 
 impl LastSnapshot {
@@ -143,7 +146,7 @@ mod tests {
     use super::*;
 
     fn last(seconds: u64) -> LastSnapshot {
-        LastSnapshot { budget: Duration::from_secs(seconds), termination_message: None }
+        LastSnapshot { budget: Duration::from_secs(seconds), termination_message: None, with_shims: false }
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod app;
 pub mod auth;
 pub mod config;
 mod folders;
+pub mod gates;
 pub mod hydrate;
 pub mod install;
 pub mod last_snapshot;

@@ -85,6 +85,8 @@ pub const SHIM_BACKOFF_MIN: Duration = Duration::from_millis(50);
 pub const SHIM_BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// When a caller should try an unreachable container again.
 pub const SHIM_RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Time without a connection after which a shim is gone and not only away for a moment.
+pub const SHIM_IS_GONE: Duration = Duration::from_secs(2);
 /// Characters of a shim's words that are passed on.
 pub const SHIM_TEXT_CHARACTERS: usize = 1_000;
 /// Time between two looks at what changes without a word (calls in flight), for WatchStatus.
@@ -154,3 +156,9 @@ pub const QUIET_LEASE: Duration = Duration::from_secs(60);
 pub const QUIET_RENEWAL: Duration = Duration::from_secs(15);
 /// Shortest time that containers stay stopped after a commit, the shortest lease.
 pub const MIN_HOLD: Duration = Duration::from_secs(1);
+/// Most things that one container waits for: a project has 16 containers, and one is the workspace.
+pub const MAX_GATES: usize = 16;
+/// Rest between two looks at what a container waits for: each is a connection.
+pub const GATE_LOOK: Duration = Duration::from_millis(250);
+/// Longest such look: on one network an answer takes milliseconds.
+pub const GATE_TRY: Duration = Duration::from_secs(2);

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use remora_agent::{
     config::ServeArgs,
+    gates::{self, WaitArgs},
     hydrate::{self, DehydrateArgs, HydrateArgs},
     install::{self, InstallArgs},
     limits::EXIT_PATIENCE,
@@ -37,6 +38,8 @@ enum Role {
     Dehydrate(Box<DehydrateArgs>),
     /// Ask a serving agent to make a snapshot now, without waiting for it.
     Precopy(PrecopyArgs),
+    /// Wait for what a container needs, and become its command where one is given.
+    Wait(WaitArgs),
     /// Wrap a container's command and own its terminals and commands.
     Shim(Box<shim::Args>),
 }
@@ -58,6 +61,7 @@ async fn run(role: Role) -> ExitCode {
         Role::Hydrate(args) => hydrate::hydrate(*args).await,
         Role::Dehydrate(args) => hydrate::dehydrate(*args).await,
         Role::Precopy(args) => precopy::precopy(args),
+        Role::Wait(args) => gates::wait(args).await,
         Role::Shim(args) => shim::run(*args).await.unwrap_or_else(|error| {
             tracing::error!(error = format!("{error:#}"), "the shim cannot go on");
             shim::exit_code_of(&error)

@@ -62,17 +62,18 @@ fn catches(status: &str, signal: Signal) -> bool {
 }
 
 /// Makes a snapshot for each signal, one at a time, until `stop`. Signals that come
-/// meanwhile are one.
+/// meanwhile are one. `asked` is cancelled by the first of them.
 pub(crate) async fn on_signal(
     mut signal: tokio::signal::unix::Signal,
     snapshots: Option<Snapshots>,
     stop: CancellationToken,
+    asked: CancellationToken,
 ) {
     loop {
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            Some(()) = signal.recv() => {}
+            Some(()) = signal.recv() => asked.cancel(),
         }
         let Some(snapshots) = &snapshots else {
             tracing::warn!("asked for a snapshot, but this agent has none: it was started without a store");

@@ -2,9 +2,12 @@
 //! the container's terminals and commands, which so outlive the agent.
 //!
 //! ```text
-//! start ─► main command runs ──it ends──► (linger: serve on) ─► all ended ─► exit as it did
-//!               └─SIGTERM or Stop: everything is asked to end, budget, then SIGKILL─┘
+//! start ─► (wait for others) ─► main command runs ──it ends──► (linger: serve on) ─► all ended ─► exit as it did
+//!                     └─────────────────┴─SIGTERM or Stop: everything is asked to end, budget, then SIGKILL─┘
 //! ```
+//!
+//! Terminals and commands are served while the main command waits, and after it gave up
+//! waiting too: that is when somebody wants to look around.
 //!
 //! On SIGTERM what stands still goes on, the container's command and all that runs for
 //! clients get SIGTERM, terminals are hung up, and all have --stop-grace. What is left then, or was
@@ -46,9 +49,15 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
 use self::{
-    confiner::Confiner, control::ShimRpc, exec::ExecRpc, freezer::Freezer, main_command::Main, terminal::TerminalRpc,
+    confiner::Confiner,
+    control::ShimRpc,
+    exec::ExecRpc,
+    freezer::Freezer,
+    main_command::{Main, MainState, Signals},
+    terminal::TerminalRpc,
 };
 pub use self::{control::PROTOCOL, peer::SECRET_METADATA};
+use crate::gates::{self, Gate};
 
 /// Exit code of a shim that could not start; the command's own codes are passed on.
 const EXIT_FAILURE: u8 = 125;
@@ -96,6 +105,15 @@ pub struct Args {
     /// Go on serving after the command has ended, until SIGTERM.
     #[arg(long)]
     pub linger: bool,
+    /// What the command waits for, as `remora-agent wait --for` takes it; repeatable
+    #[arg(long = "wait-for", value_name = "NAME=CHECK")]
+    pub wait_for: Vec<Gate>,
+    /// Seconds that it waits; after that it does not begin.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub wait_timeout: u64,
+    /// Written once the command has begun.
+    #[arg(long)]
+    pub started_file: Option<PathBuf>,
     /// The container's own command.
     #[arg(last = true, required = true)]
     pub command: Vec<String>,
@@ -103,26 +121,32 @@ pub struct Args {
 
 /// Runs the container until its command has ended; the exit code is the command's.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let Args { container, socket, secret_file, workdir, workspace, ready_file, spill_dir, stop_grace, linger, command } =
-        args;
+    let Args { container, socket, secret_file, workdir, workspace, ready_file, spill_dir, stop_grace, linger, .. } =
+        &args;
+    let (container, socket, stop_grace) = (container.clone(), socket.clone(), Duration::from_secs(*stop_grace));
     close_on_exec_from(3).context("mark inherited descriptors")?;
-    let secret = std::fs::read(&secret_file).with_context(|| format!("read the secret {}", secret_file.display()))?;
+    let secret = std::fs::read(secret_file).with_context(|| format!("read the secret {}", secret_file.display()))?;
     anyhow::ensure!(secret.trim_ascii().len() >= 16, "the secret in {} has under 16 bytes", secret_file.display());
-    let workdir = std::path::absolute(&workdir)?;
+    let workdir = std::path::absolute(workdir)?;
     let children = Children::start(Adopt::Orphans).context("become the reaper of the container")?;
     let environment = Environment::inherited(workdir);
-    let spill = spill_dir.unwrap_or_else(|| socket.with_extension("spill"));
-    let own = [socket.parent().map(Path::to_owned).unwrap_or_default(), secret_file, spill.clone()];
-    let confiner = Arc::new(Confiner::new(workspace, own));
+    let spill = spill_dir.clone().unwrap_or_else(|| socket.with_extension("spill"));
+    let own = [socket.parent().map(Path::to_owned).unwrap_or_default(), secret_file.clone(), spill.clone()];
+    let confiner = Arc::new(Confiner::new(workspace.clone(), own));
     let registry = Arc::new(Registry::new(environment.clone(), Arc::clone(&children), spill));
     let listener = listen::bind(&socket).with_context(|| format!("listen on {}", socket.display()))?;
 
     let (stop, mut stopping) = watch::channel(None);
     // Before the command: as PID 1 a signal without a handler would be lost.
-    let mut signals = main_command::Signals::new()?;
-    let main = Main::start(&command, &environment, children).await?;
+    let mut signals = Signals::new()?;
+    let (state, status) = watch::channel(MainState::Waiting(gates::names(&args.wait_for)));
+    // One that waits for nothing is there before anybody can ask.
+    let mut main = match args.wait_for.as_slice() {
+        [] => Some(begin(&args, &environment, Arc::clone(&children), state.clone()).await?),
+        _ => None,
+    };
     let freezer = Freezer::default();
-    let rpc = ShimRpc::new(container.clone(), Arc::clone(&registry), main.status(), stop, freezer.clone());
+    let rpc = ShimRpc::new(container.clone(), Arc::clone(&registry), status, stop, freezer.clone());
     let guard = peer::Guard::new(&secret);
     let server = tonic::transport::Server::builder()
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
@@ -141,29 +165,49 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         .serve_with_incoming(listen::incoming(listener));
     let mut server = AbortOnDropHandle::new(tokio::spawn(server));
     if let Some(file) = ready_file {
-        announce(&file, &socket)?;
+        announce(file, &socket)?;
     }
     info!(%container, socket = %socket.display(), "shim is ready");
 
     let mut idle = tokio::time::interval(IDLE_TICK);
-    let ended = main.ended();
-    tokio::pin!(ended);
-    let mut lingering = false;
+    let patience = Duration::from_secs(args.wait_timeout);
+    let waited = gates::open(&args.wait_for, patience, |why| {
+        state.send_replace(MainState::Waiting(why.to_owned()));
+    });
+    tokio::pin!(waited);
+    let mut waits = main.is_none();
+    let mut ended = main.as_ref().map(|main| Box::pin(main.ended()));
     let stopped = loop {
         let grace = tokio::select! {
-            () = &mut ended, if !lingering => {
+            outcome = &mut waited, if waits => {
+                waits = false;
+                match outcome {
+                    Ok(()) => {
+                        let begun = begin(&args, &environment, Arc::clone(&children), state.clone()).await?;
+                        ended = Some(Box::pin(begun.ended()));
+                        main = Some(begun);
+                    }
+                    Err(why) => {
+                        warn!(why, "gave up waiting; the container's command does not begin");
+                        state.send_replace(MainState::GaveUp(why));
+                    }
+                }
+                continue;
+            }
+            () = async { if let Some(ended) = &mut ended { ended.await } }, if ended.is_some() => {
                 info!("the container's command has ended");
                 if !linger {
                     break None;
                 }
-                lingering = true;
+                ended = None;
                 continue;
             }
-            signal = signals.next() => match signal {
-                Some(signal) => { main.signal(signal); continue }
-                None => Duration::from_secs(stop_grace),
+            signal = signals.next() => match (signal, &main) {
+                (Some(signal), Some(main)) => { main.signal(signal); continue }
+                (Some(_), None) => continue,
+                (None, _) => stop_grace,
             },
-            Ok(()) = stopping.changed() => stopping.borrow().unwrap_or(Duration::from_secs(stop_grace)),
+            Ok(()) = stopping.changed() => stopping.borrow().unwrap_or(stop_grace),
             _ = idle.tick() => { registry.close_idle().await; continue }
             broken = &mut server => {
                 // Without it nobody reaches the sessions: end, so that the container is started anew.
@@ -173,23 +217,51 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         };
         break Some(grace);
     };
-    end(&main, &registry, freezer, stopped.unwrap_or_default()).await?;
-    main.reported().await;
+    end(main.as_ref(), &registry, freezer, stopped.unwrap_or_default()).await?;
+    if let Some(main) = &main {
+        main.reported().await;
+    }
     drop(server);
     let _ = std::fs::remove_file(&socket);
-    Ok(main.exit_code())
+    Ok(main.map_or(ExitCode::SUCCESS, |main| main.exit_code()))
+}
+
+/// Starts the container's command, and leaves word that it has begun.
+async fn begin(
+    args: &Args,
+    environment: &Environment,
+    children: Arc<Children>,
+    state: watch::Sender<MainState>,
+) -> anyhow::Result<Main> {
+    let main = Main::start(&args.command, environment, children, state).await?;
+    if let Some(file) = &args.started_file {
+        file.parent()
+            .map_or(Ok(()), std::fs::create_dir_all)
+            .and_then(|()| std::fs::write(file, ""))
+            .with_context(|| format!("write {}", file.display()))?;
+    }
+    Ok(main)
 }
 
 /// Ends everything in the container, within `grace` and [`crate::limits::SHIM_STOP_SLACK`].
-async fn end(main: &Main, registry: &Arc<Registry>, freezer: Freezer, grace: Duration) -> anyhow::Result<()> {
+async fn end(main: Option<&Main>, registry: &Arc<Registry>, freezer: Freezer, grace: Duration) -> anyhow::Result<()> {
     let deadline = Instant::now() + grace;
-    main.ask_to_end();
+    if let Some(main) = main {
+        main.ask_to_end();
+    }
     tokio::task::spawn_blocking(move || freezer.end()).await?;
     let asked = async {
         registry.ask_all_to_end().await;
-        tokio::join!(main.ended(), registry.all_ended());
+        let main_ended = async {
+            if let Some(main) = main {
+                main.ended().await;
+            }
+        };
+        tokio::join!(main_ended, registry.all_ended());
     };
-    if timeout_at(deadline, asked).await.is_err() {
+    if timeout_at(deadline, asked).await.is_err()
+        && let Some(main) = main
+    {
         main.signal(Signal::KILL);
     }
     let survivors = tokio::task::spawn_blocking(|| kill_descendants(KILL_GRACE)).await?;

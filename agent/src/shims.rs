@@ -30,7 +30,9 @@ use tonic::{Response, Status};
 
 pub use self::connection::Secret;
 use self::connection::{Report, State, Transport, Up};
-use crate::limits::{MAX_MESSAGE_BYTES, MAX_SHIM_ANSWER_BYTES, MAX_SHIM_CALLS, SHIM_FIRST_WAIT, SHIM_RETRY_AFTER};
+use crate::limits::{
+    MAX_MESSAGE_BYTES, MAX_SHIM_ANSWER_BYTES, MAX_SHIM_CALLS, SHIM_FIRST_WAIT, SHIM_IS_GONE, SHIM_RETRY_AFTER,
+};
 
 /// A container and the socket of its shim, as the command line names them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,6 +127,22 @@ impl Shims {
         self.0.iter().all(|shim| matches!(*shim.state.borrow(), State::Up(_)))
     }
 
+    /// Returns once all of them have ended, as far as that can be seen from here.
+    pub(crate) async fn have_ended(&self) {
+        let is_up = |state: &State| matches!(state, State::Up(_));
+        loop {
+            for shim in &self.0 {
+                // An error says that the task which kept the connection is gone.
+                let _ = shim.state.clone().wait_for(|state| !is_up(state)).await;
+            }
+            // One whose connection alone was lost is back by then.
+            tokio::time::sleep(SHIM_IS_GONE).await;
+            if !self.0.iter().any(|shim| is_up(&shim.state.borrow())) {
+                return;
+            }
+        }
+    }
+
     /// Told of each change of each container.
     pub(crate) fn changes(&self) -> Vec<watch::Receiver<State>> {
         self.0.iter().map(|shim| shim.state.clone()).collect()
@@ -141,12 +159,14 @@ fn shown(name: &ContainerName, state: &State) -> (ContainerStatus, u64) {
     let State::Up(Up { boot_id, report, .. }) = state else { return (status, 0) };
     status.reachable = true;
     status.boot_id.clone_from(boot_id);
-    let Report { main_running, main_exit, terminals, commands, last_activity_ms, frozen } = report;
+    let Report { main_running, main_exit, terminals, commands, last_activity_ms, frozen, waiting, gave_up } = report;
     status.main_running = *main_running;
     status.main_exit = *main_exit;
     status.running_terminals = *terminals;
     status.running_commands = *commands;
     status.frozen = *frozen;
+    status.waiting.clone_from(waiting);
+    status.gave_up = *gave_up;
     (status, *last_activity_ms)
 }
 

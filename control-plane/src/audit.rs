@@ -26,7 +26,7 @@ use uuid::Uuid;
 pub(crate) use self::{
     observed::Observed,
     sink::{Destination, Sink},
-    target::Peeked,
+    target::{Peeked, Seen, container, names_a_container},
 };
 use crate::{auth::Identity, limits::MAX_REQUEST_ID_CHARACTERS};
 

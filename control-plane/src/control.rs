@@ -1,6 +1,7 @@
 //! What the control plane does for a caller, whatever the caller speaks: gRPC
 //! and REST are mappings onto this.
 
+mod containers;
 pub(crate) mod watch;
 
 use std::sync::Arc;

@@ -9,6 +9,7 @@
 //! client to the agent and back: a client that does not read holds back its own
 //! stream and no other. Whoever goes away takes the call at the other end along.
 
+mod beside;
 mod call_tokens;
 mod relayed;
 mod through;
@@ -94,8 +95,11 @@ impl Proxy {
             None => request,
         };
         let request = rewritten(request, authorization)?;
-        let mut channel = agent.channel.clone();
         let answer = async {
+            let (parts, body) = request.into_parts();
+            let (agent, body) = beside::beside(&self.projects, agent, &identity, &path, body).await?;
+            let request = Request::from_parts(parts, body);
+            let mut channel = agent.channel;
             channel
                 .ready()
                 .await

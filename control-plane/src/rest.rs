@@ -3,6 +3,7 @@
 //! document, so that neither can lie.
 
 mod actions;
+mod containers;
 mod data;
 mod document;
 mod extract;
@@ -60,6 +61,9 @@ fn routes() -> Vec<(Method, &'static str, MethodRouter<Shared>)> {
         (Method::POST, "/api/v1/projects/{name}/wake", post(actions::wake)),
         (Method::POST, "/api/v1/projects/{name}/restore", post(actions::restore)),
         (Method::PUT, "/api/v1/projects/{name}/source", put(source::put)),
+        (Method::POST, "/api/v1/projects/{name}/containers", post(containers::add)),
+        (Method::PATCH, "/api/v1/projects/{name}/containers/{container}", patch(containers::change)),
+        (Method::DELETE, "/api/v1/projects/{name}/containers/{container}", delete(containers::remove)),
         (Method::GET, "/api/v1/projects/{name}/watch", get(watch::one)),
         (Method::GET, "/api/v1/projects/{name}/tokens", get(tokens::list)),
         (Method::POST, "/api/v1/projects/{name}/tokens", post(tokens::mint)),

@@ -137,6 +137,7 @@ async fn every_documented_path_refuses_whoever_may_not_call_it() {
                 let bearer = format!("Bearer {viewer}");
                 let body = match path.rsplit('/').next().unwrap() {
                     "projects" => r#"{"name":"a","spec":{"containers":[{"name":"dev"}]}}"#,
+                    "containers" => r#"{"name":"api"}"#,
                     "restore" => r#"{"snapshot":"x"}"#,
                     "keys" => r#"{"name":"a","role":"Viewer"}"#,
                     "tokens" => r#"{"verbs":["file.write"]}"#,

@@ -3,11 +3,11 @@
 
 use remora_proto::{
     control::v1::{
-        Amounts, Container, ContainerList, CreateKeyRequest, CreateProjectRequest, DeleteProjectRequest,
-        GetProjectRequest, HibernateProjectRequest, ListProjectsRequest, MintTokenRequest, PatchProjectRequest, Port,
-        ProjectSpec, PutSourceHead, PutSourceRequest, Quota, Resources, RestoreProjectRequest, RevokeKeyRequest, Role,
-        SnapshotPolicy, StartProjectRequest, StopProjectRequest, WakeProjectRequest, WatchProjectsRequest, Workspace,
-        put_source_request::Part,
+        Amounts, Container, ContainerKind, ContainerList, CreateKeyRequest, CreateProjectRequest, DeleteProjectRequest,
+        Dependency, GetProjectRequest, HibernateProjectRequest, ListProjectsRequest, MintTokenRequest,
+        PatchProjectRequest, Port, Preset, Probe, ProjectSpec, PutSourceHead, PutSourceRequest, Quota, Resources,
+        RestoreProjectRequest, RevokeKeyRequest, Role, SnapshotPolicy, StartProjectRequest, StopProjectRequest,
+        Storage, WakeProjectRequest, WatchProjectsRequest, Workspace, put_source_request::Part,
     },
     fault::from_status,
     model::{Effect, Reason},
@@ -52,6 +52,21 @@ fn spec_with(change: impl FnOnce(&mut ProjectSpec)) -> Option<ProjectSpec> {
 
 fn container_with(change: impl FnOnce(&mut Container)) -> Option<ProjectSpec> {
     spec_with(|spec| change(&mut spec.containers[0]))
+}
+
+/// With a Service container, which no local server takes, whatever else is wrong.
+fn with_service(change: impl FnOnce(&mut Container)) -> Option<ProjectSpec> {
+    let mut service = Container { kind: ContainerKind::Service.into(), image: "redis".to_owned(), ..named("server") };
+    change(&mut service);
+    spec_with(|spec| spec.containers.push(service))
+}
+
+fn waits_for(names: &[&str]) -> Vec<Dependency> {
+    names.iter().map(|name| Dependency { name: (*name).to_owned(), condition: 0 }).collect()
+}
+
+fn storage(size: &str, path: &str) -> Option<Storage> {
+    Some(Storage { size: size.to_owned(), class: String::new(), path: path.to_owned() })
 }
 
 fn policy(change: impl FnOnce(&mut SnapshotPolicy)) -> Option<SnapshotPolicy> {
@@ -141,6 +156,19 @@ fn bad_specs() -> Vec<(&'static str, Option<ProjectSpec>)> {
                 spec.workspace = Some(Workspace { path: "/proc".to_owned(), ..Workspace::default() });
             }),
         ),
+        ("containers.kind", container_with(|container| container.kind = 9)),
+        ("containers.kind", with_service(|_| ())),
+        ("containers.image", with_service(|service| service.image.clear())),
+        ("containers.preset", container_with(|container| container.preset = Preset::Redis.into())),
+        ("containers.user", container_with(|container| container.user = 5)),
+        ("containers.storage.path", with_service(|service| service.storage = storage("1Gi", ""))),
+        ("containers.storage.size", with_service(|service| service.storage = storage("0", "/data"))),
+        ("containers.args", container_with(|container| container.args = words(&["a"]))),
+        ("containers.args", container_with(|container| container.args = vec!["a".to_owned(); 1_025])),
+        ("containers.dependsOn", container_with(|container| container.depends_on = waits_for(&["nobody"]))),
+        ("containers.dependsOn", container_with(|container| container.depends_on = waits_for(&["dev"]))),
+        ("containers.probe", container_with(|container| container.probe = Some(Probe::default()))),
+        ("layout", spec_with(|spec| spec.layout = 9)),
         ("quota.pods", spec_with(|spec| spec.quota = Some(Quota { pods: Some(1), ..Quota::default() }))),
     ]
 }
@@ -159,7 +187,7 @@ async fn each_bad_field_over_grpc_is_named_and_changes_nothing() {
     }
     for (field, spec) in bad_specs() {
         refused(field, projects.create(CreateProjectRequest { name: "bad".to_owned(), spec: spec.clone() }).await);
-        let Some(spec) = spec.filter(|_| field != "desired") else { continue };
+        let Some(spec) = spec.filter(|_| !["desired", "layout"].contains(&field)) else { continue };
         let patch = PatchProjectRequest {
             name: "good".to_owned(),
             resource_version: 0,

@@ -6,6 +6,7 @@ mod auth;
 mod bounds;
 mod bucket;
 mod cli;
+mod containers;
 mod data;
 mod input;
 mod integration;

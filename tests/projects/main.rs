@@ -3,6 +3,7 @@
 
 mod killed;
 mod life;
+mod many;
 mod pods;
 mod rig;
 mod snapshots;

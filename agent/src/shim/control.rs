@@ -17,7 +17,10 @@ use rustix::process::WaitStatus;
 use tokio::{sync::watch, time::timeout};
 use tonic::{Request, Response, Status};
 
-use super::{freezer::Freezer, main_command::MainStatus};
+use super::{
+    freezer::Freezer,
+    main_command::{MainState, MainStatus},
+};
 use crate::requests::{milliseconds, refused};
 
 /// The protocol that this shim speaks.
@@ -70,7 +73,7 @@ impl ShimService for ShimRpc {
             loop {
                 let now = status(&registry, &freezer, &main);
                 if last.as_ref() != Some(&now) || waited >= interval {
-                    return Some((Ok(now), (registry, freezer, main, Some(now))));
+                    return Some((Ok(now.clone()), (registry, freezer, main, Some(now))));
                 }
                 // A closed channel ends with the shim; until then the clock goes on.
                 if !matches!(timeout(LOOK, main.changed()).await, Ok(Ok(()))) {
@@ -113,10 +116,15 @@ async fn apart<T: Send + 'static>(work: impl FnOnce() -> Result<T, Fault> + Send
 
 fn status(registry: &Registry, freezer: &Freezer, main: &MainStatus) -> StatusResponse {
     let counts = registry.counts();
-    let ended = *main.borrow();
+    let state = main.borrow().clone();
     StatusResponse {
-        main_running: ended.is_none(),
-        main_exit: ended.map(exit),
+        main_running: matches!(state, MainState::Running),
+        main_exit: if let MainState::Ended(how) = state { Some(exit(how)) } else { None },
+        gave_up: matches!(state, MainState::GaveUp(_)),
+        waiting: match state {
+            MainState::Waiting(why) | MainState::GaveUp(why) => why,
+            MainState::Running | MainState::Ended(_) => String::new(),
+        },
         running_terminals: u32::try_from(counts.terminals).unwrap_or(u32::MAX),
         running_commands: u32::try_from(counts.commands).unwrap_or(u32::MAX),
         last_activity_ms: counts.last_activity_ms,

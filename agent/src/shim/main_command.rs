@@ -23,8 +23,21 @@ const MARK: &str = "main";
 /// Time that followers of the status have to read how the command ended.
 const REPORT: Duration = Duration::from_millis(200);
 
-/// How the command is: running while `None`; the inner `None` is an end that nobody could observe.
-pub(super) type MainStatus = watch::Receiver<Option<Option<Death>>>;
+/// How the command is.
+#[derive(Clone, Debug)]
+pub(super) enum MainState {
+    /// It has not begun: the words say what it waits for.
+    Waiting(String),
+    /// It does not begin: the words say what it waited for in vain.
+    GaveUp(String),
+    /// It runs.
+    Running,
+    /// It has ended; `None` is an end that nobody could observe.
+    Ended(Option<Death>),
+}
+
+/// How the command is, as it changes.
+pub(super) type MainStatus = watch::Receiver<MainState>;
 
 pub(super) struct Main {
     pid: i32,
@@ -34,34 +47,32 @@ pub(super) struct Main {
 }
 
 impl Main {
-    /// Starts it with this process's own descriptors.
+    /// Starts it with this process's own descriptors, and tells `sender` how it is from then on.
     pub(super) async fn start(
         argv: &[String],
         environment: &Environment,
         children: Arc<Children>,
+        sender: watch::Sender<MainState>,
     ) -> anyhow::Result<Main> {
         let prepared = environment.command(argv, &BTreeMap::new(), false, "", MARK)?;
         let spawned = children.launch(prepared).await?;
-        let (sender, status) = watch::channel(None);
+        sender.send_replace(MainState::Running);
+        let status = sender.subscribe();
         let exit = spawned.exit;
         let waiter = AbortOnDropHandle::new(tokio::spawn(async move {
             let how = exit.await.ok().flatten();
-            sender.send_replace(Some(how));
+            sender.send_replace(MainState::Ended(how));
             // Kept open: a closed channel would look like a change to those who follow.
             sender.closed().await;
         }));
         Ok(Main { pid: spawned.pid, children, status, _waiter: waiter })
     }
 
-    pub(super) fn status(&self) -> MainStatus {
-        self.status.clone()
-    }
-
     pub(super) fn ended(&self) -> impl Future<Output = ()> + use<> {
         let mut status = self.status.clone();
         async move {
             // An error means that the waiter is gone, and with it the command.
-            let _ = status.wait_for(Option::is_some).await;
+            let _ = status.wait_for(|state| matches!(state, MainState::Ended(_))).await;
         }
     }
 
@@ -83,7 +94,10 @@ impl Main {
 
     /// The code a shell would give for it.
     pub(super) fn exit_code(&self) -> ExitCode {
-        let status = self.status.borrow().flatten().map(|death| death.status);
+        let status = match *self.status.borrow() {
+            MainState::Ended(Some(death)) => Some(death.status),
+            _ => None,
+        };
         let code = match (status.and_then(WaitStatus::exit_status), status.and_then(WaitStatus::terminating_signal)) {
             (Some(code), _) => u8::try_from(code).unwrap_or(255),
             (_, Some(signal)) => u8::try_from(128 + signal).unwrap_or(255),

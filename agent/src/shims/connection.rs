@@ -33,6 +33,7 @@ use crate::{
     limits::{
         SHIM_BACKOFF_MAX, SHIM_BACKOFF_MIN, SHIM_CALL_TIMEOUT, SHIM_CONNECTION_WINDOW_BYTES, SHIM_HELLO_TIMEOUT,
         SHIM_HTTP2_FRAME_BYTES, SHIM_KEEPALIVE, SHIM_STATUS_INTERVAL, SHIM_STATUS_PAUSE, SHIM_STREAM_WINDOW_BYTES,
+        SHIM_TEXT_CHARACTERS,
     },
     shim::{PROTOCOL, SECRET_METADATA},
 };
@@ -85,7 +86,7 @@ pub(crate) struct Up {
 }
 
 /// What a shim says of its container, checked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Report {
     pub(crate) main_running: bool,
     pub(crate) main_exit: Option<ExitStatus>,
@@ -93,6 +94,10 @@ pub(crate) struct Report {
     pub(crate) commands: u32,
     pub(crate) last_activity_ms: u64,
     pub(crate) frozen: bool,
+    /// What its command waits for before it begins, in words.
+    pub(crate) waiting: String,
+    /// Whether it waited as long as it may.
+    pub(crate) gave_up: bool,
 }
 
 /// Keeps `state` up to date for ever.
@@ -223,6 +228,8 @@ fn understood(report: StatusResponse) -> Report {
         // Activity in the future would keep an idle project awake for ever.
         last_activity_ms: report.last_activity_ms.min(u64::try_from(now.as_millis()).unwrap_or(u64::MAX)),
         frozen: report.frozen,
+        waiting: visible(&report.waiting).chars().take(SHIM_TEXT_CHARACTERS).collect(),
+        gave_up: report.gave_up,
     }
 }
 

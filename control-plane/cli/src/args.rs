@@ -36,6 +36,9 @@ pub enum Command {
     Sh(verbs::sh::ShArgs),
     /// Run a command in a project; exits as the command does.
     Exec(verbs::exec::ExecArgs),
+    /// Work with the containers of a project.
+    #[command(subcommand)]
+    Container(verbs::container::ContainerCommand),
     /// Copy files and folders to a project or from it.
     Cp(verbs::cp::CpArgs),
     /// Work with single files of a project.
@@ -178,6 +181,14 @@ mod tests {
             ("remora up --storage-class fast", "--volume"),
             ("remora up --owner a/b", "user id"),
             ("remora up --cmd x -- y", "--cmd"),
+            ("remora up -f x.yaml --port 80", "--port"),
+            ("remora up -f x.yaml --image a", "--image"),
+            ("remora container add web", "<CONTAINER>"),
+            ("remora container add web db --preset oracle", "postgres or redis"),
+            ("remora container add web db --kind sidecar", "dev or service"),
+            ("remora container add web api --depends-on db:done", "started or healthy"),
+            ("remora container set web db --user 0", "1.."),
+            ("remora container set web db --storage-path /x", "--storage"),
             ("remora start web --timeout 0", "--timeout"),
             ("remora start web --no-wait --timeout 3", "--no-wait"),
             ("remora fs read web f --lines 0", "range of lines"),
@@ -216,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_line_without_a_verb_shows_the_verbs() {
-        for line in ["remora", "remora fs", "remora snapshot", "remora token key"] {
+        for line in ["remora", "remora fs", "remora snapshot", "remora container", "remora token key"] {
             let (text, code) = refused(line);
             assert!(text.contains("Usage: ") && code == 64, "{line}: {text}");
         }

@@ -19,6 +19,8 @@ use crate::{Context, Failure, clients, limits::MEND_PATIENCE, patience::Patience
 pub(crate) enum Goal {
     /// It serves.
     Ready,
+    /// It serves, and what runs is what its spec says.
+    Current,
     /// Its processes have ended.
     Stopped,
     /// It is on the store alone.
@@ -44,13 +46,13 @@ pub(crate) enum Verdict {
 pub(crate) fn verdict(goal: Goal, project: &Project) -> Verdict {
     let status = &project.status;
     let wanted = match goal {
-        Goal::Ready => Desired::Running,
+        Goal::Ready | Goal::Current => Desired::Running,
         Goal::Stopped => Desired::Stopped,
         Goal::Hibernated => Desired::Hibernated,
         Goal::Deleted => project.spec.desired,
     };
     let phase_of_goal = match goal {
-        Goal::Ready => Some(Phase::Ready),
+        Goal::Ready | Goal::Current => Some(Phase::Ready),
         Goal::Stopped => Some(Phase::Stopped),
         Goal::Hibernated => Some(Phase::Hibernated),
         Goal::Deleted => None,
@@ -66,11 +68,16 @@ pub(crate) fn verdict(goal: Goal, project: &Project) -> Verdict {
                 .hint(format!("`remora status {}` shows it", project.name)),
         );
     }
+    let current = |condition: &&Condition| condition.kind == ConditionType::SpecCurrent && condition.status;
+    if goal == Goal::Current && !status.conditions.iter().any(|condition| current(&condition)) {
+        // What is there is what was there before.
+        return Verdict::Going;
+    }
     if phase_of_goal == Some(status.phase) {
         return Verdict::Reached;
     }
     let blocking: &[ConditionType] = match goal {
-        Goal::Ready => &[ConditionType::Fenced, ConditionType::Degraded],
+        Goal::Ready | Goal::Current => &[ConditionType::Fenced, ConditionType::Degraded],
         Goal::Stopped | Goal::Hibernated | Goal::Deleted => &[ConditionType::Fenced, ConditionType::HibernateBlocked],
     };
     let blocked = status.conditions.iter().find(|condition| condition.status && blocking.contains(&condition.kind));
@@ -81,7 +88,7 @@ pub(crate) fn verdict(goal: Goal, project: &Project) -> Verdict {
             let mends = condition.kind == ConditionType::Degraded && fault.retryable();
             if mends { Verdict::Mending(fault) } else { Verdict::Blocked(fault) }
         }
-        None if goal == Goal::Ready && status.phase == Phase::Degraded => Verdict::Mending(
+        None if matches!(goal, Goal::Ready | Goal::Current) && status.phase == Phase::Degraded => Verdict::Mending(
             Fault::new(Reason::ContainerUnavailable, format!("{} is degraded", project.name))
                 .hint(format!("`remora status {}` says what does not run", project.name)),
         ),

@@ -11,6 +11,8 @@ pub(crate) const CHUNKS_IN_FLIGHT: usize = 4;
 pub(crate) const PAGES_IN_FLIGHT: usize = 4;
 /// Largest source of a project, in bytes as they are sent; the contract's bound.
 pub(crate) const MAX_SOURCE_BYTES: u64 = 4 * 1024 * 1024 * 1024;
+/// Largest file of a project, in bytes: the specs of its containers, with room.
+pub(crate) const MAX_PROJECT_FILE_BYTES: u64 = 1024 * 1024;
 /// Largest answer that is taken, in bytes: a page of projects with large specs.
 pub(crate) const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
 /// Bytes of one HTTP/2 frame that is taken: a whole message of a command's output with its head.

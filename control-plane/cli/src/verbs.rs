@@ -1,6 +1,7 @@
 //! The verbs: one file each, with its flags.
 
 mod completion;
+pub(crate) mod container;
 pub(crate) mod cp;
 pub(crate) mod doctor;
 pub(crate) mod exec;
@@ -21,6 +22,7 @@ use crate::{Command, Context, Failure, GlobalArgs, context::ContextError};
 pub async fn run(global: &GlobalArgs, command: Command, root: clap::Command) -> Result<(), Failure> {
     match command {
         Command::Completion { shell } => completion::run(shell, root),
+        Command::Container(command) => container::run(&context(global)?, command).await,
         Command::Cp(args) => {
             let sides = args.sides()?;
             cp::run(&context(global)?, sides).await

@@ -20,7 +20,10 @@ use remora_control_plane_runtime::{
     pods::{Pods, Runtime},
     records::{Boxed, Record, SOURCE_PREFIX},
 };
-use remora_proto_model::{ContainerName, Fault, ProjectId, Reason};
+use remora_proto_model::{
+    ContainerName, Fault, ProjectId, Reason,
+    project::{ContainerKind, Layout},
+};
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
@@ -67,9 +70,17 @@ impl Cluster {
     pub(crate) async fn commands_of(&self, record: &Record) -> Result<BTreeMap<ContainerName, Vec<String>>, Fault> {
         let mut commands = BTreeMap::new();
         for container in &record.project.spec.containers {
-            let command = match (&container.image, container.command.as_slice()) {
-                (Some(image), []) => self.commands.of(image).await?,
-                (_, command) => command.to_vec(),
+            // What runs without a program of ours in front of it need not be spelled out.
+            if container.kind == ContainerKind::Service && container.depends_on.is_empty() {
+                continue;
+            }
+            let image = match manifests::image(container).map(|text| text.parse()) {
+                Some(Ok(image)) if container.command.is_empty() => Some(image),
+                _ => None,
+            };
+            let command = match image {
+                Some(image) => self.commands.of(&image, &container.args).await?,
+                None => container.command.iter().chain(&container.args).cloned().collect(),
             };
             commands.insert(container.name.clone(), command);
         }
@@ -154,6 +165,10 @@ impl Runtime for KubeRuntime {
 
     fn accepts(&self, record: &Record) -> Result<(), Fault> {
         manifests::accepts(&record.project.spec)
+    }
+
+    fn changes_in_place(&self, record: &Record) -> bool {
+        record.project.spec.layout == Layout::PodPerContainer
     }
 
     fn shares_ports(&self) -> bool {

@@ -16,7 +16,10 @@ pub use self::{
     convert::{project, project_status, spec, spec_of, status},
     definition::{FINALIZER, PROJECTS, definition},
     record::{record, record_status, refusal},
-    spec::{Amounts, Container, Port, Project, ProjectSpec, Quota, Resources, SnapshotPolicy, Volume, Workspace},
+    spec::{
+        Amounts, Container, Dependency, ExecAction, HttpGet, Port, Probe, Project, ProjectSpec, Quota, Resources,
+        SnapshotPolicy, Storage, TcpSocket, Volume, Workspace,
+    },
     status::{
         Condition, ContainerState, Deletion, Durability, Endpoint, Head, Pod, ProjectStatus, Saga, SourceObject,
         StartTimings,

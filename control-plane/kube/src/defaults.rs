@@ -13,6 +13,15 @@ pub const AGENT_MEMORY_REQUEST: &str = "64Mi";
 /// Most memory of an agent: twice the 128 MiB that its bounds add up to.
 pub const AGENT_MEMORY_LIMIT: &str = "256Mi";
 
+/// Image of a PostgreSQL whose spec names none.
+pub const POSTGRES_IMAGE: &str = "docker.io/library/postgres:17";
+/// Image of a Redis whose spec names none.
+pub const REDIS_IMAGE: &str = "docker.io/library/redis:7";
+/// The user that both of these images have for their server.
+pub const PRESET_USER: i64 = 999;
+/// Seconds that a Service container has to end: a database writes its last pages.
+pub const SERVICE_GRACE_SECONDS: i64 = 30;
+
 /// What a container is promised whose spec does not say: a shell and an idle dev server.
 pub const CONTAINER_CPU_REQUEST: &str = "100m";
 /// See [`CONTAINER_CPU_REQUEST`].

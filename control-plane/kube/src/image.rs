@@ -39,7 +39,7 @@ pub struct Commands {
     architecture: String,
     patience: Duration,
     /// The command of each manifest, by its digest.
-    known: Mutex<BTreeMap<String, Vec<String>>>,
+    known: Mutex<BTreeMap<String, Configuration>>,
 }
 
 impl Commands {
@@ -66,13 +66,20 @@ impl Commands {
         self
     }
 
-    /// What `image` runs by itself: its entry point and the arguments of that.
-    pub async fn of(&self, image: &ImageReference) -> Result<Vec<String>, Fault> {
-        if let Some(command) = image.digest().and_then(|digest| self.known(digest)) {
-            return Ok(command);
-        }
-        match timeout(self.patience, self.ask(image)).await {
-            Ok(answer) => answer,
+    /// What `image` runs by itself: its entry point and the arguments of that, or
+    /// `args` in their place where there are any.
+    pub async fn of(&self, image: &ImageReference, args: &[String]) -> Result<Vec<String>, Fault> {
+        let known = image.digest().and_then(|digest| self.known(digest));
+        let asked = match known {
+            Some(configuration) => Ok(Ok(configuration)),
+            None => timeout(self.patience, self.ask(image)).await,
+        };
+        match asked {
+            Ok(answer) => {
+                let Configuration { entry_point, arguments } = answer?;
+                let arguments = if args.is_empty() { arguments } else { args.to_vec() };
+                usable(image, entry_point.into_iter().chain(arguments).collect())
+            }
             Err(_) => Err(Fault::new(
                 Reason::Unavailable,
                 format!("the registry {} did not answer within {} s", image.registry(), self.patience.as_secs()),
@@ -81,11 +88,11 @@ impl Commands {
         }
     }
 
-    async fn ask(&self, image: &ImageReference) -> Result<Vec<String>, Fault> {
+    async fn ask(&self, image: &ImageReference) -> Result<Configuration, Fault> {
         let mut session = self.registry.session(image);
         let found = session.manifest(image.manifest()).await?;
-        if let Some(command) = self.known(&found.digest) {
-            return Ok(command);
+        if let Some(known) = self.known(&found.digest) {
+            return Ok(known);
         }
         let read = |bytes: &[u8]| Document::read(bytes).map_err(|problem| unreadable(image, &problem));
         let configuration = match read(&found.bytes)? {
@@ -112,23 +119,22 @@ impl Commands {
             }
         };
         let bytes = session.blob(&configuration).await?;
-        let Configuration { command } = Configuration::read(&bytes).map_err(|problem| unreadable(image, &problem))?;
-        let command = usable(image, command)?;
-        self.remember(found.digest, &command);
-        Ok(command)
+        let read = Configuration::read(&bytes).map_err(|problem| unreadable(image, &problem))?;
+        self.remember(found.digest, read.clone());
+        Ok(read)
     }
 
-    fn known(&self, digest: &str) -> Option<Vec<String>> {
+    fn known(&self, digest: &str) -> Option<Configuration> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).get(digest).cloned()
     }
 
-    fn remember(&self, digest: String, command: &[String]) {
+    fn remember(&self, digest: String, read: Configuration) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MAX_KNOWN_IMAGES {
             // Whichever: it is asked for again.
             known.pop_first();
         }
-        known.insert(digest, command.to_vec());
+        known.insert(digest, read);
     }
 }
 

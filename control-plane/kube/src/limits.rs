@@ -9,6 +9,9 @@ use k8s_openapi::jiff::SignedDuration;
 pub const HANDOVER_SECONDS: u64 = 5;
 /// Least time that the user's processes get to end, in seconds.
 pub const LEAST_STOP_SECONDS: u64 = 1;
+/// Time that a container waits for those that it depends on before that is a failure
+/// that is told, in seconds: an image is pulled and a database sets itself up in it.
+pub const GATE_SECONDS: u64 = 300;
 /// Largest JSON of what a pod is made of, in bytes: it is an annotation of the
 /// pod, whose annotations may have 262,144 together.
 pub const MAX_MADE_BYTES: usize = 128 * 1024;

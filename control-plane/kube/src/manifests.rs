@@ -8,10 +8,14 @@
 
 mod accepts;
 mod context;
+mod credentials;
+mod deployments;
+mod environment;
 mod labels;
 mod namespace;
 mod network;
 mod pod;
+mod preset;
 mod secrets;
 mod services;
 mod text;
@@ -20,13 +24,16 @@ mod volume;
 pub use self::{
     accepts::accepts,
     context::{AgentMaterial, Context, EncryptionKey, Settings, agent_secret_name, namespace_name, pod_name},
-    labels::{GENERATION, MANAGED_BY, MANAGER, PROJECT_ID, USER_ID},
+    credentials::{credentials, credentials_name},
+    deployments::{container_of, deployments, made_of},
+    labels::{CONTAINER, GENERATION, MANAGED_BY, MANAGER, PROJECT_ID, USER_ID},
     namespace::{limit_range, namespace, resource_quota, role_binding, service_account},
     network::network_policies,
     pod::{DEHYDRATE, FINAL_SNAPSHOT, MADE, at_rest, made, pod},
+    preset::image,
     secrets::{agent_secret, store_secret},
     services::services,
-    volume::volume_claim,
+    volume::{data_claims, data_name, volume_claim},
 };
 
 pub(crate) use self::{namespace::QUOTA, secrets::STORE_SECRET};

@@ -1,10 +1,12 @@
 //! One project's pod in a cluster, as its driver sees it.
 
+mod apart;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use k8s_openapi::{
-    api::core::v1::{Namespace, PersistentVolumeClaim, Pod, ResourceQuota, Secret},
+    api::core::v1::{Namespace, PersistentVolumeClaim, Pod, ResourceQuota, Secret, Service},
     jiff::Timestamp,
 };
 use kube::{
@@ -17,10 +19,14 @@ use remora_control_plane_runtime::{
     pods::{Ending, Hydration, Look, Made, Pods},
     records::{Boxed, Record},
 };
-use remora_proto_model::{ContainerName, Fault, Generation, ProjectId, Reason, project::Endpoint};
+use remora_proto_model::{
+    ContainerName, Fault, Generation, ProjectId, Reason,
+    project::{Container, Endpoint, Layout, Preset},
+};
 use serde_json::json;
 use tokio::{sync::Notify, time::Instant};
 use tracing::info;
+use uuid::Uuid;
 
 use crate::{
     api::{failed, is},
@@ -73,6 +79,9 @@ impl KubePods {
     }
 
     async fn see(&self, record: &Record) -> Result<Look, Fault> {
+        if is_apart(record) {
+            return self.see_apart(record).await;
+        }
         let generation = record.project.status.generation;
         let pods = self.list().await?;
         let ours = |pod: &&Pod| seen::generation(pod) == Some(generation) && !seen::ending(pod);
@@ -87,7 +96,7 @@ impl KubePods {
             look.missing = usize::from(self.replaces(record, pod));
             look.serving = seen::serving(pod);
             look.made = seen::made(pod);
-            (look.containers, look.starts) = seen::containers(pod);
+            (look.containers, look.starts, look.unready) = seen::containers(pod);
             look.trouble = seen::trouble(pod);
             look.hydrated = seen::hydrated(pod);
         }
@@ -136,10 +145,33 @@ impl KubePods {
         for service in manifests::services(&context) {
             apply_in(client, namespace, &service).await?;
         }
+        self.remove_services_of_nobody(&context).await?;
         if let Some(claim) = manifests::volume_claim(&context) {
             self.once(&claim).await?;
         }
+        for claim in manifests::data_claims(&context) {
+            self.once(&claim).await?;
+        }
+        for secret in manifests::credentials(&context, password) {
+            self.once(&secret).await?;
+        }
+        if is_apart(record) {
+            return self.make_apart(&context).await;
+        }
         self.once(&manifests::pod(&context)).await
+    }
+
+    /// Removes the names of containers that are no part of the project any more.
+    async fn remove_services_of_nobody(&self, context: &Context<'_>) -> Result<(), Fault> {
+        let wanted: Vec<Option<String>> =
+            manifests::services(context).into_iter().map(|service| service.metadata.name).collect();
+        let api: Api<Service> = Api::namespaced(self.cluster.client.clone(), &self.namespace);
+        let params = ListParams::default().labels(&format!("{}={}", manifests::PROJECT_ID, self.project));
+        let there = api.list(&params).await.map_err(|error| failed("list the Services of the project", error))?;
+        for service in there.items.iter().filter(|service| !wanted.contains(&service.metadata.name)) {
+            self.remove::<Service>(&service.name_any()).await?;
+        }
+        Ok(())
     }
 
     /// Whether the pod is to make room for another one of its generation: its restore
@@ -180,7 +212,7 @@ impl KubePods {
         };
         // Nothing else may find it beside itself.
         self.end_those(record, true, |_| true).await?;
-        self.let_go().await?;
+        self.let_go(record).await?;
         self.remove::<Secret>(&manifests::agent_secret_name(generation)).await?;
         outcome
     }
@@ -296,11 +328,15 @@ impl KubePods {
     }
 
     /// Lets go of the pods that have ended, and sees them gone.
-    async fn let_go(&self) -> Result<(), Fault> {
+    async fn let_go(&self, record: &Record) -> Result<(), Fault> {
         let deadline = Instant::now() + END_WITHIN;
         loop {
             let pods = self.list().await?;
-            let ended: Vec<&Pod> = pods.iter().filter(|pod| seen::ended(pod)).collect();
+            // Nothing is to be heard of one that no agent makes a snapshot in.
+            let to_hear = |pod: &&Pod| {
+                seen::ended(pod) && (seen::generation(pod).is_some() || seen::apart::container(pod.labels()).is_none())
+            };
+            let ended: Vec<&Pod> = pods.iter().filter(to_hear).collect();
             if ended.is_empty() {
                 return Ok(());
             }
@@ -317,7 +353,10 @@ impl KubePods {
                     }
                 }
                 self.delete(pod, None).await?;
-                if let Some(generation) = seen::generation(pod) {
+                let others_have_it = is_apart(record)
+                    && record.condemned.is_none()
+                    && seen::generation(pod) == Some(record.project.status.generation);
+                if let Some(generation) = seen::generation(pod).filter(|_| !others_have_it) {
                     self.remove::<Secret>(&manifests::agent_secret_name(generation)).await?;
                 }
             }
@@ -372,6 +411,25 @@ impl KubePods {
             tokio::time::sleep(END_LOOK).await;
         }
     }
+}
+
+/// Whether each container has a pod of its own.
+fn is_apart(record: &Record) -> bool {
+    record.project.spec.layout == Layout::PodPerContainer
+}
+
+/// What a container's port speaks, as far as it is known.
+fn scheme(container: &Container) -> &'static str {
+    match container.preset {
+        Some(Preset::Postgres) => "postgres",
+        Some(Preset::Redis) => "redis",
+        None => "http",
+    }
+}
+
+/// A password that nobody guesses: 244 random bits, in characters that a URL needs not escape.
+fn password() -> String {
+    format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple())
 }
 
 /// Makes a call that rights were just given for: the API server takes a moment to know of them.
@@ -436,7 +494,7 @@ impl Pods for KubePods {
             let replaced = self.list().await?.into_iter().find(|pod| self.replaces(record, pod));
             if let Some(replaced) = replaced {
                 self.end_those(record, false, |pod| pod.uid() == replaced.uid()).await?;
-                self.let_go().await?;
+                self.let_go(record).await?;
             }
             self.make(record, generation).await
         })
@@ -444,6 +502,9 @@ impl Pods for KubePods {
 
     fn sweep<'a>(&'a mut self, record: &'a Record) -> Boxed<'a, Result<Ending, Fault>> {
         Box::pin(async move {
+            if is_apart(record) {
+                return self.sweep_apart(record).await;
+            }
             let generation = record.project.status.generation;
             let stray = |pod: &Pod| seen::generation(pod) != Some(generation) || seen::ending(pod);
             self.end_those(record, true, stray).await
@@ -451,11 +512,16 @@ impl Pods for KubePods {
     }
 
     fn end<'a>(&'a mut self, record: &'a Record, gently: bool) -> Boxed<'a, Result<Ending, Fault>> {
-        Box::pin(self.end_those(record, gently, |_| true))
+        Box::pin(async move {
+            if is_apart(record) {
+                return self.end_apart(record, gently).await;
+            }
+            self.end_those(record, gently, |_| true).await
+        })
     }
 
-    fn bury<'a>(&'a mut self, _: &'a Record) -> Boxed<'a, Result<(), Fault>> {
-        Box::pin(self.let_go())
+    fn bury<'a>(&'a mut self, record: &'a Record) -> Boxed<'a, Result<(), Fault>> {
+        Box::pin(self.let_go(record))
     }
 
     fn remove_tree<'a>(&'a mut self, _: &'a Record) -> Boxed<'a, Result<(), Fault>> {
@@ -466,6 +532,24 @@ impl Pods for KubePods {
         Box::pin(async {
             self.remove_namespace().await?;
             self.cluster.events.forget(self.project);
+            Ok(())
+        })
+    }
+
+    fn discard<'a>(&'a mut self, record: &'a Record, containers: &'a [ContainerName]) -> Boxed<'a, Result<(), Fault>> {
+        Box::pin(async move {
+            // Before its first start it has not even a namespace.
+            if record.project.status.generation == Generation(0) {
+                return Ok(());
+            }
+            let there =
+                |name: &ContainerName| record.project.spec.containers.iter().any(|container| container.name == *name);
+            for name in containers.iter().filter(|name| !there(name)) {
+                info!(container = %name, namespace = self.namespace, "its data is removed");
+                // One that a pod still has goes with that pod: the cluster protects it until then.
+                self.remove::<PersistentVolumeClaim>(&manifests::data_name(name)).await?;
+                self.remove::<Secret>(&manifests::credentials_name(name)).await?;
+            }
             Ok(())
         })
     }
@@ -484,12 +568,14 @@ impl Pods for KubePods {
 
     fn endpoints(&self, record: &Record, made: &Made) -> Vec<Endpoint> {
         let namespace = manifests::namespace_name(record.project.id);
-        let all =
-            made.containers.iter().flat_map(|container| container.ports.iter().map(move |port| (container, port)));
+        let all = made
+            .containers
+            .iter()
+            .flat_map(|container| container.listens().into_iter().map(move |port| (container, port)));
         all.map(|(container, port)| Endpoint {
             container: container.name.clone(),
-            port_name: port.name.clone(),
-            url: format!("http://{}.{namespace}.svc.cluster.local:{}", container.name, port.port),
+            port_name: port.name,
+            url: format!("{}://{}.{namespace}.svc.cluster.local:{}", scheme(container), container.name, port.port),
         })
         .collect()
     }

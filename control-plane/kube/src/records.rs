@@ -95,24 +95,47 @@ impl KubeRecords {
     }
 
     async fn put(&self, before: Record, after: Record) -> Result<Record, Fault> {
-        let name = before.project.name.clone();
-        let mut version = before.project.resource_version;
-        let mut stored = None;
-        if before.project.spec != after.project.spec {
-            let mut resource = self.current(&before).await?;
-            resource.spec = crd::spec(&after.project.spec)?;
-            let replaced = self.api.replace(name.as_str(), &PostParams::default(), &resource).await;
-            let replaced = self.record(&replaced.map_err(|error| failed(&format!("change project {name}"), error))?)?;
-            version = replaced.project.resource_version;
-            stored = Some(replaced);
-        }
-        if stored.is_none() || !same_status(&before, &after) {
-            stored = Some(self.put_status(&after, version).await?);
-        }
+        let intends = (&before.replace, &before.discard) != (&after.replace, &after.discard);
+        let stored = match (before.project.spec != after.project.spec, same_status(&before, &after)) {
+            (true, false) if intends => self.put_intent_and_spec(&before, &after).await?,
+            (true, same) => {
+                let resource = self.current(&before).await?;
+                let stored = self.put_spec(resource, &after, &PostParams::default()).await?;
+                if same { stored } else { self.put_status(&after, stored.project.resource_version).await? }
+            }
+            (false, _) => self.put_status(&after, before.project.resource_version).await?,
+        };
         if before.deletion.is_none() && after.deletion.is_some() {
             self.delete(&after).await?;
         }
-        stored.ok_or_else(|| Fault::new(Reason::Conflict, "the project is gone"))
+        Ok(stored)
+    }
+
+    /// What is to become of what runs, and then the spec that it is to become. They are two
+    /// writes to the API server. Whoever dies between them, or meets another writer there,
+    /// leaves an intent with the old spec: at worst a start that changes nothing, and the
+    /// same call again does all of it. The other way around the change would stay undone,
+    /// and the same call again would find nothing to do.
+    async fn put_intent_and_spec(&self, before: &Record, after: &Record) -> Result<Record, Fault> {
+        let mut resource = self.current(before).await?;
+        // Those of before the intent would take from us what it holds; without any the present ones stay.
+        resource.metadata.managed_fields = None;
+        // A spec that the API server refuses is to leave no intent behind.
+        let attempt = PostParams { dry_run: true, ..PostParams::default() };
+        self.put_spec(resource.clone(), after, &attempt).await?;
+        let mut intent = after.clone();
+        intent.project.spec.clone_from(&before.project.spec);
+        let noted = self.put_status(&intent, before.project.resource_version).await?;
+        resource.metadata.resource_version = Some(noted.project.resource_version.to_string());
+        self.put_spec(resource, after, &PostParams::default()).await
+    }
+
+    async fn put_spec(&self, mut resource: crd::Project, after: &Record, how: &PostParams) -> Result<Record, Fault> {
+        let name = &after.project.name;
+        resource.spec = crd::spec(&after.project.spec)?;
+        let replaced = self.api.replace(name.as_str(), how, &resource).await;
+        let replaced = replaced.map_err(|error| failed(&format!("change project {name}"), error))?;
+        if how.dry_run { crd::record(&replaced) } else { self.record(&replaced) }
     }
 
     async fn put_status(&self, after: &Record, version: u64) -> Result<Record, Fault> {

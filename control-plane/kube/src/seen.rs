@@ -1,5 +1,7 @@
 //! What a pod's object says, in our words. Pure.
 
+pub(crate) mod apart;
+
 use std::net::{IpAddr, SocketAddr};
 
 use k8s_openapi::{
@@ -20,6 +22,9 @@ use crate::{defaults::AGENT_PORT, limits::RESTORE_REST, manifests};
 const AGENT: &str = "agent";
 /// The container that restores the workspace.
 const HYDRATE: &str = "hydrate";
+
+/// The container that waits for others.
+const WAIT: &str = "wait";
 
 /// Longest text of a kubelet that is passed on, in characters.
 const SHOWN: usize = 300;
@@ -98,8 +103,9 @@ pub(crate) fn made(pod: &Pod) -> Option<Made> {
     serde_json::from_str(pod.annotations().get(manifests::MADE)?).ok()
 }
 
-/// Names of the user's containers that run, and how often each was started.
-pub(crate) fn containers(pod: &Pod) -> (Vec<String>, Vec<(String, u32)>) {
+/// Names of the project's containers that run, how often each was started, and which
+/// of those that run are not ready.
+pub(crate) fn containers(pod: &Pod) -> (Vec<String>, Vec<(String, u32)>, Vec<String>) {
     let all = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
     let all = || all.into_iter().flatten();
     let runs = |status: &&ContainerStatus| status.state.as_ref().is_some_and(|state| state.running.is_some());
@@ -110,6 +116,7 @@ pub(crate) fn containers(pod: &Pod) -> (Vec<String>, Vec<(String, u32)>) {
     (
         all().filter(runs).map(|status| status.name.clone()).collect(),
         all().map(|status| (status.name.clone(), starts(status))).collect(),
+        all().filter(runs).filter(|status| !status.ready).map(|status| status.name.clone()).collect(),
     )
 }
 
@@ -123,6 +130,7 @@ pub(crate) fn state(pod: &Pod) -> PodState {
         container: None,
         ip: status.and_then(|status| status.pod_ip.clone()).unwrap_or_default(),
         ready: conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True"),
+        owns_snapshots: true,
     }
 }
 
@@ -177,7 +185,16 @@ pub(crate) fn trouble(pod: &Pod) -> Option<Fault> {
                 .stage("hydrate"),
         });
     }
-    statuses(pod).find_map(stuck).or_else(|| unscheduled(pod))
+    waited_in_vain(pod).or_else(|| statuses(pod).find_map(stuck)).or_else(|| unscheduled(pod))
+}
+
+/// Whom a container waits for that gave up at least once, in the words of the one that waits.
+fn waited_in_vain(pod: &Pod) -> Option<Fault> {
+    let status = named(pod, WAIT)?;
+    let last = status.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+    let failed = terminated(status).or(last).filter(|ended| ended.exit_code != 0)?;
+    let over = terminated(status).is_some_and(|ended| ended.exit_code == 0);
+    said(failed).filter(|message| message.failed() && !over).map(|message| message.fault("wait"))
 }
 
 /// Whether a restore that failed is not tried again although it is time to: between

@@ -5,9 +5,10 @@ use remora_control_plane_kube::crd;
 use remora_proto_model::{
     Generation,
     project::{
-        AccessMode, Amounts, Condition, ConditionType, Container, ContainerState, Desired, Durability, Endpoint, Head,
-        Phase, PodState, Port, ProjectSpec, ProjectStatus, Quota, Resources, SnapshotPolicy, Source, StartTimings,
-        Volume, Workspace,
+        AccessMode, Amounts, Condition, ConditionType, Container, ContainerKind, ContainerState, Dependency,
+        DependencyCondition, Desired, Durability, Endpoint, ExecAction, Head, HttpGet, Layout, Phase, PodState, Port,
+        Preset, Probe, ProjectSpec, ProjectStatus, Quota, Resources, SnapshotPolicy, Source, StartTimings, Storage,
+        TcpSocket, Volume, Workspace,
     },
 };
 use serde_json::{Map, Value, json};
@@ -40,6 +41,40 @@ fn container() -> impl Strategy<Value = Container> {
     })
 }
 
+fn probe() -> impl Strategy<Value = Probe> {
+    (0_u16..3, 1_u32..600, any::<bool>()).prop_map(|(way, seconds, long)| {
+        let mut probe = Probe { period_seconds: seconds, ..Probe::default() };
+        match (way, long) {
+            (0, _) => probe.http_get = Some(HttpGet { path: "/a?b".to_owned(), port: 80 }),
+            (1, _) => probe.tcp_socket = Some(TcpSocket { port: 81 }),
+            _ => probe.exec = Some(ExecAction { command: vec!["true".to_owned(), "$(x)".to_owned()] }),
+        }
+        if long {
+            (probe.timeout_seconds, probe.failure_threshold, probe.initial_delay_seconds) = (9, 8, 7);
+        }
+        probe
+    })
+}
+
+/// A server beside the others: with a preset, or with an image and a volume.
+fn service() -> impl Strategy<Value = Container> {
+    let preset = option::of(select(&[Preset::Postgres, Preset::Redis][..]));
+    (preset, option::of(probe()), option::of(1_u32..100_000)).prop_map(|(preset, probe, user)| Container {
+        kind: ContainerKind::Service,
+        image: preset.is_none().then(|| "r.io/server:1".parse().unwrap()),
+        storage: Some(Storage {
+            size: "2Gi".parse().unwrap(),
+            class: "fast".to_owned(),
+            path: if preset.is_none() { "/data".to_owned() } else { String::new() },
+        }),
+        args: vec!["--verbose".to_owned()],
+        preset,
+        probe,
+        user,
+        ..Container::named("server".parse().unwrap())
+    })
+}
+
 fn workspace() -> impl Strategy<Value = Workspace> {
     let mode = select(&[AccessMode::ReadWriteOnce, AccessMode::ReadWriteOncePod, AccessMode::ReadWriteMany][..]);
     let volume = option::of((mode, "[a-z]{0,5}").prop_map(|(access_mode, class)| Volume {
@@ -69,13 +104,24 @@ fn spec() -> impl Strategy<Value = ProjectSpec> {
     );
     let quota =
         option::of((2_u32..100).prop_map(|pods| Quota { pods: Some(pods), cpu: "4".parse().ok(), ..Quota::default() }));
-    (owner, "[ -~]{0,9}", desired, collection::vec(container(), 1..4), workspace(), source, snapshots, quota).prop_map(
-        |(owner, display_name, desired, mut containers, workspace, source, snapshots, quota)| {
+    let containers = (collection::vec(container(), 1..4), option::of(service()), option::of(probe()));
+    (owner, "[ -~]{0,9}", desired, containers, workspace(), source, snapshots, quota).prop_map(
+        |(owner, display_name, desired, containers, workspace, source, snapshots, quota)| {
+            let (mut containers, server, probe) = containers;
             for (at, container) in containers.iter_mut().enumerate() {
                 container.name = format!("c{at}").parse().unwrap();
-                container.ports = vec![Port { name: "http".to_owned(), port: 8_000 + u16::try_from(at).unwrap() }];
+                container.ports = vec![Port::named("http", 8_000 + u16::try_from(at).unwrap())];
             }
-            ProjectSpec { owner, display_name, desired, containers, workspace, source, snapshots, quota }
+            containers[0].probe = probe;
+            if let Some(server) = server {
+                let condition = DependencyCondition::Started;
+                containers[0].depends_on = vec![Dependency { name: server.name.clone(), condition }];
+                containers.push(server);
+            }
+            let shared =
+                workspace.volume.as_ref().is_some_and(|volume| volume.access_mode == AccessMode::ReadWriteMany);
+            let layout = if shared { Layout::PodPerContainer } else { Layout::SinglePod };
+            ProjectSpec { owner, display_name, desired, containers, layout, workspace, source, snapshots, quota }
         },
     )
 }
@@ -95,7 +141,8 @@ fn status() -> impl Strategy<Value = ProjectStatus> {
             Durability { dirty_files, dirty_bytes, rpo_seconds, measured_ms }
         });
     let state = ("[a-z]{1,9}", any::<bool>(), "\\PC{0,9}", 0_u32..1_000).prop_map(|(name, running, ended, starts)| {
-        ContainerState { name: name.parse().unwrap(), running, ended, starts }
+        let (name, waiting) = (name.parse().unwrap(), ended.clone());
+        ContainerState { name, running, ended, starts, ready: !running, waiting }
     });
     let pod =
         ("[a-z0-9-]{1,9}", option::of("[a-z]{1,9}"), any::<bool>()).prop_map(|(name, container, ready)| PodState {
@@ -104,6 +151,7 @@ fn status() -> impl Strategy<Value = ProjectStatus> {
             container: container.map(|name| name.parse().unwrap()),
             ip: "10.0.0.1".to_owned(),
             ready,
+            owns_snapshots: !ready,
         });
     let endpoint = "[a-z]{1,9}".prop_map(|name| Endpoint {
         container: name.parse().unwrap(),
@@ -221,4 +269,9 @@ fn the_table_of_specs_holds_for_the_strict_types() {
         refused += 1;
     }
     assert!(refused > 40, "the table was not read: {refused}");
+    for strict in table["strict"].as_array().unwrap() {
+        let fault = crd::spec_of(&with(&strict["spec"]).unwrap()).unwrap_err();
+        assert!(fault.message.starts_with(strict["model"].as_str().unwrap()), "{strict}: {fault}");
+        assert!(fault.message.contains(strict["says"].as_str().unwrap()), "{strict}: {fault}");
+    }
 }

@@ -16,7 +16,7 @@ fn images(registry: &Registry) -> Commands {
 }
 
 async fn command(registry: &Registry, reference: &str) -> Result<Vec<String>, Fault> {
-    images(registry).of(&format!("{}/{reference}", registry.host()).parse().unwrap()).await
+    images(registry).of(&format!("{}/{reference}", registry.host()).parse().unwrap(), &[]).await
 }
 
 fn configuration(entrypoint: Value, cmd: Value) -> Value {
@@ -74,17 +74,17 @@ async fn a_digest_is_verified_and_asked_for_once() {
     let right = registry.image("a", "1", &configuration(Value::Null, json!(["node"])));
     let images = images(&registry);
     let reference = format!("{}/a@{right}", registry.host()).parse().unwrap();
-    assert_eq!(images.of(&reference).await.unwrap(), ["node"]);
+    assert_eq!(images.of(&reference, &[]).await.unwrap(), ["node"]);
     let asked = registry.requests();
-    assert_eq!(images.of(&reference).await.unwrap(), ["node"]);
+    assert_eq!(images.of(&reference, &[]).await.unwrap(), ["node"]);
     assert_eq!(registry.requests(), asked, "a digest never means another image");
 
     // A tag may: its manifest is asked for each time, and nothing more where that is known.
     let tag = format!("{}/a:1", registry.host()).parse().unwrap();
-    assert_eq!(images.of(&tag).await.unwrap(), ["node"]);
+    assert_eq!(images.of(&tag, &[]).await.unwrap(), ["node"]);
     assert_eq!(registry.requests(), asked + 1);
     registry.image("a", "1", &configuration(Value::Null, json!(["python3"])));
-    assert_eq!(images.of(&tag).await.unwrap(), ["python3"]);
+    assert_eq!(images.of(&tag, &[]).await.unwrap(), ["python3"]);
 
     registry.swap(&right, b"{}");
     let fault = command(&registry, &format!("a@{right}")).await.unwrap_err();
@@ -127,16 +127,16 @@ async fn blobs_are_followed_to_their_storage_without_the_token() {
     registry.redirect_blobs_to(&format!("http://{}", storage.host()));
     let both = vec![registry.host(), storage.host()];
     let reference = format!("{}/a:1", registry.host()).parse().unwrap();
-    assert_eq!(Commands::new(both).of(&reference).await.unwrap(), ["node"]);
+    assert_eq!(Commands::new(both).of(&reference, &[]).await.unwrap(), ["node"]);
     assert_eq!(storage.authorizations(), [None]);
 
     // A host that is not named for plain http is not asked by it, whoever sends there.
-    let fault = images(&registry).of(&reference).await.unwrap_err();
+    let fault = images(&registry).of(&reference, &[]).await.unwrap_err();
     assert_eq!(fault.reason, Reason::ProtocolViolation);
     assert_eq!(storage.authorizations().len(), 1, "{fault}");
 
     registry.redirect_blobs_to(&format!("http://{}", registry.host()));
-    let fault = images(&registry).of(&reference).await.unwrap_err();
+    let fault = images(&registry).of(&reference, &[]).await.unwrap_err();
     assert!(fault.message.contains("redirects in circles"), "{fault}");
 }
 
@@ -171,7 +171,7 @@ async fn what_goes_wrong_is_said_with_what_to_do() {
     let gone = registry.host();
     drop(registry);
     let reference = format!("{gone}/a:1").parse().unwrap();
-    let fault = Commands::new(vec![gone]).of(&reference).await.unwrap_err();
+    let fault = Commands::new(vec![gone]).of(&reference, &[]).await.unwrap_err();
     assert_eq!(fault.reason, Reason::Unavailable);
     assert!(fault.message.contains("cannot be asked for image"), "{fault}");
 }
@@ -182,7 +182,7 @@ async fn a_registry_that_says_nothing_is_left() {
     registry.image("a", "1", &configuration(Value::Null, json!(["node"])));
     registry.say_nothing();
     let reference = format!("{}/a:1", registry.host()).parse().unwrap();
-    let fault = images(&registry).patience(Duration::from_secs(1)).of(&reference).await.unwrap_err();
+    let fault = images(&registry).patience(Duration::from_secs(1)).of(&reference, &[]).await.unwrap_err();
     assert_eq!(fault.reason, Reason::Unavailable);
     assert!(fault.message.contains("did not answer within 1 s"), "{fault}");
 }
@@ -193,7 +193,7 @@ async fn plain_http_is_spoken_only_where_it_is_allowed() {
     let registry = Registry::start().await;
     registry.image("a", "1", &configuration(Value::Null, json!(["node"])));
     let reference = format!("{}/a:1", registry.host()).parse().unwrap();
-    let fault = Commands::new(Vec::new()).of(&reference).await.unwrap_err();
+    let fault = Commands::new(Vec::new()).of(&reference, &[]).await.unwrap_err();
     assert_eq!(fault.reason, Reason::Unavailable, "{fault}");
     assert_eq!(registry.requests(), 0);
 }

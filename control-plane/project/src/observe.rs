@@ -50,6 +50,8 @@ pub struct Seen {
     pub running: usize,
     /// Parts of the pod that do not.
     pub missing: usize,
+    /// What runs is not what the spec says, and can become that part by part.
+    pub behind: bool,
     /// Its agent says that every part answers.
     pub ready: bool,
 }
@@ -80,5 +82,13 @@ pub fn observe(recorded: &Recorded, memory: &Memory, seen: &Seen) -> Observed {
         Recorded { generation: Generation(0), .. } => Lineage::Unborn,
         _ => Lineage::Live,
     };
-    Observed { generation: recorded.generation, pod, tree, lineage, source: recorded.source, failure: memory.failure }
+    Observed {
+        generation: recorded.generation,
+        pod,
+        behind: seen.behind,
+        tree,
+        lineage,
+        source: recorded.source,
+        failure: memory.failure,
+    }
 }

@@ -78,6 +78,8 @@ pub struct Observed {
     pub generation: Generation,
     /// The processes.
     pub pod: Pod,
+    /// What runs is not what the spec says, and can become that part by part.
+    pub behind: bool,
     /// The working tree.
     pub tree: Tree,
     /// The snapshots.
@@ -101,6 +103,8 @@ pub enum Step {
     Dehydrate(Generation),
     /// Start what does not run of the pod.
     StartPod(Generation),
+    /// Bring what runs to what the spec says, part by part: what has not changed goes on.
+    Follow(Generation),
     /// Wait until every part of it answers.
     AwaitReady,
     /// Let the agent commit what is there, while it serves on: what stands in the
@@ -157,6 +161,10 @@ fn next(wish: Wish, observed: &Observed) -> Option<Step> {
         Broken | Starting | Ready | Saved | SavedForSure if purge => Some(Step::Condemn),
         Broken | Starting if wish != Wish::Run && gave_up(observed) => Some(Step::Condemn),
         Broken => Some(Step::StartPod(observed.generation)),
+        // Before it is waited for: one part may wait for another that is not made yet.
+        Starting | Ready | Saved | SavedForSure if wish == Wish::Run && observed.behind => {
+            Some(Step::Follow(observed.generation))
+        }
         Starting => Some(Step::AwaitReady),
         Ready | Saved | SavedForSure if wish == Wish::Run => None,
         Ready => Some(Step::Save),
@@ -223,6 +231,7 @@ impl Observed {
                 self.pod = Pod::Starting;
                 self.tree = Tree::Kept;
             }
+            Step::Follow(_) => self.behind = false,
             Step::AwaitReady => self.pod = Pod::Ready,
             Step::Save => self.pod = Pod::Saved,
             Step::ReadBack if self.pod == Pod::Saved => self.pod = Pod::SavedForSure,

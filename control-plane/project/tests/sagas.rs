@@ -25,6 +25,8 @@ enum Event {
     Writes,
     AgentDies,
     EverythingDies,
+    /// Somebody changes a container.
+    Edits,
     Wants(Wish),
 }
 
@@ -49,6 +51,8 @@ struct World {
     /// What the tree holds; `None` is no tree or a part of one.
     tree: Option<u64>,
     stored: Option<u64>,
+    /// Whether the spec changed since what runs was made.
+    behind: bool,
     written: u64,
     purge: bool,
     gone: bool,
@@ -70,6 +74,7 @@ impl World {
             orphan: None,
             tree: None,
             stored: None,
+            behind: false,
             written: 0,
             purge: false,
             gone: false,
@@ -82,6 +87,7 @@ impl World {
             strays: self.orphan.is_some(),
             running: parts,
             missing: if parts == 0 { 0 } else { 2 - parts },
+            behind: self.behind && parts > 0,
             ready: self.pod.is_some_and(|pod| pod.agent && pod.answers),
         };
         observe(&self.recorded, &self.memory, &seen)
@@ -130,6 +136,7 @@ impl World {
             Step::RaiseGeneration(generation) => {
                 self.nobody_runs(step);
                 if !failed {
+                    self.behind = false;
                     assert!(generation > self.recorded.generation);
                     self.recorded.generation = generation;
                     if self.recorded.tree == Tree::Stored {
@@ -172,6 +179,13 @@ impl World {
                 self.memory.proof = None;
                 self.memory.raised = None;
                 self.pod = Some(Process { generation, agent: !failed, answers: false, saved: false });
+            }
+            Step::Follow(generation) => {
+                assert_eq!(generation, self.recorded.generation);
+                assert!(self.pod.is_some(), "{step:?} where nothing runs: {self:?}");
+                if !failed {
+                    self.behind = false;
+                }
             }
             Step::AwaitReady => match &mut self.pod {
                 Some(pod) if failed => pod.agent = false,
@@ -264,6 +278,7 @@ impl World {
                 self.orphan = None;
                 self.memory.proof = None;
             }
+            Event::Edits => self.behind = self.pod.is_some(),
             Event::Wants(wanted) if !matches!(wish, Wish::Delete { .. }) => {
                 *wish = wanted;
                 self.purge = wanted == Wish::Delete { purge: true };
@@ -291,6 +306,7 @@ fn events() -> impl Strategy<Value = Event> {
         3 => Just(Event::Writes),
         1 => Just(Event::AgentDies),
         1 => Just(Event::EverythingDies),
+        1 => Just(Event::Edits),
         2 => wishes().prop_map(Event::Wants),
     ]
 }
@@ -362,6 +378,7 @@ fn the_sagas_read_as_they_should() {
     let at = |pod, tree| Observed {
         generation: g(3),
         pod,
+        behind: false,
         tree,
         lineage: remora_control_plane_project::Lineage::Live,
         ..fresh
@@ -387,6 +404,12 @@ fn the_sagas_read_as_they_should() {
             ],
         ),
         (Wish::Run, at(Pod::Broken, Tree::Kept), vec![Step::StartPod(g(3)), Step::AwaitReady]),
+        (Wish::Run, Observed { behind: true, ..at(Pod::Ready, Tree::Kept) }, vec![Step::Follow(g(3))]),
+        (
+            Wish::Run,
+            Observed { behind: true, ..at(Pod::Starting, Tree::Kept) },
+            vec![Step::Follow(g(3)), Step::AwaitReady],
+        ),
         (
             Wish::Hibernate,
             at(Pod::Ready, Tree::Kept),

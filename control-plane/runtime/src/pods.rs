@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use remora_control_plane_project::Tree;
 use remora_proto_model::{
-    Fault, Generation,
+    ContainerName, Fault, Generation,
     project::{Container, Endpoint, PodState},
 };
 use serde::{Deserialize, Serialize};
@@ -45,12 +45,17 @@ pub struct Look {
     pub running: usize,
     /// Parts of it that do not and that have to be started.
     pub missing: usize,
+    /// What runs is not what the spec says, and another `start` brings it there without
+    /// an end of what has not changed.
+    pub behind: bool,
     /// Its agent.
     pub serving: Option<Serving>,
     /// What it was made of.
     pub made: Option<Made>,
     /// Names of the containers that run.
     pub containers: Vec<String>,
+    /// Names of those of them whose health is looked at and not good.
+    pub unready: Vec<String>,
     /// How often each was started, where that is known.
     pub starts: Vec<(String, u32)>,
     /// What keeps it from getting ready, as far as it is known.
@@ -130,7 +135,7 @@ pub trait Pods: Send + Sync {
         generation: Generation,
     ) -> Boxed<'a, Result<Option<Committed>, Fault>>;
 
-    /// Starts what does not run of the pod.
+    /// Starts what does not run of the pod, and where it is behind, brings it to its spec.
     fn start<'a>(&'a mut self, record: &'a Record, generation: Generation) -> Boxed<'a, Result<(), Fault>>;
 
     /// Ends everything that is no part of the present pod, and sees it gone.
@@ -147,6 +152,9 @@ pub trait Pods: Send + Sync {
 
     /// Removes everything else of the project but its record.
     fn forget<'a>(&'a mut self, record: &'a Record) -> Boxed<'a, Result<(), Fault>>;
+
+    /// Removes the data of containers that are no part of the project any more.
+    fn discard<'a>(&'a mut self, record: &'a Record, containers: &'a [ContainerName]) -> Boxed<'a, Result<(), Fault>>;
 
     /// The housekeeping of a pod that serves.
     fn tidy<'a>(&'a mut self, record: &'a Record) -> Boxed<'a, ()>;
@@ -171,6 +179,9 @@ pub trait Runtime: fmt::Debug + Send + Sync {
 
     /// Checks what only this runtime can say of a spec. The error names the field.
     fn accepts(&self, record: &Record) -> Result<(), Fault>;
+
+    /// Whether a change of containers needs no other generation of the project of `record`.
+    fn changes_in_place(&self, record: &Record) -> bool;
 
     /// Whether all projects share one network, so that a port is one project's.
     fn shares_ports(&self) -> bool;

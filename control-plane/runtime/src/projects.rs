@@ -9,7 +9,9 @@
 //! record has one writer at a time, and what a caller was told is on the disk.
 
 mod agent_handle;
+mod beside;
 mod change;
+mod containers;
 mod driver;
 mod entry;
 mod follow;
@@ -207,28 +209,9 @@ impl Projects {
         self.inner
             .change(&entry, |record| {
                 alive(record)?;
-                let resource_version = patch.resource_version;
-                let there = record.project.resource_version;
-                if resource_version != 0 && !(record.spec_version..=there).contains(&resource_version) {
-                    return Err(Fault::new(
-                        Reason::Conflict,
-                        format!(
-                            "project {} is at version {there} and its spec changed at {}; version {resource_version} was given",
-                            record.project.name, record.spec_version
-                        ),
-                    )
-                    .hint("read it again and repeat the change"));
-                }
+                is_version(record, patch.resource_version)?;
                 let spec = record.project.spec.patched(patch.clone())?;
-                let before = &record.project.spec;
-                self.inner.runtime.accepts(&Record { project: Project { spec: spec.clone(), ..record.project.clone() }, ..record.clone() })?;
-                if spec.desired == Desired::Running
-                    && (before.desired != Desired::Running || before.containers != spec.containers)
-                {
-                    ports::unclaimed(&self.inner, Some(id), &spec.containers)?;
-                }
-                record.project.spec = spec;
-                Ok(())
+                self.inner.take_spec(record, spec)
             })
             .await
     }
@@ -360,6 +343,20 @@ impl Inner {
         Ok(())
     }
 
+    /// Gives a record another spec, where its runtime takes that.
+    fn take_spec(&self, record: &mut Record, spec: ProjectSpec) -> Result<(), Fault> {
+        let before = &record.project.spec;
+        let claims = spec.desired == Desired::Running
+            && (before.desired != Desired::Running || before.containers != spec.containers);
+        let after = Record { project: Project { spec, ..record.project.clone() }, ..record.clone() };
+        self.runtime.accepts(&after)?;
+        if claims {
+            ports::unclaimed(self, Some(after.project.id), &after.project.spec.containers)?;
+        }
+        *record = after;
+        Ok(())
+    }
+
     /// Ends the wait between two attempts. Of what the last one met no more is told
     /// until the next one has met it too, so that whoever asks does not take the old
     /// answer for the new one.
@@ -434,6 +431,22 @@ fn is_the_same(there: &ProjectSpec, asked: &ProjectSpec) -> bool {
     *there == ProjectSpec { desired: there.desired, ..asked.clone() }
 }
 
+/// Checks that the spec is still that of the version which a caller read; 0 takes any.
+fn is_version(record: &Record, version: u64) -> Result<(), Fault> {
+    let there = record.project.resource_version;
+    if version == 0 || (record.spec_version..=there).contains(&version) {
+        return Ok(());
+    }
+    Err(Fault::new(
+        Reason::Conflict,
+        format!(
+            "project {} is at version {there} and its spec changed at {}; version {version} was given",
+            record.project.name, record.spec_version
+        ),
+    )
+    .hint("read it again and repeat the change"))
+}
+
 /// Refuses to change what is being deleted.
 fn alive(record: &Record) -> Result<(), Fault> {
     match record.deletion {
@@ -446,9 +459,12 @@ fn alive(record: &Record) -> Result<(), Fault> {
 
 /// What is to become of the project of `record`.
 pub(crate) fn wish(record: &Record) -> Wish {
-    record
-        .deletion
-        .map_or_else(|| record.project.spec.desired.into(), |deletion| Wish::Delete { purge: deletion.purge })
+    match record.deletion {
+        Some(deletion) => Wish::Delete { purge: deletion.purge },
+        // It is to run again once this generation has ended, with all of it on the store.
+        None if record.is_being_replaced() => Wish::Stop,
+        None => record.project.spec.desired.into(),
+    }
 }
 
 /// Milliseconds since the epoch.

@@ -6,8 +6,8 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc};
 use futures_util::stream::BoxStream;
 use remora_control_plane_project::Tree;
 use remora_proto_model::{
-    Fault, Generation, ProjectId, ProjectName,
-    project::{Project, Source},
+    ContainerName, Fault, Generation, ProjectId, ProjectName,
+    project::{Desired, Project, Source},
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -39,6 +39,13 @@ pub struct Record {
     /// one that could be read is.
     #[serde(default)]
     pub refused: Option<String>,
+    /// The generation that is to end and to be followed by another one, because its
+    /// containers are to be others: decided by whoever changed them, and not yet seen done.
+    #[serde(default)]
+    pub replace: Option<Generation>,
+    /// Containers that were removed together with their data, which may still be there.
+    #[serde(default)]
+    pub discard: Vec<ContainerName>,
     /// Where its agent serves, for those who do not drive it: IP and port.
     #[serde(default)]
     pub agent: Option<std::net::SocketAddr>,
@@ -87,8 +94,16 @@ impl Record {
             asked: 0,
             lost: None,
             refused: None,
+            replace: None,
+            discard: Vec::new(),
             agent: None,
         }
+    }
+
+    /// Whether its present generation is to end so that another one takes its place.
+    pub(crate) fn is_being_replaced(&self) -> bool {
+        let project = &self.project;
+        project.spec.desired == Desired::Running && self.replace == Some(project.status.generation)
     }
 
     /// Whether it cannot start yet, because what it starts from was not brought.

@@ -118,7 +118,51 @@ pub(crate) struct Peeked {
 struct Looking {
     method: String,
     entry: Entry,
-    seen: Vec<u8>,
+    seen: Seen,
+}
+
+/// The beginning of a call's body, as far as it is looked at.
+#[derive(Default)]
+pub(crate) struct Seen(Vec<u8>);
+
+impl Seen {
+    /// Takes what comes next of the body, and says whether that is enough.
+    pub(crate) fn is_enough_with(&mut self, data: &[u8]) -> bool {
+        let room = AUDIT_PEEK_BYTES - self.0.len();
+        self.0.extend_from_slice(&data[..data.len().min(room)]);
+        let mut at = self.0.as_slice();
+        if at.len() < PREFIX {
+            return false;
+        }
+        let compressed = at.get_u8() != 0;
+        let length = at.get_u32() as usize;
+        compressed || at.len() >= length || self.0.len() == AUDIT_PEEK_BYTES
+    }
+
+    /// The first message, which may be cut; `None` where it cannot be read.
+    pub(crate) fn message(&self) -> Option<&[u8]> {
+        let mut at = self.0.as_slice();
+        if at.len() < PREFIX || at.get_u8() != 0 {
+            return None;
+        }
+        let length = at.get_u32() as usize;
+        Some(&at[..length.min(at.len())])
+    }
+}
+
+/// Whether calls to `method` are for one container, which their first message names.
+pub(crate) fn names_a_container(method: &str) -> bool {
+    let service = method.strip_prefix("/remora.agent.v1.").and_then(|rest| rest.split_once('/'));
+    matches!(service, Some(("ExecService" | "TerminalService", _)))
+}
+
+/// The container that the call to `method` beginning with `message` names.
+pub(crate) fn container(method: &str, message: &[u8]) -> Option<String> {
+    let path = fields(method).first().filter(|_| names_a_container(method))?;
+    let mut found = Vec::new();
+    texts(message, path, &mut found);
+    // Of a field that is there twice the last one counts.
+    found.pop()
 }
 
 impl Peeked {
@@ -126,7 +170,7 @@ impl Peeked {
         if fields(method).is_empty() {
             return body;
         }
-        let looking = Looking { method: method.to_owned(), entry, seen: Vec::new() };
+        let looking = Looking { method: method.to_owned(), entry, seen: Seen::default() };
         Body::new(Peeked { body, looking: Some(looking) })
     }
 }
@@ -134,22 +178,10 @@ impl Peeked {
 impl Looking {
     /// Whether there is no more to see.
     fn see(&mut self, data: &[u8]) -> bool {
-        let room = AUDIT_PEEK_BYTES - self.seen.len();
-        self.seen.extend_from_slice(&data[..data.len().min(room)]);
-        let mut at = self.seen.as_slice();
-        if at.len() < PREFIX {
+        if !self.seen.is_enough_with(data) {
             return false;
         }
-        let compressed = at.get_u8() != 0;
-        let length = at.get_u32() as usize;
-        if compressed {
-            return true;
-        }
-        let whole = at.len() >= length;
-        if !whole && self.seen.len() < AUDIT_PEEK_BYTES {
-            return false;
-        }
-        if let Some(target) = target(&self.method, &at[..length.min(at.len())]) {
+        if let Some(target) = self.seen.message().and_then(|message| target(&self.method, message)) {
             self.entry.target(target);
         }
         true

@@ -6,15 +6,16 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
 use remora_proto::{
     control::v1::{
-        CreateProjectRequest, DeleteProjectRequest, GetProjectRequest, HibernateProjectRequest, ListProjectsRequest,
-        ListProjectsResponse, PatchProjectRequest, Project, ProjectEvent, PutSourceHead, PutSourceRequest,
-        RestoreProjectRequest, RestoreProjectResponse, StartProjectRequest, StopProjectRequest, WakeProjectRequest,
-        WatchProjectsRequest, project_event::Kind, project_service_server::ProjectService, put_source_request::Part,
+        AddContainerRequest, ContainerChange, CreateProjectRequest, DeleteContainerRequest, DeleteProjectRequest,
+        GetProjectRequest, HibernateProjectRequest, ListProjectsRequest, ListProjectsResponse, PatchContainerRequest,
+        PatchProjectRequest, Project, ProjectEvent, PutSourceHead, PutSourceRequest, RestoreProjectRequest,
+        RestoreProjectResponse, StartProjectRequest, StopProjectRequest, WakeProjectRequest, WatchProjectsRequest,
+        project_event::Kind, project_service_server::ProjectService, put_source_request::Part,
     },
     fault::from_status,
     model::{
         Fault, Reason,
-        project::{Desired, ProjectPatch, ProjectSpec},
+        project::{Container, Desired, ProjectPatch, ProjectSpec},
     },
 };
 use tokio::time::timeout;
@@ -31,6 +32,7 @@ use crate::{
 
 pub(super) struct Projects(pub(super) Control);
 
+type ContainerAnswer = Result<Response<ContainerChange>, Status>;
 type Answer = Result<Response<Project>, Status>;
 
 impl Projects {
@@ -72,6 +74,33 @@ impl ProjectService for Projects {
         let name = request.name.clone();
         let patch = ProjectPatch::try_from(request).map_err(refused)?;
         Ok(Response::new(self.0.patch(&caller, &name, patch).await.map_err(refused)?.into()))
+    }
+
+    async fn add_container(&self, request: Request<AddContainerRequest>) -> ContainerAnswer {
+        let caller = caller(&request)?;
+        let AddContainerRequest { project, resource_version, container } = request.into_inner();
+        let container = container.ok_or_else(|| refused(Fault::invalid("container", "is missing")))?;
+        let container = Container::try_from(container).map_err(refused)?;
+        let added = self.0.add_container(&caller, &project, resource_version, container).await;
+        Ok(Response::new(added.map_err(refused)?.into()))
+    }
+
+    async fn patch_container(&self, request: Request<PatchContainerRequest>) -> ContainerAnswer {
+        let caller = caller(&request)?;
+        let PatchContainerRequest { project, resource_version, container, fields } = request.into_inner();
+        let container = container.ok_or_else(|| refused(Fault::invalid("container", "is missing")))?;
+        let container = Container::try_from(container).map_err(refused)?;
+        let name = container.name.to_string();
+        let with = |there: &Container| there.with(&container, &fields);
+        let changed = self.0.change_container(&caller, &project, resource_version, &name, with).await;
+        Ok(Response::new(changed.map_err(refused)?.into()))
+    }
+
+    async fn delete_container(&self, request: Request<DeleteContainerRequest>) -> ContainerAnswer {
+        let caller = caller(&request)?;
+        let DeleteContainerRequest { project, resource_version, container, data } = request.into_inner();
+        let removed = self.0.remove_container(&caller, &project, resource_version, &container, data).await;
+        Ok(Response::new(removed.map_err(refused)?.into()))
     }
 
     async fn delete(&self, request: Request<DeleteProjectRequest>) -> Answer {

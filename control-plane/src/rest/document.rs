@@ -11,7 +11,7 @@ use utoipa::{
 };
 
 use super::{
-    actions,
+    actions, containers,
     data::{
         changes, commands, content, edit, entries, exec, search,
         terminals::{self, attach, frames},
@@ -38,6 +38,9 @@ use super::{
         actions::hibernate,
         actions::wake,
         actions::restore,
+        containers::add,
+        containers::change,
+        containers::remove,
         source::put,
         watch::all,
         watch::one,

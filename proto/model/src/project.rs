@@ -3,9 +3,12 @@
 //! frozen once released.
 
 mod container;
+mod dependencies;
 mod image;
+mod probe;
 mod quantity;
 mod resources;
+mod service;
 mod workspace;
 
 use std::{fmt, str::FromStr};
@@ -14,12 +17,15 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     container::{
-        Container, MAX_COMMAND_WORDS, MAX_CONTAINERS, MAX_ENV, MAX_PORTS, MAX_VARIABLE_NAME_BYTES, MAX_WORD_BYTES,
-        MAX_WORKDIR_BYTES, Port, validate_containers, variable_name,
+        Container, ContainerKind, MAX_COMMAND_WORDS, MAX_CONTAINERS, MAX_ENV, MAX_PORTS, MAX_VARIABLE_NAME_BYTES,
+        MAX_WORD_BYTES, MAX_WORKDIR_BYTES, Port, validate_containers, variable_name,
     },
+    dependencies::{Dependency, DependencyCondition, HealthCheck, dependents},
     image::{ImageReference, ImageReferenceError, MAX_IMAGE_BYTES},
+    probe::{ExecAction, HttpGet, MAX_PROBE_FAILURES, MAX_PROBE_PATH_BYTES, MAX_PROBE_SECONDS, Probe, TcpSocket},
     quantity::{MAX_QUANTITY_BYTES, Quantity, QuantityError},
     resources::{Amounts, MAX_QUOTA_PODS, Quota, Resources},
+    service::{PRESET_STORAGE, Preset, Storage},
     workspace::{AccessMode, DEFAULT_WORKSPACE, MAX_STORAGE_CLASS_BYTES, MAX_WORKSPACE_PATH_BYTES, Volume, Workspace},
 };
 use crate::{ContainerName, Fault, Generation, ProjectId, ProjectName, Reason, UserId};
@@ -101,6 +107,25 @@ pub enum Source {
     Archive,
 }
 
+/// How containers become pods of a cluster. A local server has one network for
+/// all of them, whatever is said here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Layout {
+    /// One pod for all: they share a network, and start and end together.
+    #[default]
+    SinglePod,
+    /// A pod for each, which is changed without the others.
+    PodPerContainer,
+}
+
+impl Layout {
+    /// Whether it is what a project has whose spec says nothing.
+    pub fn is_default(&self) -> bool {
+        *self == Layout::default()
+    }
+}
+
 /// When snapshots are made by themselves and which are kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -139,8 +164,11 @@ pub struct ProjectSpec {
     /// What the owner wants.
     #[serde(default)]
     pub desired: Desired,
-    /// 1 to 16; the first is the default one.
+    /// 1 to 16, one of them at least a Dev one; the first of these is the default one.
     pub containers: Vec<Container>,
+    /// How they become pods of a cluster. Cannot change.
+    #[serde(default, skip_serializing_if = "Layout::is_default")]
+    pub layout: Layout,
     /// Where containers see the workspace, and what holds it.
     #[serde(default, skip_serializing_if = "Workspace::is_default")]
     pub workspace: Workspace,
@@ -165,10 +193,50 @@ impl ProjectSpec {
                 format!("has {count} characters; at most {MAX_DISPLAY_NAME_CHARACTERS}, none of them a control"),
             ));
         }
-        validate_containers(&self.containers)?;
+        validate_containers(&self.containers, self.layout)?;
         self.workspace.validate()?;
+        self.workspace_is_shared()?;
         self.snapshots.validate()?;
         self.quota.as_ref().map_or(Ok(()), Quota::validate)
+    }
+
+    /// Checks that the pod which makes the snapshots stays the same one: two at a time
+    /// would be two writers.
+    pub fn containers_may_become(&self, next: &[Container]) -> Result<(), Fault> {
+        let first = |containers: &[Container]| {
+            let mut all = containers.iter().filter(|container| container.kind == ContainerKind::Dev);
+            all.next().map(|container| container.name.clone())
+        };
+        match first(&self.containers) {
+            Some(owner) if self.layout == Layout::PodPerContainer && first(next).as_ref() != Some(&owner) => {
+                Err(Fault::invalid(
+                    "containers",
+                    format!("must keep {owner} as the first Dev one: its pod makes the snapshots"),
+                )
+                .hint("put others after it"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks that Dev containers in several pods see one workspace.
+    fn workspace_is_shared(&self) -> Result<(), Fault> {
+        let dev = self.dev_containers().count();
+        let shared =
+            self.workspace.volume.as_ref().is_some_and(|volume| volume.access_mode == AccessMode::ReadWriteMany);
+        if self.layout == Layout::SinglePod || dev <= 1 || shared {
+            return Ok(());
+        }
+        Err(Fault::invalid(
+            "workspace.volume",
+            format!("is none that the {dev} Dev containers can share from pods of their own"),
+        )
+        .hint("give a volume with the access mode ReadWriteMany, or the layout SinglePod, or keep one Dev container"))
+    }
+
+    /// The containers that work in the workspace; the first is the default one.
+    pub fn dev_containers(&self) -> impl Iterator<Item = &Container> {
+        self.containers.iter().filter(|container| container.kind == ContainerKind::Dev)
     }
 
     /// The spec with what `patch` names in place of what is here, checked whole.
@@ -184,6 +252,7 @@ impl ProjectSpec {
             spec.desired = desired;
         }
         if let Some(containers) = containers {
+            self.containers_may_become(&containers)?;
             spec.containers = containers;
         }
         if let Some(snapshots) = snapshots {
@@ -371,6 +440,13 @@ pub struct ContainerState {
     pub ended: String,
     /// How often it was started in this generation.
     pub starts: u32,
+    /// Whether it can be counted on: it runs, waits for nothing, and where the
+    /// cluster looks at its health, that is good.
+    #[serde(default)]
+    pub ready: bool,
+    /// Which containers it waits for before its command begins, in words; empty where for none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub waiting: String,
 }
 
 /// A pod of a project, on a cluster.
@@ -390,6 +466,9 @@ pub struct PodState {
     pub ip: String,
     /// Whether the cluster says that it is ready.
     pub ready: bool,
+    /// Whether its agent is the one that makes the project's snapshots.
+    #[serde(default)]
+    pub owns_snapshots: bool,
 }
 
 /// What a project is.
@@ -443,6 +522,31 @@ pub struct Project {
     pub spec: ProjectSpec,
     /// What it is.
     pub status: ProjectStatus,
+}
+
+/// When a change of a container takes effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum TakesEffect {
+    /// Nothing changed.
+    Unchanged,
+    /// The project does not run: with its next start.
+    NextStart,
+    /// At once, and the containers that did not change go on.
+    InPlace,
+    /// All its containers end after a snapshot that is read back, and start anew as another generation.
+    NewGeneration,
+}
+
+/// A container was added, changed or removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct ContainerChange {
+    /// The project after it.
+    pub project: Project,
+    /// When it takes effect.
+    pub takes_effect: TakesEffect,
 }
 
 /// A change of a spec; what is `None` stays.

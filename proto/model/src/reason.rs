@@ -217,6 +217,8 @@ reasons! {
     ProjectNotReady               = "PROJECT_NOT_READY",          Unavailable,        503, 69, true;
     /// A container's own command has ended, and nothing but a new start starts it again.
     CommandEnded                  = "COMMAND_ENDED",              FailedPrecondition, 409, 69, false;
+    /// A container gave up waiting for another one that it depends on.
+    DependencyNotReady            = "DEPENDENCY_NOT_READY",       FailedPrecondition, 409, 69, false;
     /// Another project that runs has the port.
     PortInUse                     = "PORT_IN_USE",                FailedPrecondition, 409, 73, false;
     /// Hibernation cannot proceed because the snapshot did not commit.

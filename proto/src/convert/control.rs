@@ -1,14 +1,15 @@
 //! Projects, keys and roles between their messages and their validated values.
 
 mod access_token;
+mod containers;
 mod resources;
 
 use remora_proto_model::{
     ContainerName, Fault, Generation, ProjectId, UserId,
     project::{
         ApiKey, Condition, ConditionType, Container, ContainerState, Desired, Durability, Endpoint, Head, Phase,
-        PodState, Port, Project, ProjectPatch, ProjectSpec, ProjectStatus, Quota, Resources, Role, SnapshotPolicy,
-        Source, StartTimings, Workspace,
+        PodState, Project, ProjectPatch, ProjectSpec, ProjectStatus, Quota, Role, SnapshotPolicy, Source, StartTimings,
+        Workspace,
     },
 };
 
@@ -68,41 +69,6 @@ pub fn role(number: i32) -> Result<Role, Fault> {
     }
 }
 
-impl From<Container> for wire::Container {
-    fn from(container: Container) -> Self {
-        let Container { name, image, command, env, ports, workdir, resources } = container;
-        wire::Container {
-            name: name.into(),
-            command,
-            env: env.into_iter().collect(),
-            ports: ports.into_iter().map(|port| wire::Port { name: port.name, port: port.port.into() }).collect(),
-            workdir,
-            image: image.map(String::from).unwrap_or_default(),
-            resources: (!resources.is_empty()).then(|| resources.into()),
-        }
-    }
-}
-
-impl TryFrom<wire::Container> for Container {
-    type Error = Fault;
-    fn try_from(container: wire::Container) -> Result<Self, Fault> {
-        let port = |port: wire::Port| {
-            let number = u16::try_from(port.port)
-                .map_err(|_| Fault::invalid("containers.ports.port", format!("is {}; give 1 to 65535", port.port)))?;
-            Ok(Port { name: port.name, port: number })
-        };
-        Ok(Container {
-            name: container.name.parse().map_err(|error| Fault::invalid("containers.name", error))?,
-            image: resources::image(&container.image)?,
-            command: container.command,
-            env: container.env.into_iter().collect(),
-            ports: container.ports.into_iter().map(port).collect::<Result<_, Fault>>()?,
-            workdir: container.workdir,
-            resources: container.resources.map(Resources::try_from).transpose()?.unwrap_or_default(),
-        })
-    }
-}
-
 impl From<SnapshotPolicy> for wire::SnapshotPolicy {
     fn from(policy: SnapshotPolicy) -> Self {
         let SnapshotPolicy { interval_seconds, keep_last, keep_hourly, keep_daily, exclude } = policy;
@@ -129,7 +95,8 @@ impl TryFrom<wire::SnapshotPolicy> for SnapshotPolicy {
 
 impl From<ProjectSpec> for wire::ProjectSpec {
     fn from(spec: ProjectSpec) -> Self {
-        let ProjectSpec { owner, display_name, desired, containers, workspace, source, snapshots, quota } = spec;
+        let ProjectSpec { owner, display_name, desired, containers, layout, workspace, source, snapshots, quota } =
+            spec;
         let source = match source {
             Source::Empty => wire::source::Source::Empty(true),
             Source::Archive => wire::source::Source::Archive(true),
@@ -143,6 +110,7 @@ impl From<ProjectSpec> for wire::ProjectSpec {
             owner: owner.map(String::from).unwrap_or_default(),
             workspace: Some(workspace.into()),
             quota: quota.map(Into::into),
+            layout: wire::Layout::from(layout).into(),
         }
     }
 }
@@ -161,6 +129,7 @@ impl TryFrom<wire::ProjectSpec> for ProjectSpec {
             display_name: spec.display_name,
             desired: desired(spec.desired)?,
             containers: spec.containers.into_iter().map(Container::try_from).collect::<Result<_, Fault>>()?,
+            layout: containers::layout(spec.layout)?,
             workspace: spec.workspace.map(Workspace::try_from).transpose()?.unwrap_or_default(),
             source,
             snapshots: spec.snapshots.map(SnapshotPolicy::try_from).transpose()?.unwrap_or_default(),
@@ -209,6 +178,8 @@ impl From<ProjectStatus> for wire::ProjectStatus {
             running: state.running,
             ended: state.ended,
             starts: state.starts,
+            ready: state.ready,
+            waiting: state.waiting,
         };
         let pod = |pod: PodState| wire::PodState {
             name: pod.name,
@@ -216,6 +187,7 @@ impl From<ProjectStatus> for wire::ProjectStatus {
             container: pod.container.map(String::from).unwrap_or_default(),
             ip: pod.ip,
             ready: pod.ready,
+            owns_snapshots: pod.owns_snapshots,
         };
         wire::ProjectStatus {
             phase: wire::Phase::from(status.phase).into(),
@@ -256,7 +228,8 @@ impl TryFrom<wire::ProjectStatus> for ProjectStatus {
         };
         let container = |state: wire::ContainerState| {
             let name = name(&state.name)?;
-            Ok(ContainerState { name, running: state.running, ended: state.ended, starts: state.starts })
+            let wire::ContainerState { running, ended, starts, ready, waiting, .. } = state;
+            Ok(ContainerState { name, running, ended, starts, ready, waiting })
         };
         // A type that only a newer server knows is left out: its status means nothing here.
         let condition = |condition: wire::Condition| {
@@ -265,9 +238,9 @@ impl TryFrom<wire::ProjectStatus> for ProjectStatus {
             Some(Condition { kind, status, reason, message, since_ms })
         };
         let pod = |pod: wire::PodState| {
-            let wire::PodState { name: pod_name, uid, container, ip, ready } = pod;
+            let wire::PodState { name: pod_name, uid, container, ip, ready, owns_snapshots } = pod;
             let container = if container.is_empty() { None } else { Some(name(&container)?) };
-            Ok(PodState { name: pod_name, uid, container, ip, ready })
+            Ok(PodState { name: pod_name, uid, container, ip, ready, owns_snapshots })
         };
         let durability = status.durability.unwrap_or_default();
         let timings = status.timings.unwrap_or_default();
@@ -359,7 +332,7 @@ impl TryFrom<wire::ApiKey> for ApiKey {
 mod tests {
     use remora_proto_model::{
         ProjectName,
-        project::{AccessMode, Amounts, Volume},
+        project::{AccessMode, Amounts, Port, Resources, Volume},
     };
 
     use super::*;
@@ -371,7 +344,7 @@ mod tests {
             containers: vec![Container {
                 command: vec!["npm".to_owned(), "run".to_owned(), "dev".to_owned()],
                 env: [("A".to_owned(), "b".to_owned())].into(),
-                ports: vec![Port { name: "http".to_owned(), port: 5173 }],
+                ports: vec![Port::named("http", 5173)],
                 workdir: "app".to_owned(),
                 ..Container::named("web".parse().unwrap())
             }],
@@ -438,6 +411,8 @@ mod tests {
                         running: false,
                         ended: "exit 1".to_owned(),
                         starts: 2,
+                        ready: true,
+                        waiting: "db".to_owned(),
                     }],
                     namespace: "proj-x".to_owned(),
                     pods: vec![PodState {
@@ -446,6 +421,7 @@ mod tests {
                         container: Some("web".parse().unwrap()),
                         ip: "10.0.0.1".to_owned(),
                         ready: true,
+                        owns_snapshots: true,
                     }],
                 },
             };

@@ -9,6 +9,8 @@ use std::{
 use remora_proto::agent::v1::CreateSnapshotRequest;
 use remora_tests::{
     agent::{AgentProcess, role_command, serve_command, serve_flags},
+    eventually::eventually,
+    pod::ShimProcess,
     seaweed::seaweed,
     store_way::Way,
     tree::{assert_same, record},
@@ -213,6 +215,47 @@ async fn precopy_and_the_end_right_after_it_are_no_conflict() {
     let woken = Project::at(project.prefix(), None);
     assert_eq!(woken.run("hydrate", 4, &[]).await.code, Some(0));
     assert_same(&record(&project.workspace()).unwrap(), &record(&woken.workspace()).unwrap());
+}
+
+/// Where a container without a shim takes all of the pod's time, the agent's own would be
+/// over before it is asked: it ends with the shims.
+#[tokio::test]
+async fn in_a_pod_that_ends_it_stops_when_the_shims_have_ended() {
+    let project = Project::new();
+    project.store().await;
+    let folder = project.folder.path();
+    let script = format!(
+        "cd {}; trap 'echo bye > last; rm up; exit 0' TERM; echo up > up; while :; do sleep 0.02; done",
+        project.workspace().display()
+    );
+    let up = || project.workspace().join("up").exists().then_some(());
+    let mut shim = ShimProcess::start(folder, "dev", &["sh", "-c", &script]).await;
+    eventually(up).await;
+    let mut flags = flags(&project, &seaweed().endpoint, 20);
+    for (flag, value) in [
+        ("--shim-secret-file", folder.join("shim.secret").display().to_string()),
+        ("--shim", format!("dev={}", shim.socket.display())),
+        ("--stop-with-shims", String::new()),
+    ] {
+        flags.push((flag.to_owned(), value));
+    }
+    let mut agent = AgentProcess::with_flags(&flags).await;
+    // A container that ends in a pod that does not is started anew, and the agent goes on.
+    shim.signal(Signal::TERM);
+    assert_eq!(shim.exited().await.code(), Some(0));
+    let shim = ShimProcess::start(folder, "dev", &["sh", "-c", &script]).await;
+    eventually(up).await;
+    fs::remove_file(project.workspace().join("last")).unwrap();
+
+    assert!(precopy(agent.pid()).output().await.unwrap().status.success());
+    agent.log_line(|line| line["fields"]["message"] == "precopy: the workspace is in the store").await;
+    shim.signal(Signal::TERM);
+    assert_eq!(agent.exited().await.code(), Some(0), "nobody else asked it to");
+    let told = message(&project);
+    assert_eq!(told["outcome"].as_str(), Some("committed"), "{told}");
+    let woken = Project::at(project.prefix(), None);
+    assert_eq!(woken.run("hydrate", 4, &[]).await.code, Some(0));
+    assert_eq!(fs::read_to_string(woken.workspace().join("last")).unwrap(), "bye\n");
 }
 
 #[tokio::test]

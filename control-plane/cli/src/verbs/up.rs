@@ -7,6 +7,7 @@
 //! ```
 
 mod cluster;
+mod file;
 mod spec;
 
 use std::{env, path::PathBuf, time::Duration};
@@ -21,9 +22,10 @@ use remora_proto_model::{
     project::{Phase, Port, Project, Source},
 };
 
+pub(crate) use self::spec::parse_port;
 use self::{
     cluster::ClusterArgs,
-    spec::{Changed, changed, parse_port, spec},
+    spec::{Changed, changed, spec},
 };
 use crate::{
     Context, Failure,
@@ -46,6 +48,12 @@ pub struct UpArgs {
     /// Folder whose content the project begins with; what .remoraignore names is left out.
     #[arg(default_value = ".", value_hint = ValueHint::DirPath)]
     path: PathBuf,
+    /// File with the whole project, as `kubectl apply` takes it; - is standard input. Of a
+    /// project that is there it is the change.
+    #[arg(short = 'f', long, value_name = "FILE", value_hint = ValueHint::FilePath,
+          conflicts_with_all = ["empty", "name", "cmd", "ports", "env", "container", "workdir", "exclude", "argv",
+                                "image", "cpu", "memory", "mount", "volume", "storage_class", "owner"])]
+    file: Option<PathBuf>,
     /// Begin with an empty workspace instead.
     #[arg(long, conflicts_with = "path")]
     empty: bool,
@@ -86,8 +94,11 @@ pub struct UpArgs {
 
 /// Runs the verb.
 pub(crate) async fn run(context: &Context, args: UpArgs) -> Result<(), Failure> {
-    let folder = if args.empty { None } else { Some(absolute(&args)?) };
-    let name = match (&args.name, &folder) {
+    let file = args.file.as_deref().map(file::read).transpose()?;
+    let empty = file.as_ref().map_or(args.empty, |file| file.spec.source == Source::Empty);
+    let folder = if empty { None } else { Some(absolute(&args)?) };
+    let given = file.as_ref().map(file::ProjectFile::name).or(args.name.as_ref());
+    let name = match (given, &folder) {
         (Some(name), _) => name.clone(),
         (None, Some(folder)) => from_folder(folder)?,
         (None, None) => {
@@ -95,7 +106,8 @@ pub(crate) async fn run(context: &Context, args: UpArgs) -> Result<(), Failure> 
         }
     };
     // What can be told from the flags alone is told before anything is asked.
-    let fresh = spec(&args)?;
+    let file = file.map(|file| file.spec);
+    let fresh = file.clone().map_or_else(|| spec(&args), Ok)?;
     fresh.validate()?;
     let wait = Duration::from_secs(args.wait.timeout.into());
     let mut client = clients::projects(context).await?;
@@ -104,7 +116,13 @@ pub(crate) async fn run(context: &Context, args: UpArgs) -> Result<(), Failure> 
             let request = CreateProjectRequest { name: name.to_string(), spec: Some(fresh.into()) };
             domain(client.create(request).await?.into_inner())?
         }
-        Some(project) => change(context, &mut client, project, &args, wait).await?,
+        Some(project) => {
+            let changed = match &file {
+                Some(wanted) => file::changed(&project, wanted)?,
+                None => changed(&project, &args)?,
+            };
+            change(context, &mut client, project, changed, &args, wait).await?
+        }
     };
     let waits_for_source = project.spec.source == Source::Archive && project.status.phase == Phase::Pending;
     match folder {
@@ -152,17 +170,16 @@ fn absolute(args: &UpArgs) -> Result<PathBuf, Failure> {
     Ok(path)
 }
 
-/// Changes what the flags name of a project that is there, and stops it where it
-/// is to start anew.
+/// Changes a project that is there, and stops it where it is to start anew.
 async fn change(
     context: &Context,
     client: &mut Projects,
     project: Project,
+    Changed { spec, what }: Changed,
     args: &UpArgs,
     wait: Duration,
 ) -> Result<Project, Failure> {
     let runs = !matches!(project.status.phase, Phase::Pending | Phase::Stopped | Phase::Hibernated);
-    let Changed { spec, what } = changed(&project, args)?;
     let name = project.name.clone();
     let project = if what.is_empty() {
         project
@@ -172,11 +189,11 @@ async fn change(
             name: project.id.to_string(),
             // What somebody else changed meanwhile is not taken back unseen.
             resource_version: project.resource_version,
-            display_name: None,
+            display_name: Some(spec.display_name),
             containers: Some(ContainerList { containers: spec.containers.into_iter().map(Into::into).collect() }),
             snapshots: Some(spec.snapshots.into()),
             workspace: Some(spec.workspace.into()),
-            quota: None,
+            quota: spec.quota.map(Into::into),
         };
         let patched = domain(client.patch(request).await?.into_inner())?;
         note(&format!("changed {} of {name}", what.join(", ")));

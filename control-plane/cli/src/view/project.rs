@@ -217,6 +217,7 @@ mod tests {
                     container: None,
                     ip: "10.0.0.7".to_owned(),
                     ready: false,
+                    owns_snapshots: true,
                 }],
                 ..ProjectStatus::default()
             },

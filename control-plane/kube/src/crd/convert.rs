@@ -74,6 +74,8 @@ pub fn project_status(status: &ProjectStatus) -> Result<model::ProjectStatus, Fa
             running: state.running,
             ended: state.ended.clone(),
             starts: u32::try_from(state.starts).unwrap_or_default(),
+            ready: state.ready,
+            waiting: state.waiting.clone(),
         })
     };
     let pod = |pod: &Pod| {
@@ -83,6 +85,7 @@ pub fn project_status(status: &ProjectStatus) -> Result<model::ProjectStatus, Fa
             container: pod.container.as_deref().map(name).transpose()?,
             ip: pod.ip.clone(),
             ready: pod.ready,
+            owns_snapshots: pod.owns_snapshots,
         })
     };
     // A type that only a newer control plane knows means nothing here.
@@ -161,6 +164,7 @@ pub fn status(status: &model::ProjectStatus) -> Result<ProjectStatus, Fault> {
                 container: pod.container.as_ref().map(ToString::to_string),
                 ip: pod.ip.clone(),
                 ready: pod.ready,
+                owns_snapshots: pod.owns_snapshots,
             })
             .collect(),
         endpoints: status
@@ -193,6 +197,8 @@ pub fn status(status: &model::ProjectStatus) -> Result<ProjectStatus, Fault> {
                 running: state.running,
                 ended: state.ended.clone(),
                 starts: i32::try_from(state.starts).unwrap_or(i32::MAX),
+                ready: state.ready,
+                waiting: state.waiting.clone(),
             })
             .collect(),
         conditions: status.conditions.iter().map(condition).collect::<Result<_, Fault>>()?,

@@ -43,6 +43,8 @@ pub fn record(resource: &Project) -> Result<Record, Fault> {
             .map(|(purge, tombstone)| records::Deletion { purge, tombstone }),
         asked: unsigned(saga.asked),
         lost: saga.lost,
+        replace: saga.replace.map(|generation| Generation(unsigned(generation))),
+        discard: saga.discard.iter().filter_map(|name| name.parse().ok()).collect(),
         refused,
         agent: saga.agent.and_then(|address| address.parse().ok()),
     })
@@ -60,6 +62,8 @@ pub fn record_status(record: &Record) -> Result<ProjectStatus, Fault> {
             .map(|source| SourceObject { object: source.file.clone(), bytes: signed(source.bytes) }),
         spec: serde_json::to_string(&record.project.spec).ok(),
         lost: record.lost.clone(),
+        replace: record.replace.map(|generation| signed(generation.0)),
+        discard: record.discard.iter().map(ToString::to_string).collect(),
         agent: record.agent.map(|address| address.to_string()),
         asked: signed(record.asked),
         deletion: record.deletion.map(|deletion| Deletion { purge: deletion.purge, tombstone: deletion.tombstone }),
@@ -124,6 +128,8 @@ mod tests {
         before.deletion = Some(records::Deletion { purge: true, tombstone: true });
         before.asked = 4;
         before.lost = Some("the last hour".to_owned());
+        before.replace = Some(Generation(3));
+        before.discard = vec!["db".parse().unwrap()];
         before.agent = Some("10.0.0.7:7070".parse().unwrap());
         before.project.status.generation = Generation(3);
         resource.status = Some(record_status(&before).unwrap());

@@ -37,9 +37,27 @@ use super::status::ProjectStatus;
         .message("metadata.name: must be 1 to 40 of a-z, 0-9 and '-', a letter or digit at both ends")
 )]
 #[x_kube(
-    validation = Rule::new("self.containers.all(c, c.ports.all(p, self.containers.map(d, d.ports.filter(q, q.port == p.port).size()).sum() == 1))")
-        .message("a port is there twice; the containers of a project share one network, so give each port once")
+    validation = Rule::new("self.layout == 'PodPerContainer' || self.containers.all(c, c.ports.all(p, self.containers.map(d, d.ports.filter(q, q.port == p.port).size()).sum() == 1))")
+        .message("a port is there twice; the containers of one pod share one network, so give each port once")
         .field_path(".containers"),
+    validation = Rule::new("self.containers.all(c, c.dependsOn.all(d, d.name != c.name && self.containers.exists(o, o.name == d.name)))")
+        .message("a dependsOn names a container that is not there, or the one that it is in; name another container of the project")
+        .field_path(".containers"),
+    validation = Rule::new("self.layout == 'SinglePod' || self.containers.all(c, !(c.name in ['wait', 'pods']))")
+        .message("wait and pods are names that Remora has itself where each container has its pod; choose others")
+        .field_path(".containers"),
+    validation = Rule::new("self.containers.exists(c, c.kind == 'Dev')")
+        .message("has only Service containers; one Dev container at least works in the workspace")
+        .field_path(".containers"),
+    validation = Rule::new("self.layout == 'SinglePod' || self.containers.filter(c, c.kind == 'Dev').size() <= 1 || (has(self.workspace.volume) && self.workspace.volume.accessMode == 'ReadWriteMany')")
+        .message("is none that several Dev containers can share from pods of their own; give a volume with the access mode ReadWriteMany, or the layout SinglePod")
+        .field_path(".workspace"),
+    validation = Rule::new("self.layout == 'SinglePod' || self.containers.exists(c, c.name == self.containers.filter(d, d.kind == 'Dev')[0].name && c.name == oldSelf.containers.filter(d, d.kind == 'Dev')[0].name)")
+        .message("must keep the same first Dev container: its pod makes the snapshots; put others after it")
+        .field_path(".containers"),
+    validation = Rule::new("self.layout == oldSelf.layout")
+        .message("cannot change; make another project with it")
+        .field_path(".layout"),
     validation = Rule::new("has(self.owner) == has(oldSelf.owner) && (!has(self.owner) || self.owner == oldSelf.owner)")
         .message("cannot change; make another project for another owner")
         .field_path(".owner"),
@@ -72,6 +90,10 @@ pub struct ProjectSpec {
     #[schemars(length(min = 1, max = model::MAX_CONTAINERS))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_owned()]))]
     pub containers: Vec<Container>,
+    /// How they become pods: one for all, or one for each. Cannot change.
+    #[serde(default = "single_pod")]
+    #[schemars(extend("enum" = ["SinglePod", "PodPerContainer"]))]
+    pub layout: String,
     /// Where containers see the workspace, and what holds it.
     #[serde(default)]
     pub workspace: Workspace,
@@ -88,7 +110,21 @@ pub struct ProjectSpec {
 }
 
 /// A container of a project.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[x_kube(
+    validation = Rule::new("has(self.image) || has(self.preset)")
+        .message("is missing; name the image that it runs in").field_path(".image"),
+    validation = Rule::new("self.kind == 'Service' || (!has(self.preset) && !has(self.storage) && !has(self.user))")
+        .message("preset, storage and user are for Service containers; give it the kind Service, or leave them out"),
+    validation = Rule::new("self.kind == 'Dev' || self.workdir == ''")
+        .message("is given for a Service container, which has no workspace; leave it out").field_path(".workdir"),
+    validation = Rule::new("!has(self.preset) || self.ports.size() <= 1")
+        .message("a preset has one port").field_path(".ports"),
+    validation = Rule::new("!has(self.storage) || has(self.preset) == (self.storage.path == '')")
+        .message("a preset knows its own path; without one, say where the container keeps its data").field_path(".storage"),
+    validation = Rule::new("self.ports.all(p, self.ports.filter(q, q.port == p.port).size() == 1)")
+        .message("a port is there twice; give each port once").field_path(".ports")
+)]
 #[serde(rename_all = "camelCase")]
 pub struct Container {
     /// Unique in the project.
@@ -97,20 +133,34 @@ pub struct Container {
         validation = Rule::new("self.matches('^[a-z]([a-z0-9-]*[a-z0-9])?$')")
             .message("must be 1 to 40 of a-z, 0-9 and '-', a letter first, and a letter or digit last"),
         validation = Rule::new("!(self in ['install', 'hydrate', 'agent'])")
-            .message("is a container of every pod here; choose another name")
+            .message("is a name that Remora has here itself; choose another name")
     )]
     pub name: String,
-    /// The image that it runs in: [REGISTRY/]REPOSITORY[:TAG][@DIGEST].
+    /// What it is: a Dev container works in the workspace and is reached by terminals
+    /// and commands, a Service container is a server beside those, its image as it is.
+    #[serde(default = "dev")]
+    #[schemars(extend("enum" = ["Dev", "Service"]))]
+    pub kind: String,
+    /// A server whose image, user, volume, health and credentials are known; for Service containers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["Postgres", "Redis"]))]
+    pub preset: Option<String>,
+    /// The image that it runs in: [REGISTRY/]REPOSITORY[:TAG][@DIGEST]. Only a preset has one of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = model::MAX_IMAGE_BYTES))]
     #[x_kube(validation = Rule::new("self.matches('^(([A-Za-z0-9.-]+|\\\\[[0-9A-Fa-f:]+\\\\])(:[0-9]{1,5})?/)?[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*(/[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*)*(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}))?$')")
         .message("is no reference to an image; write [REGISTRY/]REPOSITORY[:TAG][@DIGEST]"))]
-    pub image: String,
+    pub image: Option<String>,
     /// Program and arguments; empty runs what the image says.
     #[serde(default)]
     #[schemars(length(max = model::MAX_COMMAND_WORDS), inner(length(max = model::MAX_WORD_BYTES), regex(pattern = r"^[^\x00]*$")))]
     #[x_kube(validation = Rule::new("self.size() == 0 || self[0].size() > 0")
         .message("begins with an empty word; name a program, or give no command at all"))]
     pub command: Vec<String>,
+    /// Arguments after the command, or after the image's entry point in place of the image's own.
+    #[serde(default)]
+    #[schemars(length(max = model::MAX_COMMAND_WORDS), inner(length(max = model::MAX_WORD_BYTES), regex(pattern = r"^[^\x00]*$")))]
+    pub args: Vec<String>,
     /// Added to the environment.
     #[serde(default)]
     #[schemars(length(max = model::MAX_ENV), schema_with = "environment")]
@@ -129,6 +179,118 @@ pub struct Container {
     /// What it is promised of a node, and what it may not exceed.
     #[serde(default)]
     pub resources: Resources,
+    /// Containers that it waits for before its command begins. A cycle is not followed: status says which one it is.
+    #[serde(default)]
+    #[schemars(length(max = model::MAX_CONTAINERS - 1))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_owned()]))]
+    pub depends_on: Vec<Dependency>,
+    /// How its health is seen; without one its first port is, or what its preset says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Probe>,
+    /// A volume of its own, which outlives its pods and hibernation; for Service containers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storage: Option<Storage>,
+    /// The uid that it runs as; for Service containers. Absent is that of its preset's own image, else that of the project's pods.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 2147483647))]
+    pub user: Option<i64>,
+}
+
+/// A container that another one waits for.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Dependency {
+    /// Its name.
+    #[schemars(length(min = 1, max = 40))]
+    pub name: String,
+    /// What of it is waited for: that it has begun, or that its health is good.
+    #[serde(default = "started")]
+    #[schemars(extend("enum" = ["Started", "Healthy"]))]
+    pub condition: String,
+}
+
+/// A look at a container from time to time; it says whether the container is ready.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[x_kube(validation = Rule::new("[has(self.httpGet), has(self.tcpSocket), has(self.exec)].filter(given, given).size() == 1")
+    .message("must have exactly one of httpGet, tcpSocket and exec"))]
+#[serde(rename_all = "camelCase")]
+pub struct Probe {
+    /// A GET of HTTP; an answer from 200 to 399 is good.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http_get: Option<HttpGet>,
+    /// A connection that is taken is good.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tcp_socket: Option<TcpSocket>,
+    /// A command in the container that ends with 0 is good.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exec: Option<ExecAction>,
+    /// Seconds before the first look.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = model::MAX_PROBE_SECONDS))]
+    pub initial_delay_seconds: i32,
+    /// Seconds between two looks.
+    #[serde(default = "period_seconds")]
+    #[schemars(range(min = 1, max = model::MAX_PROBE_SECONDS))]
+    pub period_seconds: i32,
+    /// Seconds that a look may take.
+    #[serde(default = "timeout_seconds")]
+    #[schemars(range(min = 1, max = model::MAX_PROBE_SECONDS))]
+    pub timeout_seconds: i32,
+    /// Failures in a row until it is unhealthy.
+    #[serde(default = "failure_threshold")]
+    #[schemars(range(min = 1, max = model::MAX_PROBE_FAILURES))]
+    pub failure_threshold: i32,
+}
+
+/// A GET of HTTP.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HttpGet {
+    /// From the root.
+    #[serde(default = "root_path")]
+    #[schemars(length(max = model::MAX_PROBE_PATH_BYTES))]
+    #[x_kube(validation = Rule::new("self.matches('^/[!-~]*$')")
+        .message("must be a path from the root of visible characters"))]
+    pub path: String,
+    /// 1 to 65,535.
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: i32,
+}
+
+/// A connection.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TcpSocket {
+    /// 1 to 65,535.
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: i32,
+}
+
+/// A command in the container; no shell reads it.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ExecAction {
+    /// Program and arguments.
+    #[schemars(length(min = 1, max = model::MAX_COMMAND_WORDS), inner(length(max = model::MAX_WORD_BYTES), regex(pattern = r"^[^\x00]*$")))]
+    #[x_kube(validation = Rule::new("self[0].size() > 0").message("begins with an empty word; name a program"))]
+    pub command: Vec<String>,
+}
+
+/// A volume of a Service container's own.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Storage {
+    /// Its bytes, for example 5Gi.
+    #[schemars(length(max = model::MAX_QUANTITY_BYTES))]
+    #[x_kube(validation = Rule::new(BYTES).message("must be a whole number of bytes above 0, for example 512Mi or 1.5Gi"))]
+    pub size: String,
+    /// The storage class; empty is the cluster's default one.
+    #[serde(default)]
+    #[schemars(length(max = model::MAX_STORAGE_CLASS_BYTES))]
+    #[x_kube(validation = Rule::new("self == '' || self.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?([.][a-z0-9]([a-z0-9-]*[a-z0-9])?)*$')")
+        .message("is no name of a storage class; kubectl get storageclass lists them"))]
+    pub class: String,
+    /// Where the container sees it; absolute. Empty with a preset, which knows its own.
+    #[serde(default)]
+    #[schemars(length(max = model::MAX_WORKSPACE_PATH_BYTES))]
+    #[x_kube(validation = Rule::new("self == '' || (self.matches('^(/[A-Za-z0-9._-]+)+$') && !self.matches('/[.][.]?(/|$)'))")
+        .message("must be an absolute path of letters, digits, '.', '_' and '-', without '.', '..' and a last '/'"))]
+    pub path: String,
 }
 
 /// A port that a container's command listens on.
@@ -319,6 +481,34 @@ fn running() -> String {
 
 fn empty() -> String {
     "Empty".to_owned()
+}
+
+fn single_pod() -> String {
+    "SinglePod".to_owned()
+}
+
+fn dev() -> String {
+    "Dev".to_owned()
+}
+
+fn started() -> String {
+    "Started".to_owned()
+}
+
+fn root_path() -> String {
+    "/".to_owned()
+}
+
+fn period_seconds() -> i32 {
+    5
+}
+
+fn timeout_seconds() -> i32 {
+    2
+}
+
+fn failure_threshold() -> i32 {
+    3
 }
 
 fn read_write_once() -> String {

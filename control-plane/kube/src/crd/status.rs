@@ -75,6 +75,9 @@ pub struct Pod {
     /// Whether the cluster says that it is ready.
     #[serde(default)]
     pub ready: bool,
+    /// Whether its agent is the one that makes the project's snapshots.
+    #[serde(default, rename = "ownsSnapshots")]
+    pub owns_snapshots: bool,
 }
 
 /// Where a port can be reached.
@@ -142,6 +145,12 @@ pub struct ContainerState {
     /// How often it was started in this generation.
     #[serde(default)]
     pub starts: i32,
+    /// Whether it can be counted on: it runs, waits for nothing, and its health is good where it is looked at.
+    #[serde(default)]
+    pub ready: bool,
+    /// Which containers it waits for before its command begins, in words.
+    #[serde(default)]
+    pub waiting: String,
 }
 
 /// Something that is so, or not, and since when.
@@ -186,6 +195,12 @@ pub struct Saga {
     /// What the last word of a pod that ended says is missing, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lost: Option<String>,
+    /// The generation that is to be followed by another one, because its containers are to be others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replace: Option<i64>,
+    /// Containers that were removed together with their data, which may still be there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub discard: Vec<String>,
     /// Where the agent of the present pod is, as HOST:PORT, for control planes that do not lead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,
@@ -205,6 +220,8 @@ impl Default for Saga {
             source: None,
             spec: None,
             lost: None,
+            replace: None,
+            discard: Vec::new(),
             agent: None,
             deletion: None,
             asked: 0,

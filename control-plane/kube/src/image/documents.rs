@@ -92,10 +92,12 @@ impl Document {
 }
 
 /// What of an image's configuration counts here.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Configuration {
-    /// Entry point and arguments.
-    pub(super) command: Vec<String>,
+    /// What runs.
+    pub(super) entry_point: Vec<String>,
+    /// Its arguments, unless others are given; without an entry point the whole command.
+    pub(super) arguments: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -116,7 +118,6 @@ impl Configuration {
         let wire: WireConfiguration =
             serde_json::from_slice(bytes).map_err(|_| "its configuration is no image's".to_owned())?;
         let Run { entrypoint, cmd } = wire.config.unwrap_or(Run { entrypoint: None, cmd: None });
-        let command = entrypoint.into_iter().flatten().chain(cmd.into_iter().flatten()).collect();
-        Ok(Configuration { command })
+        Ok(Configuration { entry_point: entrypoint.unwrap_or_default(), arguments: cmd.unwrap_or_default() })
     }
 }

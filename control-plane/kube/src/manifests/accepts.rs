@@ -1,28 +1,53 @@
 //! What only a cluster refuses of a spec that is good elsewhere.
 
-use remora_proto_model::{Fault, project::ProjectSpec};
+use remora_proto_model::{
+    Fault,
+    project::{Container, ContainerKind, Layout, Port, ProjectSpec},
+};
 
 use super::made;
-use crate::limits::MAX_MADE_BYTES;
+use crate::{
+    defaults::{AGENT_METRICS_PORT, AGENT_PORT},
+    limits::MAX_MADE_BYTES,
+};
 
-/// Names that the pod's own containers have.
+/// Names that every pod's own containers have.
 const TAKEN: [&str; 3] = ["install", "hydrate", "agent"];
+/// Names of what there is beside those where each container has its pod: the container
+/// that waits for others, and the Service over all pods.
+const TAKEN_APART: [&str; 2] = ["wait", "pods"];
+
+fn shares_a_network_with_an_agent(spec: &ProjectSpec) -> impl Iterator<Item = &Container> {
+    let alone =
+        |container: &&Container| spec.layout == Layout::PodPerContainer && container.kind == ContainerKind::Service;
+    spec.containers.iter().filter(move |container| !alone(container))
+}
 
 /// Checks what a pod needs beyond [`ProjectSpec::validate`]. The error names the field.
 pub fn accepts(spec: &ProjectSpec) -> Result<(), Fault> {
     for container in &spec.containers {
         let name = container.name.as_str();
-        if TAKEN.contains(&name) {
-            return Err(Fault::invalid("containers.name", format!("{name} is a container of every pod here"))
+        if TAKEN.contains(&name) || (spec.layout == Layout::PodPerContainer && TAKEN_APART.contains(&name)) {
+            return Err(Fault::invalid("containers.name", format!("{name} is a name that Remora has here itself"))
                 .hint("choose another name"));
         }
         if !name.starts_with(|first: char| first.is_ascii_lowercase()) {
             return Err(Fault::invalid("containers.name", format!("{name} does not begin with a letter"))
                 .hint("a Service of Kubernetes has this name; begin it with a-z"));
         }
-        if container.image.is_none() {
+        if container.image.is_none() && container.preset.is_none() {
             return Err(Fault::invalid("containers.image", format!("of {name} is missing"))
                 .hint("name the image that it runs in, for example with `remora up --image`"));
+        }
+    }
+    for container in shares_a_network_with_an_agent(spec) {
+        let taken = |port: &Port| [AGENT_PORT, AGENT_METRICS_PORT].contains(&port.port.into());
+        if let Some(port) = container.listens().iter().find(|port| taken(port)) {
+            return Err(Fault::invalid(
+                "containers.ports",
+                format!("{} of {} is a port of the agent beside it", port.port, container.name),
+            )
+            .hint(format!("choose another one; {AGENT_PORT} and {AGENT_METRICS_PORT} are the agent's")));
         }
     }
     let bytes = made(spec).len();

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, fmt};
 
 use remora_control_plane_runtime::StoreEndpoint;
-use remora_proto_model::{ContainerName, Generation, ProjectId, project::Project};
+use remora_proto_model::{
+    ContainerName, Generation, ProjectId,
+    project::{Container, Project},
+};
 
 /// What is the same for every project of a control plane.
 #[derive(Clone, Debug)]
@@ -86,6 +89,20 @@ pub fn pod_name(generation: Generation) -> String {
     format!("dev-g{generation}")
 }
 
+/// The Service over all pods of a project that has a pod for each container: a name for
+/// each of them, whether it is ready or not.
+pub(super) const PODS: &str = "pods";
+
+/// The name of a container's Service.
+pub(super) fn service_host(project: ProjectId, container: &ContainerName) -> String {
+    format!("{container}.{}.svc", namespace_name(project))
+}
+
+/// The name of a container's pod, whether that is ready or not.
+pub(super) fn pod_host(project: ProjectId, container: &ContainerName) -> String {
+    format!("{container}.{PODS}.{}.svc", namespace_name(project))
+}
+
 /// The Secret with the identity of a generation's agent.
 pub fn agent_secret_name(generation: Generation) -> String {
     format!("agent-g{generation}")
@@ -94,6 +111,11 @@ pub fn agent_secret_name(generation: Generation) -> String {
 impl Context<'_> {
     pub(super) fn namespace(&self) -> String {
         namespace_name(self.project.id)
+    }
+
+    /// The container whose pod has the agent that makes the snapshots.
+    pub(super) fn owner(&self) -> Option<&Container> {
+        self.project.spec.dev_containers().next()
     }
 
     /// Seconds that the user's processes get to end: what the last snapshot needs comes off first.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 
+use remora_proto_model::ContainerName;
+
 use super::Context;
 
 /// Which project an object is for.
@@ -12,6 +14,8 @@ pub const PROJECT_ID: &str = "remora.dev/project-id";
 pub const USER_ID: &str = "remora.dev/user-id";
 /// Which generation of it.
 pub const GENERATION: &str = "remora.dev/generation";
+/// Which container of it, where an object is for one.
+pub const CONTAINER: &str = "remora.dev/container";
 /// Who made it; the chart's admission policy asks for it.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// Its value for what the control plane makes.
@@ -48,6 +52,20 @@ pub(super) fn metadata(context: &Context<'_>, name: &str, component: &str) -> Ob
 
 /// The component that pods with containers of the project have.
 pub(super) const DEV: &str = "dev";
+/// The component of a Service container's own objects.
+pub(super) const SERVICE: &str = "service";
+
+/// The metadata of an object that is for one container.
+pub(super) fn labelled(context: &Context<'_>, name: &str, component: &str, container: &ContainerName) -> ObjectMeta {
+    let mut metadata = metadata(context, name, component);
+    metadata.labels.get_or_insert_default().insert(CONTAINER.to_owned(), container.to_string());
+    metadata
+}
+
+/// What selects the pod of one container that has a pod of its own.
+pub(super) fn selector_of(context: &Context<'_>, container: &ContainerName) -> BTreeMap<String, String> {
+    [(CONTAINER.to_owned(), container.to_string()), (PROJECT_ID.to_owned(), context.project.id.to_string())].into()
+}
 
 /// What selects the project's pods, whatever their generation.
 pub(super) fn selector(context: &Context<'_>) -> BTreeMap<String, String> {

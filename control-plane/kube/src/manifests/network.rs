@@ -13,10 +13,11 @@ use k8s_openapi::{
     apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
 };
 use remora_control_plane_runtime::StoreCredentials;
+use remora_proto_model::project::Layout;
 
 use super::{
     Context,
-    labels::{metadata, selecting},
+    labels::{metadata, selecting, selector},
 };
 use crate::defaults::AGENT_PORT;
 
@@ -33,9 +34,10 @@ const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 
 /// Every policy of a project's namespace.
 pub fn network_policies(context: &Context<'_>) -> Vec<NetworkPolicy> {
+    let agents = agents(context);
     let mut policies = vec![
         policy(context, "deny", Some(Vec::new()), Some(Vec::new())),
-        policy(context, "control-plane", Some(vec![from_control_plane(context)]), None),
+        of(policy(context, "control-plane", Some(vec![from_control_plane(context)]), None), &agents),
         policy(
             context,
             "project",
@@ -47,7 +49,7 @@ pub fn network_policies(context: &Context<'_>) -> Vec<NetworkPolicy> {
     ];
     let store = to_store(context);
     if !store.is_empty() {
-        policies.push(policy(context, "store", None, Some(store)));
+        policies.push(of(policy(context, "store", None, Some(store)), &agents));
     }
     policies
 }
@@ -69,6 +71,22 @@ fn policy(
             egress: egress.filter(|rules| !rules.is_empty()),
         }),
     }
+}
+
+/// The pods with an agent: all of them, but for the databases beside them that have pods of their own.
+fn agents(context: &Context<'_>) -> LabelSelector {
+    match context.project.spec.layout {
+        Layout::SinglePod => LabelSelector::default(),
+        Layout::PodPerContainer => selecting(selector(context)),
+    }
+}
+
+/// `policy` for the pods of `selector` alone.
+fn of(mut policy: NetworkPolicy, selector: &LabelSelector) -> NetworkPolicy {
+    if let Some(spec) = &mut policy.spec {
+        spec.pod_selector = Some(selector.clone());
+    }
+    policy
 }
 
 fn port(number: i32, protocol: &str) -> NetworkPolicyPort {

@@ -1,22 +1,28 @@
 //! The pod of one generation: `install` and `hydrate` run first, the agent rides
-//! along as a native sidecar (it ends after the others have), and each container
-//! of the project runs under the shim.
+//! along as a native sidecar (it ends after the others have), and each Dev container
+//! of the project runs under the shim, each Service container as its image has it.
+//! Or one pod for each container, where the layout says so.
 
 mod agent;
 mod container;
 mod credentials;
+mod gates;
 mod security;
+mod service;
 
-use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, Pod, PodSpec, SecretVolumeSource, Volume, VolumeMount};
-use remora_proto_model::project::ProjectSpec;
+use k8s_openapi::api::core::v1::{
+    Container as PodContainer, EmptyDirVolumeSource, Pod, PodSpec, SecretVolumeSource, Volume, VolumeMount,
+};
+use remora_proto_model::project::{Container, ContainerKind, ProjectSpec};
 
 use super::{
     Context,
-    context::{agent_secret_name, pod_name},
+    context::{PODS, agent_secret_name, pod_name},
     labels::{DEV, GENERATION, metadata},
     namespace::SERVICE_ACCOUNT,
     volume,
 };
+use crate::defaults::SERVICE_GRACE_SECONDS;
 
 /// Keeps a pod that ended until what its agent said last was read.
 pub const FINAL_SNAPSHOT: &str = "remora.dev/final-snapshot";
@@ -53,16 +59,20 @@ pub fn pod(context: &Context<'_>) -> Pod {
     metadata.labels.get_or_insert_default().insert(GENERATION.to_owned(), context.generation.to_string());
     metadata.finalizers = Some(vec![FINAL_SNAPSHOT.to_owned()]);
     metadata.annotations = Some([(MADE.to_owned(), made(spec))].into());
-    let mut volumes =
-        vec![volume::workspace(context), scratch("bin"), scratch("run"), scratch("tmp"), identity(context)];
+    let mut volumes = with_workspace(context);
     volumes.extend(credentials::volume(context));
+    volumes.extend(service::volumes(spec.containers.iter()));
     Pod {
         metadata,
         spec: Some(PodSpec {
             restart_policy: Some("Always".to_owned()),
             termination_grace_period_seconds: i64::try_from(context.settings.grace_seconds).ok(),
-            init_containers: Some(vec![agent::install(context), agent::hydrate(context), agent::serve(context)]),
-            containers: spec.containers.iter().map(|container| container::dev(context, container)).collect(),
+            init_containers: Some(vec![
+                agent::install(context),
+                agent::hydrate(context),
+                agent::serve(context, &spec.dev_containers().collect::<Vec<_>>()),
+            ]),
+            containers: spec.containers.iter().map(|container| of_the_project(context, container)).collect(),
             volumes: Some(volumes),
             ..common()
         }),
@@ -88,6 +98,40 @@ pub fn at_rest(context: &Context<'_>) -> Pod {
     }
 }
 
+/// The pod of one container that has a pod of its own.
+pub(super) fn of_one(context: &Context<'_>, container: &Container) -> PodSpec {
+    let owner = context.owner().is_some_and(|owner| owner.name == container.name);
+    let wait = gates::init(context, container);
+    let (init, volumes, grace) = match container.kind {
+        ContainerKind::Service => {
+            (wait.into_iter().collect(), service::volumes([container].into_iter()), Some(SERVICE_GRACE_SECONDS))
+        }
+        ContainerKind::Dev => {
+            let installed = [agent::install(context)].into_iter();
+            let mut volumes = with_workspace(context);
+            let init = if owner {
+                volumes.extend(credentials::volume(context));
+                let agent = [agent::hydrate(context), agent::serve(context, &[container])];
+                installed.chain(agent).chain(wait).collect()
+            } else {
+                // Not before the workspace is whole: its folder is made by who restores it.
+                installed.chain(wait).chain([agent::serve_beside(context, &[container])]).collect()
+            };
+            (init, volumes, i64::try_from(context.settings.grace_seconds).ok())
+        }
+    };
+    PodSpec {
+        restart_policy: Some("Always".to_owned()),
+        hostname: Some(container.name.to_string()),
+        subdomain: Some(PODS.to_owned()),
+        termination_grace_period_seconds: grace,
+        init_containers: Some(init).filter(|init: &Vec<_>| !init.is_empty()),
+        containers: vec![of_the_project(context, container)],
+        volumes: Some(volumes),
+        ..common()
+    }
+}
+
 /// What every pod of a project has.
 fn common() -> PodSpec {
     PodSpec {
@@ -97,6 +141,18 @@ fn common() -> PodSpec {
         security_context: Some(security::pod()),
         ..PodSpec::default()
     }
+}
+
+fn of_the_project(context: &Context<'_>, container: &Container) -> PodContainer {
+    match container.kind {
+        ContainerKind::Dev => container::dev(context, container),
+        ContainerKind::Service => service::service(context, container),
+    }
+}
+
+/// The volumes of a pod that works in the workspace.
+fn with_workspace(context: &Context<'_>) -> Vec<Volume> {
+    vec![volume::workspace(context), scratch("bin"), scratch("run"), scratch("tmp"), identity(context)]
 }
 
 /// A folder that ends with the pod.

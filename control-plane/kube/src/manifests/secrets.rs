@@ -39,7 +39,7 @@ pub fn agent_secret(context: &Context<'_>, material: &AgentMaterial) -> Secret {
     Secret { immutable: Some(true), ..secret(metadata, &data) }
 }
 
-fn secret(metadata: ObjectMeta, data: &[(&str, &str)]) -> Secret {
+pub(super) fn secret(metadata: ObjectMeta, data: &[(&str, &str)]) -> Secret {
     let data: BTreeMap<_, _> =
         data.iter().map(|(name, text)| ((*name).to_owned(), ByteString(text.as_bytes().to_vec()))).collect();
     Secret { metadata, data: Some(data), type_: Some("Opaque".to_owned()), ..Secret::default() }

@@ -225,11 +225,26 @@ fn a_pod_that_no_node_takes_says_why() {
 fn what_runs_and_how_often_it_was_started() {
     let never = waits_first("api", "ContainerCreating", "");
     let pod = pod(&Scene { init: &[HYDRATED, AGENT_RUNS], containers: &[WEB_RUNS, &never], ..ALIVE });
-    assert_eq!(containers(&pod), (vec!["web".to_owned()], vec![("web".to_owned(), 3), ("api".to_owned(), 0)]));
+    let starts = vec![("web".to_owned(), 3), ("api".to_owned(), 0)];
+    assert_eq!(containers(&pod), (vec!["web".to_owned()], starts, Vec::new()));
     let serving = serving(&pod).unwrap();
     assert_eq!((serving.address.to_string(), serving.incarnation.as_str()), ("10.0.0.7:7070".to_owned(), "u c://a"));
     assert_eq!(generation(&pod), Some(Generation(3)));
     let started_anew = AGENT_RUNS.replace("c://a", "c://b");
     let again = super::serving(&self::pod(&Scene { init: &[HYDRATED, &started_anew], ..ALIVE })).unwrap();
     assert_ne!(again.incarnation, serving.incarnation);
+}
+
+#[test]
+fn one_that_waits_for_another_says_for_whom() {
+    let why = r#"{"outcome":"failed","reason":"DEPENDENCY_NOT_READY","message":"gave up waiting for db: refused, after 300 s"}"#;
+    let waits = ended_with("wait", 69, why);
+    let fault = trouble(&pod(&Scene { init: &[&waits], ..ALIVE })).unwrap();
+    assert_eq!(fault.reason, Reason::DependencyNotReady);
+    assert!(fault.message.contains("db: refused"), "{fault}");
+    let again =
+        super::tests::waits("wait", "CrashLoopBackOff", "", &format!("terminated: {{exitCode: 69, message: '{why}'}}"));
+    let fault = trouble(&pod(&Scene { init: &[&again], ..ALIVE })).unwrap();
+    assert_eq!(fault.reason, Reason::DependencyNotReady, "its own words are better than the kubelet's");
+    assert!(trouble(&pod(&Scene { init: &[&ended_with("wait", 0, "")], ..ALIVE })).is_none());
 }

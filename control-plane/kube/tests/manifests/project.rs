@@ -126,3 +126,47 @@ pub(crate) fn full() -> Made {
         source: Some("sources/one.tar.zst"),
     }
 }
+
+/// A frontend, an API, a database, a cache and a worker, in one pod or in five.
+pub(crate) fn shop(layout: &str) -> Made {
+    let spec: ProjectSpec = serde_json::from_value(serde_json::json!({
+        "layout": layout,
+        "containers": [
+            {
+                "name": "web", "image": "node:22", "command": ["npm", "run", "dev"],
+                "ports": [{"name": "http", "port": 5173}],
+                "dependsOn": [{"name": "api", "condition": "Healthy"}],
+            },
+            {
+                "name": "api", "image": "node:22", "command": ["node", "api.js"], "args": ["--cost=$1"],
+                "ports": [{"name": "http", "port": 8080}],
+                "probe": {"httpGet": {"path": "/healthz", "port": 8080}},
+                "dependsOn": [{"name": "db", "condition": "Healthy"}, {"name": "cache", "condition": "Healthy"}, {"name": "tools"}],
+                "env": {"REDIS_URL": "redis://elsewhere/$(0)"},
+            },
+            {"name": "tools", "image": "node:22", "command": ["sleep", "infinity"]},
+            {"name": "db", "kind": "Service", "preset": "Postgres", "storage": {"size": "5Gi", "class": "fast"}},
+            {"name": "cache", "kind": "Service", "preset": "Redis", "image": "registry.example/redis:7", "user": 101},
+            {
+                "name": "worker", "kind": "Service", "image": "registry.example/worker:1", "args": ["run"],
+                "storage": {"size": "1Gi", "path": "/data"}, "probe": {"exec": {"command": ["/bin/check", "$x"]}},
+                "dependsOn": [{"name": "db", "condition": "Healthy"}, {"name": "api"}],
+            },
+        ],
+        "workspace": {"volume": {"size": "20Gi", "accessMode": "ReadWriteMany"}},
+    }))
+    .unwrap();
+    let command = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    Made {
+        project: project(spec),
+        settings: settings(),
+        commands: [
+            ("web".parse().unwrap(), command(&["npm", "run", "dev"])),
+            ("api".parse().unwrap(), command(&["node", "api.js", "--cost=$1"])),
+            ("tools".parse().unwrap(), command(&["sleep", "infinity"])),
+            ("worker".parse().unwrap(), command(&["/worker", "run"])),
+        ]
+        .into(),
+        source: None,
+    }
+}

@@ -48,7 +48,7 @@ fn who_sees_the_token(pod: &Pod) -> BTreeSet<String> {
 
 #[test]
 fn the_token_is_the_agents_alone() {
-    for made in [project::small(), project::full()] {
+    for made in [project::small(), project::full(), project::shop("SinglePod")] {
         let made = with_token(made, Some("https://sts.example.com"));
         let context = made.context();
         let (pod, rest) = (manifests::pod(&context), manifests::at_rest(&context));
@@ -67,6 +67,22 @@ fn the_token_is_the_agents_alone() {
         let account = manifests::service_account(&context);
         assert!(account.metadata.annotations.is_none(), "no webhook is asked to give the token to every container");
     }
+}
+
+#[test]
+fn of_several_pods_the_owners_has_it() {
+    let made = with_token(project::shop("PodPerContainer"), None);
+    let mut having = Vec::new();
+    for deployment in manifests::deployments(&made.context()) {
+        let template = deployment.spec.unwrap().template;
+        let pod = Pod { spec: template.spec, ..Pod::default() };
+        if !tokens(&pod).is_empty() {
+            assert_eq!(who_sees_the_token(&pod), ["agent".to_owned(), "hydrate".to_owned()].into());
+            having.push(deployment.metadata.name.unwrap());
+        }
+        assert!(containers(&pod).iter().all(|container| variables(container).is_empty() || !tokens(&pod).is_empty()));
+    }
+    assert_eq!(having, ["web"], "it makes the snapshots");
 }
 
 #[test]

@@ -77,21 +77,34 @@ pub(crate) fn durability(status: &AgentStatus) -> Option<Durability> {
 /// How a container is; `starts` is what the one that starts it knows.
 pub(crate) fn container(state: &mut ContainerState, said: &ContainerStatus) {
     state.running = said.reachable && said.main_running;
+    state.ready &= state.running;
+    state.waiting = if said.gave_up { String::new() } else { said.waiting.clone() };
     state.ended = match said {
         _ if !said.reachable => "it does not answer".to_owned(),
-        _ if said.main_running => String::new(),
+        _ if said.main_running || waits(said) => String::new(),
         ended => end(ended),
     };
 }
 
+/// Whether a container's command has not begun because of another container.
+pub(crate) fn waits(said: &ContainerStatus) -> bool {
+    said.reachable && !said.waiting.is_empty() && !said.gave_up
+}
+
 /// How the command of a container ended.
 pub(crate) fn end(said: &ContainerStatus) -> String {
+    if said.gave_up {
+        return format!("never began: gave up waiting for {}", said.waiting);
+    }
     said.main_exit.as_ref().map_or_else(|| "unknown".to_owned(), words)
 }
 
 /// Whether a container's command ended in a way that nobody wants.
 pub(crate) fn ended_badly(said: &ContainerStatus) -> bool {
-    said.reachable && !said.main_running && said.main_exit.as_ref().is_none_or(|exit| exit.code != Some(0))
+    said.reachable
+        && !said.main_running
+        && !waits(said)
+        && said.main_exit.as_ref().is_none_or(|exit| exit.code != Some(0))
 }
 
 fn words(exit: &ExitStatus) -> String {

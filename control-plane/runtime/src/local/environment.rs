@@ -89,7 +89,7 @@ mod tests {
     fn with(name: &str, port: u16) -> Container {
         Container {
             env: [("A".to_owned(), "b".to_owned())].into(),
-            ports: vec![Port { name: "http".to_owned(), port }],
+            ports: vec![Port::named("http", port)],
             ..Container::named(name.parse().unwrap())
         }
     }

@@ -9,7 +9,10 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use remora_proto_model::{Fault, Generation, ProjectId, Reason, project::Container};
+use remora_proto_model::{
+    Fault, Generation, ProjectId, Reason,
+    project::{Container, Dependency, DependencyCondition, HealthCheck},
+};
 use rustix::process::Signal;
 use serde::Deserialize;
 use tokio::{
@@ -56,6 +59,25 @@ pub(crate) struct Serving {
 #[derive(Deserialize)]
 struct Listening {
     pid: u32,
+}
+
+/// What the shim of `own` is told to wait for.
+fn gates(own: &Container, all: &[Container], started: impl Fn(&str) -> PathBuf) -> Vec<String> {
+    let gate = |dependency: &Dependency| {
+        let name = &dependency.name;
+        let target = all.iter().find(|container| container.name == *name)?;
+        let check = match (dependency.condition, target.health_check()) {
+            (DependencyCondition::Healthy, Some(HealthCheck::Http { port, path })) => {
+                format!("http://127.0.0.1:{port}{path}")
+            }
+            (DependencyCondition::Healthy, Some(HealthCheck::Tcp(port) | HealthCheck::Server(_, port))) => {
+                format!("tcp://127.0.0.1:{port}")
+            }
+            _ => format!("file://{}", started(name.as_str()).display()),
+        };
+        Some(format!("--wait-for={name}={check}"))
+    };
+    own.depends_on.iter().filter_map(gate).collect()
 }
 
 /// A process that was started: its part and the child.
@@ -132,7 +154,7 @@ impl Pod<'_> {
         let spill = socket.with_extension("spill");
         let command: Vec<String> = match container.command.as_slice() {
             [] => IDLE.iter().map(|word| (*word).to_owned()).collect(),
-            command => command.to_vec(),
+            command => command.iter().chain(&container.args).cloned().collect(),
         };
         let mut process = self.process(part, "shim", environment::container(container, &made.containers), &log)?;
         process
@@ -150,6 +172,9 @@ impl Pod<'_> {
             .arg("--spill-dir")
             .arg(spill)
             .args(["--stop-grace", &STOP_GRACE.as_secs().to_string()])
+            .arg("--started-file")
+            .arg(self.started_file(part))
+            .args(gates(container, &made.containers, |name| self.started_file(name)))
             .arg("--linger")
             .arg("--")
             .args(command);
@@ -238,6 +263,10 @@ impl Pod<'_> {
             .hint("give a data folder with a shorter path"));
         }
         Ok(path)
+    }
+
+    fn started_file(&self, part: &str) -> PathBuf {
+        self.dir().generation(self.generation).join(format!("{part}.started"))
     }
 
     fn ready_file(&self, part: &str) -> PathBuf {

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use remora_control_plane_project::Tree;
-use remora_proto_model::{Fault, Generation, ProjectId, project::Endpoint};
+use remora_proto_model::{ContainerName, Fault, Generation, ProjectId, project::Endpoint};
 use tokio::sync::mpsc;
 use tracing::warn;
 
@@ -243,6 +243,11 @@ impl Pods for LocalPods {
     fn forget<'a>(&'a mut self, _: &'a Record) -> Boxed<'a, Result<(), Fault>> {
         let folder = self.dir.path().to_owned();
         Box::pin(on_disk_apart("remove the project's folder", move || remove_all(&folder)))
+    }
+
+    fn discard<'a>(&'a mut self, _: &'a Record, _: &'a [ContainerName]) -> Boxed<'a, Result<(), Fault>> {
+        // Whatever runs here works in the workspace and has no data beside it.
+        Box::pin(async { Ok(()) })
     }
 
     fn tidy<'a>(&'a mut self, record: &'a Record) -> Boxed<'a, ()> {

@@ -7,7 +7,10 @@ use futures_util::{
     StreamExt as _,
     stream::{BoxStream, Stream},
 };
-use remora_proto_model::{Fault, Reason, errno_reason};
+use remora_proto_model::{
+    Fault, Reason, errno_reason,
+    project::{ContainerKind, Layout, validate_containers},
+};
 use tokio::{fs, io::AsyncWriteExt as _};
 
 use super::{agent, layout::ProjectDir, pods::LocalPods};
@@ -67,8 +70,25 @@ impl Runtime for LocalRuntime {
         Box::new(LocalPods::new(Arc::clone(&self.0), record.project.id))
     }
 
-    fn accepts(&self, _: &Record) -> Result<(), Fault> {
-        Ok(())
+    fn accepts(&self, record: &Record) -> Result<(), Fault> {
+        let spec = &record.project.spec;
+        for container in &spec.containers {
+            let name = &container.name;
+            if container.kind == ContainerKind::Service {
+                return Err(Fault::invalid("containers.kind", format!("of {name} is Service, which needs its image"))
+                    .hint("a local server runs commands of its own machine: make it a Dev container with a command, or use a cluster"));
+            }
+            if container.command.is_empty() && !container.args.is_empty() {
+                return Err(Fault::invalid("containers.args", format!("of {name} are for its image's entry point"))
+                    .hint("a local server runs no images: give a command"));
+            }
+        }
+        // In pods of their own they could have one port each; here they share the machine's.
+        validate_containers(&spec.containers, Layout::SinglePod)
+    }
+
+    fn changes_in_place(&self, _: &Record) -> bool {
+        false
     }
 
     fn shares_ports(&self) -> bool {

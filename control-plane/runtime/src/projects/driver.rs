@@ -23,6 +23,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use self::failpoint::{When, failpoint};
+pub(super) use self::report::changed_words;
 use super::{AgentHandle, Inner, entry::Entry, now_ms, ports::ports, wish};
 use crate::{
     agents::status::Follower,
@@ -128,6 +129,14 @@ impl Driver {
                 }
             }
             let step = plan(wish, &observed, now_ms()).first().copied();
+            if step.is_none() && record.is_being_replaced() && !self.runs() {
+                // What was to end has ended: what follows it is a start like any other.
+                if let Err(fault) = self.replaced().await {
+                    warn!(project = %record.project.id, %fault, "that a generation has ended cannot be recorded");
+                    self.wait(&mut changed, BLIND_REST).await;
+                }
+                continue;
+            }
             if step.is_none() {
                 // It is as it is wanted, so what failed on the way is over and told no more.
                 self.memory.failure = None;
@@ -138,6 +147,11 @@ impl Driver {
             }
             if mode == Mode::Leave || (mode == Mode::StopPods && !self.runs()) {
                 return;
+            }
+            if !record.discard.is_empty()
+                && let Err(fault) = self.discard(&record).await
+            {
+                warn!(project = %record.project.id, %fault, "data that nobody wants stays");
             }
             if let Err(fault) = self.note_hydrated(&record).await {
                 warn!(project = %record.project.id, %fault, "that the workspace is whole cannot be recorded");
@@ -232,6 +246,7 @@ impl Driver {
             strays: self.seen.strays,
             running: self.seen.running,
             missing: self.seen.missing,
+            behind: self.seen.behind,
             // A container that does not answer later on is told of, and the pod is none the less there.
             ready: self.agent.is_some() && (self.entry.has_agent() || self.said().is_some_and(|said| said.ready)),
         };
@@ -321,6 +336,25 @@ impl Driver {
     /// with it: what an agent wrote meanwhile is in its last snapshot.
     fn never_ran(&self) -> bool {
         self.seen.starts.iter().all(|(_, starts)| *starts == 0) && self.pods.tree_ends_with_pod(&self.entry.record())
+    }
+
+    /// Records that the generation which was to be replaced has ended.
+    async fn replaced(&self) -> Result<(), Fault> {
+        let change = |record: &mut Record| {
+            record.replace = None;
+            Ok(())
+        };
+        self.inner.change(&self.entry, change).await.map(drop)
+    }
+
+    /// Removes the data of containers that were removed with it.
+    async fn discard(&mut self, record: &Record) -> Result<(), Fault> {
+        self.pods.discard(record, &record.discard).await?;
+        let change = |now: &mut Record| {
+            now.discard.retain(|name| !record.discard.contains(name));
+            Ok(())
+        };
+        self.inner.change(&self.entry, change).await.map(drop)
     }
 
     /// Records what the tree is from now on.

@@ -1,13 +1,14 @@
 //! One project in memory: its record, who may write it, and how to reach its agent.
 
 use std::{
+    collections::BTreeMap,
     sync::{PoisonError, RwLock, atomic::Ordering},
     time::Duration,
 };
 
 use remora_proto_model::{
-    Fault, Reason,
-    project::{ConditionType, Project},
+    ContainerName, Fault, Reason,
+    project::{ConditionType, Layout, Project},
 };
 use tokio::sync::{Mutex, MutexGuard, watch};
 
@@ -26,6 +27,8 @@ pub(crate) struct Entry {
     pub(crate) snapshots: Mutex<()>,
     /// The agent while it answers; set by the driver alone.
     agent: watch::Sender<Option<AgentHandle>>,
+    /// The agents of other pods of it that were called, by container.
+    beside: std::sync::Mutex<BTreeMap<ContainerName, AgentHandle>>,
     /// Counts changes of the record, for the driver.
     changed: watch::Sender<u64>,
     /// Whether the project is gone.
@@ -42,6 +45,7 @@ impl Entry {
             catching_up: Mutex::new(()),
             snapshots: Mutex::new(()),
             agent: watch::Sender::new(None),
+            beside: std::sync::Mutex::default(),
             changed: watch::Sender::new(0),
             closed: false.into(),
             pod_ports: RwLock::default(),
@@ -68,6 +72,23 @@ impl Entry {
     /// Counts up with each change of the record.
     pub(super) fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
+    }
+
+    pub(super) fn layout(&self) -> Layout {
+        self.record.read().unwrap_or_else(PoisonError::into_inner).project.spec.layout
+    }
+
+    /// The agent of another pod of it, as it was called last.
+    pub(super) fn beside(&self, container: &ContainerName) -> Option<AgentHandle> {
+        self.beside.lock().unwrap_or_else(PoisonError::into_inner).get(container).cloned()
+    }
+
+    /// Keeps such an agent; as many as the project has containers.
+    pub(super) fn set_beside(&self, container: ContainerName, agent: AgentHandle) {
+        let there = |name: &ContainerName| agent.containers.contains(name);
+        let mut beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner);
+        beside.retain(|name, _| there(name));
+        beside.insert(container, agent);
     }
 
     pub(super) fn set_agent(&self, agent: Option<AgentHandle>) {

@@ -4,7 +4,10 @@
 use std::{collections::HashSet, sync::Arc};
 
 use futures_util::{StreamExt as _, stream::BoxStream};
-use remora_proto_model::{Fault, ProjectId, ProjectName, project::Phase};
+use remora_proto_model::{
+    Fault, ProjectId, ProjectName,
+    project::{ConditionType, Phase},
+};
 use tokio::time::timeout;
 use tracing::debug;
 
@@ -97,10 +100,14 @@ fn reach(inner: &Arc<Inner>, entry: &Entry) {
     }
     let record = entry.record();
     let status = &record.project.status;
-    let serves = matches!(
-        status.phase,
-        Phase::Ready | Phase::Degraded | Phase::Quiescing | Phase::Snapshotting | Phase::Committed
-    );
+    let serves = match status.phase {
+        Phase::Ready | Phase::Degraded | Phase::Quiescing | Phase::Snapshotting | Phase::Committed => true,
+        // Its agent serves while containers wait for one another.
+        Phase::Starting => {
+            status.conditions.iter().any(|condition| condition.kind == ConditionType::Ready && condition.status)
+        }
+        _ => false,
+    };
     let handle = record.agent.filter(|_| serves).and_then(|address| {
         if let Some(known) = entry.agent_now()
             && known.address == address

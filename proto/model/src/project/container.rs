@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ImageReference, Resources};
+use super::{Dependency, ImageReference, Layout, Preset, Probe, Resources, Storage, dependencies};
 use crate::{ContainerName, Fault};
 
 /// Most containers of a project: what one person's machine runs.
@@ -21,6 +21,26 @@ pub const MAX_VARIABLE_NAME_BYTES: usize = 256;
 pub const MAX_WORKDIR_BYTES: usize = 4_095;
 /// Most words of a command.
 pub const MAX_COMMAND_WORDS: usize = 1_024;
+
+/// What a container is to its project.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum ContainerKind {
+    /// It works in the workspace, and terminals and commands reach it.
+    #[default]
+    Dev,
+    /// A server beside them, for example a database: its image as it is, without
+    /// the workspace. Only on a cluster.
+    Service,
+}
+
+impl ContainerKind {
+    /// Whether it is what a container is unless its spec says another.
+    pub fn is_default(&self) -> bool {
+        *self == ContainerKind::default()
+    }
+}
+
 /// A port that a container's command listens on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -32,6 +52,13 @@ pub struct Port {
     pub port: u16,
 }
 
+impl Port {
+    /// A port.
+    pub fn named(name: &str, port: u16) -> Port {
+        Port { name: name.to_owned(), port }
+    }
+}
+
 /// A container of a project.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -40,6 +67,12 @@ pub struct Container {
     /// Unique in the project.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub name: ContainerName,
+    /// What it is to the project.
+    #[serde(default, skip_serializing_if = "ContainerKind::is_default")]
+    pub kind: ContainerKind,
+    /// A server whose image, user, volume, health and credentials are known; for Service containers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preset: Option<Preset>,
     /// The image that it runs in on a cluster, which needs one. On a local server
     /// it is accepted and means nothing: commands run on the machine itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -48,6 +81,9 @@ pub struct Container {
     /// Program and arguments; empty runs what the image says, and without an image nothing of its own.
     #[serde(default)]
     pub command: Vec<String>,
+    /// Arguments after the command, or after the image's entry point in place of the image's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
     /// Added to the environment.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
@@ -60,10 +96,23 @@ pub struct Container {
     /// What it is promised of a machine, and what it may not exceed.
     #[serde(default, skip_serializing_if = "Resources::is_empty")]
     pub resources: Resources,
+    /// Containers that it waits for before its command begins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub depends_on: Vec<Dependency>,
+    /// How its health is seen; without one its first port is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Probe>,
+    /// A volume of its own, which outlives its pods; for Service containers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<Storage>,
+    /// The uid that it runs as, never 0; for Service containers. Absent is that of
+    /// its preset's own image, else that of the project's pods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<u32>,
 }
 
 /// Checks a project's containers. The error names the field.
-pub fn validate_containers(containers: &[Container]) -> Result<(), Fault> {
+pub fn validate_containers(containers: &[Container], layout: Layout) -> Result<(), Fault> {
     if containers.is_empty() || containers.len() > MAX_CONTAINERS {
         return Err(Fault::invalid(
             "containers",
@@ -77,17 +126,21 @@ pub fn validate_containers(containers: &[Container]) -> Result<(), Fault> {
                 .hint("give each container its own name"));
         }
         container.validate()?;
-        for port in &container.ports {
+        if layout == Layout::PodPerContainer {
+            ports.clear();
+        }
+        for port in container.listens() {
             if let Some(other) = ports.insert(port.port, &container.name) {
                 return Err(Fault::invalid(
                     "containers.ports",
                     format!("{} is a port of {other} and of {}", port.port, container.name),
                 )
-                .hint("the containers of a project share one network; give each port once"));
+                .hint("containers that share one network have each port once"));
             }
         }
     }
-    Ok(())
+    dependencies::has_a_workspace(containers)?;
+    dependencies::validate(containers, layout)
 }
 
 impl Container {
@@ -95,29 +148,70 @@ impl Container {
     pub fn named(name: ContainerName) -> Container {
         Container {
             name,
+            kind: ContainerKind::default(),
+            preset: None,
             image: None,
             command: Vec::new(),
+            args: Vec::new(),
             env: BTreeMap::new(),
             ports: Vec::new(),
             workdir: String::new(),
             resources: Resources::default(),
+            depends_on: Vec::new(),
+            probe: None,
+            storage: None,
+            user: None,
         }
+    }
+
+    /// This container with what `fields` name of `other` in place of its own.
+    pub fn with(&self, other: &Container, fields: &[String]) -> Result<Container, Fault> {
+        let mut changed = self.clone();
+        for field in fields {
+            let other = other.clone();
+            match field.as_str() {
+                "image" => changed.image = other.image,
+                "command" => changed.command = other.command,
+                "args" => changed.args = other.args,
+                "env" => changed.env = other.env,
+                "ports" => changed.ports = other.ports,
+                "workdir" => changed.workdir = other.workdir,
+                "resources" => changed.resources = other.resources,
+                "dependsOn" => changed.depends_on = other.depends_on,
+                "probe" => changed.probe = other.probe,
+                "storage" => changed.storage = other.storage,
+                "user" => changed.user = other.user,
+                stranger => {
+                    let shown: String = stranger.chars().take(40).collect();
+                    return Err(Fault::invalid("fields", format!("{shown:?} is none that can change")).hint(
+                        "name image, command, args, env, ports, workdir, resources, dependsOn, probe, storage or user",
+                    ));
+                }
+            }
+        }
+        Ok(changed)
     }
 
     fn validate(&self) -> Result<(), Fault> {
         let name = &self.name;
-        if self.command.len() > MAX_COMMAND_WORDS {
-            return Err(Fault::invalid(
-                "containers.command",
-                format!("of {name} has {} words; at most {MAX_COMMAND_WORDS}", self.command.len()),
-            ));
+        for (field, words) in [("containers.command", &self.command), ("containers.args", &self.args)] {
+            if words.len() > MAX_COMMAND_WORDS {
+                return Err(Fault::invalid(
+                    field,
+                    format!("of {name} has {} words; at most {MAX_COMMAND_WORDS}", words.len()),
+                ));
+            }
+            for word in words {
+                word_fits(field, word)?;
+            }
+        }
+        if !self.args.is_empty() && self.command.is_empty() && self.image.is_none() && self.preset.is_none() {
+            return Err(Fault::invalid("containers.args", format!("of {name} are arguments of no command"))
+                .hint("give a command, or an image whose entry point takes them"));
         }
         if self.command.first().is_some_and(String::is_empty) {
             return Err(Fault::invalid("containers.command", format!("of {name} begins with an empty word"))
                 .hint("name a program, or give no command at all"));
-        }
-        for word in &self.command {
-            word_fits("containers.command", word)?;
         }
         if self.env.len() > MAX_ENV {
             return Err(Fault::invalid(
@@ -162,7 +256,9 @@ impl Container {
             return Err(Fault::invalid("containers.workdir", format!("{shown:?} is no path inside the workspace"))
                 .hint("give it relative to the workspace, without '..'"));
         }
-        self.resources.validate()
+        self.resources.validate()?;
+        self.probe.as_ref().map_or(Ok(()), Probe::validate)?;
+        self.fits_its_kind()
     }
 }
 
@@ -173,7 +269,7 @@ fn port_name_is_good(name: &str) -> bool {
         && !name.ends_with('-')
 }
 
-fn word_fits(field: &str, word: &str) -> Result<(), Fault> {
+pub(super) fn word_fits(field: &str, word: &str) -> Result<(), Fault> {
     if word.len() > MAX_WORD_BYTES || word.contains('\0') {
         return Err(Fault::invalid(
             field,

@@ -90,7 +90,8 @@ impl Workspace {
 
     /// Checks what the types do not say. The error names the field.
     pub fn validate(&self) -> Result<(), Fault> {
-        validate_path(&self.path)?;
+        validate_path("workspace.path", &self.path)?;
+
         if let Some(volume) = &self.volume {
             quantity::validate("workspace.volume.size", &volume.size, Counted::Bytes)?;
             if !volume.class.is_empty() && !is_subdomain(&volume.class) {
@@ -122,9 +123,9 @@ impl Workspace {
     }
 }
 
-fn validate_path(path: &str) -> Result<(), Fault> {
+pub(super) fn validate_path(field: &str, path: &str) -> Result<(), Fault> {
     let shown: String = path.chars().take(80).collect();
-    let wrong = |problem: &str| Err(Fault::invalid("workspace.path", format!("{shown:?} {problem}")));
+    let wrong = |problem: &str| Err(Fault::invalid(field, format!("{shown:?} {problem}")));
     let part_is_good = |part: &str| {
         !matches!(part, "" | "." | "..")
             && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
@@ -142,7 +143,7 @@ fn validate_path(path: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-fn is_subdomain(text: &str) -> bool {
+pub(super) fn is_subdomain(text: &str) -> bool {
     let label = |label: &str| {
         !label.is_empty()
             && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')

@@ -97,7 +97,7 @@ pub(super) fn changed(project: &Project, args: &UpArgs) -> Result<Changed, Fault
 }
 
 /// Parses `[NAME:]PORT`; without a name it is `port-PORT`.
-pub(super) fn parse_port(text: &str) -> Result<Port, String> {
+pub(crate) fn parse_port(text: &str) -> Result<Port, String> {
     let (name, number) = match text.split_once(':') {
         Some((name, number)) => (Some(name), number),
         None => (None, text),
@@ -112,8 +112,8 @@ pub(super) fn parse_port(text: &str) -> Result<Port, String> {
     };
     match name {
         Some(name) if !good(name) => Err(format!("{name:?} is no name of a port; it has 1 to 15 of a-z, 0-9 and '-'")),
-        Some(name) => Ok(Port { name: name.to_owned(), port }),
-        None => Ok(Port { name: format!("port-{port}"), port }),
+        Some(name) => Ok(Port::named(name, port)),
+        None => Ok(Port::named(&format!("port-{port}"), port)),
     }
 }
 

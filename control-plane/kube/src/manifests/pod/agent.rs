@@ -8,6 +8,7 @@ use k8s_openapi::{
     apimachinery::pkg::{api::resource::Quantity, util::intstr::IntOrString},
 };
 use remora_control_plane_runtime::lineage_prefix;
+use remora_proto_model::project as model;
 
 use super::{
     BIN, DEHYDRATE, IDENTITY, PROGRAM, RUN, SHIM_SECRET, TREE, VOLUME, container::socket, credentials, mount,
@@ -21,7 +22,7 @@ use crate::{
 /// The program in its own image.
 const IN_IMAGE: &str = "/remora-agent";
 /// Where a container's last words are read by the kubelet.
-const TERMINATION_MESSAGE: &str = "/dev/termination-log";
+pub(super) const TERMINATION_MESSAGE: &str = "/dev/termination-log";
 
 /// Puts the program and the shims' secret where the other containers find them.
 pub(super) fn install(context: &Context<'_>) -> Container {
@@ -59,46 +60,23 @@ fn tree_at_rest(context: &Context<'_>) -> Vec<VolumeMount> {
 
 /// Serves, and makes the last snapshot after every other container has ended: it
 /// is a native sidecar, which the kubelet ends last.
-pub(super) fn serve(context: &Context<'_>) -> Container {
+pub(super) fn serve(context: &Context<'_>, shims: &[&model::Container]) -> Container {
     let settings = context.settings;
-    let mut container = own(context, "agent", &["serve"]);
+    let mut container = serving(context, workspace_and_store(context), shims);
     let command = container.command.get_or_insert_default();
-    command.extend(workspace_and_store(context));
-    command.extend(words(&["--shim-secret-file", SHIM_SECRET]));
-    command.push(format!("--listen=0.0.0.0:{AGENT_PORT}"));
-    command.push(format!("--metrics-listen=0.0.0.0:{AGENT_METRICS_PORT}"));
-    for container in &context.project.spec.containers {
-        command.push(format!("--shim={}={}", container.name, socket(&container.name)));
-    }
-    for (flag, file) in [
-        ("--tls-cert", "agent.crt"),
-        ("--tls-key", "agent.key"),
-        ("--client-ca", "ca.crt"),
-        ("--token-key", "token.pub"),
-    ] {
-        command.push(format!("{flag}={IDENTITY}/{file}"));
-    }
-    command.push(format!("--client-san={}", settings.client_san));
     command.push("--final-snapshot".to_owned());
     command.push(format!("--flush-budget={}", settings.flush_seconds));
     command.push(format!("--termination-message={TERMINATION_MESSAGE}"));
+    let others = &context.project.spec.containers;
+    if shims.len() < others.len() && context.project.spec.layout == model::Layout::SinglePod {
+        // Their images end as they please, and with the pod's time this agent's is over.
+        command.push("--stop-with-shims".to_owned());
+    }
     let mut mounts =
         vec![mount(WORKSPACE, VOLUME), mount("run", RUN), mount("tmp", "/tmp"), mount_read_only("agent", IDENTITY)];
     mounts.extend(credentials::mount(context));
-    let port = |name: &str, number| ContainerPort {
-        name: Some(name.to_owned()),
-        container_port: number,
-        protocol: Some("TCP".to_owned()),
-        ..ContainerPort::default()
-    };
     Container {
-        restart_policy: Some("Always".to_owned()),
         env: Some(credentials::variables(context)),
-        ports: Some(vec![port("agent", AGENT_PORT), port("metrics", AGENT_METRICS_PORT)]),
-        // Others start once it serves; that they answer is asked of it after that.
-        startup_probe: Some(probe("/healthz", 1, 120)),
-        liveness_probe: Some(probe("/healthz", 10, 6)),
-        readiness_probe: Some(probe("/readyz", 2, 3)),
         lifecycle: Some(Lifecycle {
             // Copies ahead while the other containers end. The promise does not rest on it.
             pre_stop: Some(LifecycleHandler {
@@ -112,8 +90,65 @@ pub(super) fn serve(context: &Context<'_>) -> Container {
     }
 }
 
+/// Serves a container whose fellow makes the snapshots: terminals, commands and files,
+/// and neither the store's credentials nor what is known of the workspace.
+pub(super) fn serve_beside(context: &Context<'_>, shims: &[&model::Container]) -> Container {
+    let flags = vec![
+        format!("--project={}", context.project.id),
+        format!("--generation={}", context.generation),
+        format!("--workspace={VOLUME}/{TREE}"),
+    ];
+    Container {
+        volume_mounts: Some(vec![
+            VolumeMount { sub_path: Some(TREE.to_owned()), ..mount(WORKSPACE, &format!("{VOLUME}/{TREE}")) },
+            mount("run", RUN),
+            mount("tmp", "/tmp"),
+            mount_read_only("agent", IDENTITY),
+        ]),
+        ..serving(context, flags, shims)
+    }
+}
+
+/// What both of these have, beside `flags`.
+fn serving(context: &Context<'_>, flags: Vec<String>, shims: &[&model::Container]) -> Container {
+    let settings = context.settings;
+    let mut container = own(context, "agent", &["serve"]);
+    let command = container.command.get_or_insert_default();
+    command.extend(flags);
+    command.extend(words(&["--shim-secret-file", SHIM_SECRET]));
+    command.push(format!("--listen=0.0.0.0:{AGENT_PORT}"));
+    command.push(format!("--metrics-listen=0.0.0.0:{AGENT_METRICS_PORT}"));
+    for container in shims {
+        command.push(format!("--shim={}={}", container.name, socket(&container.name)));
+    }
+    for (flag, file) in [
+        ("--tls-cert", "agent.crt"),
+        ("--tls-key", "agent.key"),
+        ("--client-ca", "ca.crt"),
+        ("--token-key", "token.pub"),
+    ] {
+        command.push(format!("{flag}={IDENTITY}/{file}"));
+    }
+    command.push(format!("--client-san={}", settings.client_san));
+    let port = |name: &str, number| ContainerPort {
+        name: Some(name.to_owned()),
+        container_port: number,
+        protocol: Some("TCP".to_owned()),
+        ..ContainerPort::default()
+    };
+    Container {
+        restart_policy: Some("Always".to_owned()),
+        ports: Some(vec![port("agent", AGENT_PORT), port("metrics", AGENT_METRICS_PORT)]),
+        // Others start once it serves; that they answer is asked of it after that.
+        startup_probe: Some(probe("/healthz", 1, 120)),
+        liveness_probe: Some(probe("/healthz", 10, 6)),
+        readiness_probe: Some(probe("/readyz", 2, 3)),
+        ..container
+    }
+}
+
 /// A container of our image that runs `role`.
-fn own(context: &Context<'_>, name: &str, role: &[&str]) -> Container {
+pub(super) fn own(context: &Context<'_>, name: &str, role: &[&str]) -> Container {
     let amount = |name: &str, text: &str| (name.to_owned(), Quantity(text.to_owned()));
     let mut command = words(&[IN_IMAGE]);
     command.extend(words(role));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::{
-    api::core::v1::{Container, ContainerPort, EnvVar, ResourceRequirements, VolumeMount},
+    api::core::v1::{Container, ContainerPort, ResourceRequirements, VolumeMount},
     apimachinery::pkg::api::resource::Quantity,
 };
 use remora_proto_model::{
@@ -11,10 +11,10 @@ use remora_proto_model::{
     project::{self as model, Amounts},
 };
 
-use super::{BIN, PROGRAM, RUN, SHIM_SECRET, TREE, mount, mount_read_only, security, words};
+use super::{BIN, PROGRAM, RUN, SHIM_SECRET, TREE, gates, mount, mount_read_only, security, service, words};
 use crate::{
     defaults::{CONTAINER_CPU_REQUEST, CONTAINER_MEMORY_LIMIT, CONTAINER_MEMORY_REQUEST},
-    manifests::{Context, text::verbatim, volume::WORKSPACE},
+    manifests::{Context, environment, text::verbatim, volume::WORKSPACE},
 };
 
 /// The socket of a container's shim.
@@ -37,6 +37,7 @@ pub(super) fn dev(context: &Context<'_>, container: &model::Container) -> Contai
     command.push(format!("--workdir={}", verbatim(&workdir)));
     command.push(format!("--workspace={}", verbatim(workspace)));
     command.push(format!("--stop-grace={}", context.stop_seconds()));
+    command.extend(gates::of_the_shim(context, container));
     command.extend(words(&["--linger", "--"]));
     command.extend(context.commands.get(&container.name).into_iter().flatten().map(|word| verbatim(word)));
     let ports = container.ports.iter().map(|port| ContainerPort {
@@ -49,10 +50,11 @@ pub(super) fn dev(context: &Context<'_>, container: &model::Container) -> Contai
         name: container.name.to_string(),
         image: container.image.as_ref().map(ToString::to_string),
         command: Some(command),
-        env: Some(variables(container, &context.project.spec.containers)),
+        env: Some(environment::variables(context, container)),
         ports: Some(ports.collect()),
         resources: Some(resources(&container.resources)),
         security_context: Some(security::dev()),
+        readiness_probe: container.probe.as_ref().map(service::probe),
         volume_mounts: Some(vec![
             VolumeMount { sub_path: Some(TREE.to_owned()), ..mount(WORKSPACE, workspace) },
             mount_read_only("bin", BIN),
@@ -62,27 +64,9 @@ pub(super) fn dev(context: &Context<'_>, container: &model::Container) -> Contai
     }
 }
 
-/// Where its fellows are (all share one pod's network), which port it should
-/// listen on, and what its spec says.
-fn variables(own: &model::Container, all: &[model::Container]) -> Vec<EnvVar> {
-    let mut variables = BTreeMap::new();
-    for container in all {
-        let name = container.name.as_str().to_ascii_uppercase().replace('-', "_");
-        variables.insert(format!("REMORA_SERVICE_{name}_HOST"), "127.0.0.1".to_owned());
-        if let Some(port) = container.ports.first() {
-            variables.insert(format!("REMORA_SERVICE_{name}_PORT"), port.port.to_string());
-        }
-    }
-    if let Some(port) = own.ports.first() {
-        variables.insert("PORT".to_owned(), port.port.to_string());
-    }
-    variables.extend(own.env.iter().map(|(name, value)| (name.clone(), verbatim(value))));
-    variables.into_iter().map(|(name, value)| EnvVar { name, value: Some(value), ..EnvVar::default() }).collect()
-}
-
 /// What the spec says, and a default for what it does not: never a request above
 /// its limit, and always a bound on memory.
-fn resources(spec: &model::Resources) -> ResourceRequirements {
+pub(super) fn resources(spec: &model::Resources) -> ResourceRequirements {
     let model::Resources { requests, limits } = spec;
     let default = |text: &str| text.parse::<model::Quantity>().ok();
     let request = |own: &Option<model::Quantity>, limit: &Option<model::Quantity>, fallback: &str| match (own, limit) {

@@ -31,10 +31,16 @@ impl Driver {
         let ended: Vec<&ContainerStatus> = told().filter(|container| status::ended_badly(container)).collect();
         let silent: Vec<&str> =
             told().filter(|container| !container.reachable).map(|container| container.name.as_str()).collect();
-        let failed = !ended.is_empty() || !silent.is_empty();
-        let phase = if phase == Phase::Ready && failed { Phase::Degraded } else { phase };
+        let trouble = self.seen.trouble.clone().filter(|_| serves);
+        let failed = !ended.is_empty() || !silent.is_empty() || trouble.is_some();
+        let begins = self.begins(told()).filter(|_| serves);
+        let phase = match phase {
+            Phase::Ready if failed => Phase::Degraded,
+            Phase::Ready if begins.is_some() => Phase::Starting,
+            phase => phase,
+        };
         let mut verdicts = vec![
-            (ConditionType::Ready, serves, self.ready_words(phase, serves)),
+            (ConditionType::Ready, serves, self.ready_words(phase, serves, begins)),
             (ConditionType::Hydrated, self.is_hydrated(observed), self.hydrated_words()),
             (ConditionType::SnapshotCurrent, self.tending.fault.is_none(), self.snapshot_words()),
         ];
@@ -57,11 +63,18 @@ impl Driver {
             match broken {
                 Some(fault) => (fault.reason.as_str(), fault.to_string()),
                 None if !ended.is_empty() => (
-                    Reason::CommandEnded.as_str(),
+                    if ended.iter().any(|container| container.gave_up) {
+                        Reason::DependencyNotReady.as_str()
+                    } else {
+                        Reason::CommandEnded.as_str()
+                    },
                     ended.iter().map(|container| self.end_words(observed, container)).collect::<Vec<_>>().join("; "),
                 ),
                 None if !silent.is_empty() => {
                     (Reason::ContainerUnavailable.as_str(), format!("{} does not answer", silent.join(", ")))
+                }
+                None if trouble.is_some() => {
+                    trouble.map_or((FINE, String::new()), |fault| (fault.reason.as_str(), fault.to_string()))
                 }
                 None if observed.pod == Pod::Broken => (
                     Reason::ContainerUnavailable.as_str(),
@@ -80,10 +93,11 @@ impl Driver {
                     (SPEC_REFUSED, format!("the spec is not followed, what it was before is: {why}; change it again"))
                 }
                 (None, []) => (FINE, String::new()),
-                (None, what) => (
+                (None, what) if self.seen.behind || self.entry.record().is_being_replaced() => (
                     RESTART_NEEDED,
-                    format!("{} changed since it was started; a new start is needed", what.join(" and ")),
+                    format!("{} changed since it was started, and it is on its way to that", what.join(" and ")),
                 ),
+                (None, what) => changed_words(what),
             },
         ));
         let mut containers = self.container_states(observed);
@@ -136,14 +150,27 @@ impl Driver {
     /// How a command ended, and what it said last.
     fn end_words(&self, observed: &Observed, container: &ContainerStatus) -> String {
         let how = status::end(container);
+        if container.gave_up {
+            return format!("the command of {} {how}", container.name);
+        }
         let said = self.pods.last_words(observed.generation, &container.name);
         let said = if said.is_empty() { String::new() } else { format!(", its last words: {said}") };
         format!("the command of {} has ended ({how}){said}", container.name)
     }
 
-    fn ready_words(&self, phase: Phase, serves: bool) -> (&'static str, String) {
+    /// What of a project that serves has not begun yet, in words.
+    fn begins<'a>(&self, told: impl Iterator<Item = &'a ContainerStatus>) -> Option<String> {
+        let waits = told
+            .filter(|container| status::waits(container))
+            .map(|container| format!("{} waits for {}", container.name, container.waiting));
+        let unready = self.seen.unready.iter().map(|name| format!("{name} is not healthy yet"));
+        let words: Vec<String> = unready.chain(waits).collect();
+        (!words.is_empty()).then(|| words.join("; "))
+    }
+
+    fn ready_words(&self, phase: Phase, serves: bool, begins: Option<String>) -> (&'static str, String) {
         if serves {
-            return (FINE, String::new());
+            return (FINE, begins.unwrap_or_default());
         }
         match &self.fault {
             Some(fault) => (fault.reason.as_str(), fault.to_string()),
@@ -182,13 +209,20 @@ impl Driver {
             ContainerState {
                 name: container.name.clone(),
                 running,
-                ended: if running { String::new() } else { "its shim does not run".to_owned() },
+                ended: if running { String::new() } else { "it does not run".to_owned() },
                 // A server that found it running did not count.
                 starts: known.map_or(1, |(_, count)| *count),
+                ready: running && !self.seen.unready.iter().any(|unready| unready == name),
+                waiting: String::new(),
             }
         };
         made.containers.iter().map(state).collect()
     }
+}
+
+/// What is said of a pod that is of another spec.
+pub(in crate::projects) fn changed_words(what: &[&str]) -> (&'static str, String) {
+    (RESTART_NEEDED, format!("{} changed since it was started; a new start is needed", what.join(" and ")))
 }
 
 /// Sets a condition; its time is that of the last change of what it says is so.

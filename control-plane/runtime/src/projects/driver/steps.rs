@@ -27,6 +27,7 @@ impl Driver {
             Step::Hydrate(generation) => self.hydrate(record, generation, changed).await,
             Step::Dehydrate(generation) => self.dehydrate(record, generation, changed).await,
             Step::StartPod(generation) => self.start_pod(record, generation).await,
+            Step::Follow(generation) => self.follow(record, generation).await,
             Step::Save => self.save(changed).await,
             Step::ReadBack => self.read_back(record).await,
             Step::Condemn => {
@@ -82,6 +83,7 @@ impl Driver {
                     return Err(Fault::new(Reason::FailedPrecondition, "the generation was raised by somebody else"));
                 }
                 record.project.status.generation = generation;
+                record.replace = None;
                 if record.tree == Tree::Stored {
                     record.tree = Tree::Kept;
                 }
@@ -223,6 +225,13 @@ impl Driver {
         started
     }
 
+    /// Brings the parts of a pod that runs to what the spec says.
+    async fn follow(&mut self, record: &Record, generation: Generation) -> Result<(), Fault> {
+        let followed = self.pods.start(record, generation).await;
+        self.seen = self.pods.look_anew(record).await?;
+        followed
+    }
+
     /// A snapshot of the pod while it serves on.
     async fn save(&mut self, changed: &mut watch::Receiver<u64>) -> Result<(), Fault> {
         let Some((_, agent)) = self.agent.clone() else {
@@ -283,7 +292,9 @@ impl Driver {
         if let Some(committed) = &committed {
             self.inner.store.read_back(&self.prefix(record), committed).await?;
         }
-        let stored = committed.is_some() && !self.pods.tree_ends_with_pod(record);
+        // One that was made anew beside its predecessor's remains writes to the same volume.
+        let goes_on = self.seen.running > 0;
+        let stored = committed.is_some() && !self.pods.tree_ends_with_pod(record) && !goes_on;
         self.change(|record| {
             if let Some(committed) = &committed {
                 record.project.status.head = Some(committed.head());

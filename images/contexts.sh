@@ -5,11 +5,13 @@
 # what follows from them, and only when the image is built.
 
 # The names of all images.
-image_names() { printf '%s\n' agent control-plane devserver seaweedfs test-runner; }
+image_names() { printf '%s\n' agent control-plane databases devserver seaweedfs test-runner; }
 
 context_agent() { cp dist/remora-agent "$1/"; }
 
 context_control_plane() { cp dist/remora "$1/"; }
+
+context_databases() { cp images/databases/postgres-server "$1/"; }
 
 context_devserver() { cp images/devserver/package.json images/devserver/package-lock.json "$1/"; }
 

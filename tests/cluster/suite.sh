@@ -6,14 +6,16 @@
 #   arguments  --junit FILE, then those of SUITE
 #   REMORA_SERVER, REMORA_KEY    the server and the admin's key
 #   REMORA_TEST_IMAGE            an image for projects
+#   REMORA_TEST_DATABASES        an image with PostgreSQL and Redis
 #   REMORA_NAMESPACE             where the release is
 #   REMORA_HOST_FAULTS           yes, where faults.sh answers
 #   REMORA_S3_*, AWS_*           the store that the release uses
 # Its ServiceAccount may do everything: it drains nodes and deletes pods.
 run_suite() {
-    local image devserver junit arguments argument words='' log=$out/suite.log
+    local image devserver databases junit arguments argument words='' log=$out/suite.log
     image=$(image_of test-runner)
     devserver=$(image_of devserver)
+    databases=$(image_of databases)
     read -ra arguments <<<"${SUITE:-}"
     # As YAML: a word that ends in a colon would be a key.
     for argument in "${arguments[@]}"; do words+=", '${argument//\'/\'\'}'"; done
@@ -53,6 +55,7 @@ spec:
         - {name: REMORA_KEY, valueFrom: {secretKeyRef: {name: remora-admin-key, key: key}}}
         - {name: REMORA_NAMESPACE, value: $space}
         - {name: REMORA_TEST_IMAGE, value: $devserver}
+        - {name: REMORA_TEST_DATABASES, value: "$databases"}
         - {name: REMORA_HOST_FAULTS, value: "$bare_rig"}
         - {name: REMORA_S3_ENDPOINT, value: "http://remora-trial-store.$space.svc:8333"}
         - {name: REMORA_S3_BUCKET, valueFrom: {secretKeyRef: {name: remora-store, key: bucket}}}

@@ -10,6 +10,7 @@ async fn a_server_on_this_machine_does_what_one_in_a_cluster_does() {
         server: server.url.clone(),
         key: server.key.clone(),
         image: None,
+        databases: None,
         namespace: String::new(),
         host_faults: false,
     };

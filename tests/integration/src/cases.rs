@@ -5,6 +5,7 @@ mod admission;
 mod agent;
 mod cluster;
 mod commands;
+mod containers;
 mod faults;
 mod files;
 mod host;
@@ -37,6 +38,7 @@ pub fn all() -> Vec<Case> {
         life::cases(),
         many::cases(),
         volume::cases(),
+        containers::cases(),
         cluster::cases(),
         faults::cases(),
         store::cases(),

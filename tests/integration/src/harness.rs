@@ -29,6 +29,8 @@ pub struct Case {
     pub alone: bool,
     /// Whether it stops daemons of the cluster's host, which the suite cannot do by itself.
     pub needs_host: bool,
+    /// Whether its projects have databases, whose image the cluster must be able to pull.
+    pub needs_databases: bool,
     run: Arc<dyn Fn(Target) -> Running + Send + Sync>,
 }
 
@@ -39,7 +41,7 @@ impl Case {
         run: impl Fn(Target) -> F + Send + Sync + 'static,
     ) -> Case {
         let run = Arc::new(move |target| -> Running { Box::pin(run(target)) });
-        Case { name, cluster_only: false, alone: false, needs_host: false, run }
+        Case { name, cluster_only: false, alone: false, needs_host: false, needs_databases: false, run }
     }
 
     /// The same case, for servers on a cluster alone.
@@ -60,10 +62,19 @@ impl Case {
         Case { needs_host: true, ..self.on_cluster().alone() }
     }
 
+    /// The same case, on a cluster that can pull an image with databases.
+    #[must_use]
+    pub fn with_databases(self) -> Case {
+        Case { needs_databases: true, ..self.on_cluster() }
+    }
+
     /// Why it does not run on `target`, though it concerns it.
     fn skipped(&self, target: &Target) -> Option<&'static str> {
-        (self.needs_host && !target.host_faults)
-            .then_some("nobody here stops daemons of the cluster's host (REMORA_HOST_FAULTS is not yes)")
+        if self.needs_host && !target.host_faults {
+            return Some("nobody here stops daemons of the cluster's host (REMORA_HOST_FAULTS is not yes)");
+        }
+        (self.needs_databases && target.databases.is_none())
+            .then_some("no image with databases is given (REMORA_TEST_DATABASES)")
     }
 }
 
@@ -180,6 +191,7 @@ mod tests {
             server: String::new(),
             key: String::new(),
             image: image.map(str::to_owned),
+            databases: None,
             namespace: String::new(),
             host_faults: false,
         }

@@ -22,6 +22,9 @@ struct Args {
     /// Image of dev containers where the server runs on a cluster, which kubectl reaches
     #[arg(long, env = "REMORA_TEST_IMAGE", value_name = "REFERENCE")]
     image: Option<String>,
+    /// Image with PostgreSQL and Redis there
+    #[arg(long, env = "REMORA_TEST_DATABASES", value_name = "REFERENCE")]
+    databases: Option<String>,
     /// Namespace of the server there
     #[arg(long, env = "REMORA_NAMESPACE", default_value = "remora", value_name = "NAME")]
     namespace: String,
@@ -47,8 +50,10 @@ struct Args {
 
 #[expect(clippy::print_stdout, reason = "the list is what is asked for")]
 fn main() -> anyhow::Result<ExitCode> {
-    let Args { server, key, image, namespace, host_faults, jobs, junit, list, bench, words } = Args::parse();
-    let target = Target { server, key, image, namespace, host_faults };
+    let Args { server, key, image, databases, namespace, host_faults, jobs, junit, list, bench, words } = Args::parse();
+    // An environment that has it empty has none.
+    let databases = databases.filter(|reference| !reference.is_empty());
+    let target = Target { server, key, image, databases, namespace, host_faults };
     let cases = harness::selected(cases::all(), &target, &words);
     if list {
         cases.iter().for_each(|case| println!("{}", case.name));

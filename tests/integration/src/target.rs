@@ -10,6 +10,9 @@ pub struct Target {
     /// The image of dev containers, where the server runs them on a cluster. `kubectl` on
     /// PATH reaches that cluster then.
     pub image: Option<String>,
+    /// An image with PostgreSQL and Redis there, as their presets expect it of one
+    /// (images/databases), for containers of both kinds.
+    pub databases: Option<String>,
     /// The namespace of the server there.
     pub namespace: String,
     /// Whether daemons of the cluster's host are stopped and started when the ConfigMap

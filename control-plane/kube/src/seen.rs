@@ -104,7 +104,7 @@ pub(crate) fn made(pod: &Pod) -> Option<Made> {
 }
 
 /// Names of the project's containers that run, how often each was started, and which
-/// of those that run are not ready.
+/// are not ready: they have not begun, or their probe is not good.
 pub(crate) fn containers(pod: &Pod) -> (Vec<String>, Vec<(String, u32)>, Vec<String>) {
     let all = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
     let all = || all.into_iter().flatten();
@@ -116,7 +116,7 @@ pub(crate) fn containers(pod: &Pod) -> (Vec<String>, Vec<(String, u32)>, Vec<Str
     (
         all().filter(runs).map(|status| status.name.clone()).collect(),
         all().map(|status| (status.name.clone(), starts(status))).collect(),
-        all().filter(runs).filter(|status| !status.ready).map(|status| status.name.clone()).collect(),
+        all().filter(|status| !status.ready).map(|status| status.name.clone()).collect(),
     )
 }
 

@@ -54,7 +54,7 @@ pub struct Look {
     pub made: Option<Made>,
     /// Names of the containers that run.
     pub containers: Vec<String>,
-    /// Names of those of them whose health is looked at and not good.
+    /// Names of those that are not ready: they have not begun, or their health is not good.
     pub unready: Vec<String>,
     /// How often each was started, where that is known.
     pub starts: Vec<(String, u32)>,

@@ -113,8 +113,9 @@ impl Driver {
         let elapsed = u64::try_from(self.wished_at.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
         self.inner
             .touch(&self.entry, |now| {
-                // Somebody asked for another attempt meanwhile: this is about the last one.
-                if self.entry.record().asked != self.asked {
+                // Somebody asked for another attempt or changed the spec meanwhile: this is about what was before.
+                let record = self.entry.record();
+                if (record.asked, record.spec_version) != (self.asked, self.spec_version) {
                     return;
                 }
                 now.phase = phase;

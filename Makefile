@@ -11,6 +11,7 @@ help:
 	@echo "make bench-cluster   commands and terminals through the server on a cluster, beside kubectl exec"
 	@echo "make test-integration   the chart on a cluster, and the suite as a Job in it; target/integration has what it saw"
 	@echo "make cluster   a ready Kubernetes, checked; prints its KUBECONFIG last (make cluster-down ends it)"
+	@echo "RIG_PROFILE=full make cluster   with two nodes, enforced NetworkPolicies and an ingress controller (docs/rig.md)"
 	@echo "make dist   static binaries in dist/"
 	@echo "make images [REGISTRY=HOST:PORT]   container images, with Docker or buildah; prints sizes and digests"
 

@@ -1,24 +1,27 @@
 #!/usr/bin/env bash
-# The bare rig: a real Kubernetes of one node on a Debian machine, without
-# Docker and without an image from outside. Sourced; `bare_up` starts it,
-# `bare_down` ends it.
+# The bare rig: a real Kubernetes on a Debian machine, without Docker and without
+# an image from outside. Sourced; `bare_up` starts it, `bare_down` ends it.
 #
 # What it is made of, in the order in which it stands up:
 #   packages.sh       containerd, runc, CNI plugins, the registry: from Debian
-#   build.sh          etcd, Kubernetes, CoreDNS, Helm: compiled once, cached
+#   build.sh          etcd, Kubernetes, CoreDNS, Helm, Traefik: compiled once, cached
 #   images.sh         the few images it needs itself
-#   machine.sh        the node's machine: namespaces and a cgroup
-#   network.sh        its wire to this machine
+#   machine.sh        its machines: namespaces and a cgroup
+#   network.sh        their wires to this machine
+#   outside.sh        hosts outside the cluster (full profile)
 #   certificates.sh   who is who
 #   control-plane.sh  etcd, API server, controllers, scheduler
+#   policy.sh         the enforcer of NetworkPolicy (full profile)
 #   node.sh           containerd, kubelet, kube-proxy, the pods' network
 #   registry.sh       where the kubelet pulls from
 #   dns.sh            names
 #   storage.sh        volumes on demand
+#   ingress.sh        Traefik (full profile)
 #   health.sh         which part is broken
 # shellcheck source=tests/rig/settings.sh
 source "$(dirname "${BASH_SOURCE[0]}")/settings.sh"
-for part in wait packages build images machine network certificates control-plane node registry dns storage health; do
+for part in wait packages build images machine network outside certificates control-plane policy node registry dns \
+    storage ingress health; do
     # shellcheck source=/dev/null
     source "$RIG_SOURCE/$part.sh"
 done
@@ -26,8 +29,14 @@ done
 bare_up() {
     [ "$(id -u)" = 0 ] || { echo "cluster: namespaces and cgroups need root; run it as root" >&2; return 1; }
     install_packages
-    build_programs
-    make_images
+    mkdir -p "$RIG_CACHE_HOME"
+    # Rigs share what is compiled.
+    (
+        flock 8
+        build_programs
+        make_images
+        [ "$RIG_PROFILE" = minimal ] || { check_policy && build_ingress; }
+    ) 8>"$RIG_CACHE_HOME/rig-build.lock"
 
     local broken
     if [ -e "$RIG_STATE" ] || [ -n "$(find_cgroups)" ]; then
@@ -46,6 +55,8 @@ bare_up() {
 why_not_usable() {
     if ! machine_pid >/dev/null; then
         echo "it was started before and its machine is gone"
+    elif [ "$(cat "$RIG_STATE/profile" 2>/dev/null)" != "$RIG_PROFILE" ]; then
+        echo "it was started with another profile than $RIG_PROFILE"
     elif [ "$(cat "$RIG_STATE/sources" 2>/dev/null)" != "$(rig_sources)" ]; then
         echo "it was started by other files of the rig than these, or never whole"
     else
@@ -53,10 +64,13 @@ why_not_usable() {
     fi
 }
 
-rig_sources() { cat "$RIG_SOURCE"/*.sh "$RIG_SOURCE"/*.yaml "$RIG_SOURCE"/go.* | sha256sum; }
+rig_sources() { (cat "$RIG_SOURCE"/*.sh "$RIG_SOURCE"/*.yaml && echo "$RIG_KEY $RIG_INGRESS_KEY") | sha256sum; }
 
 start_everything() {
-    start_machine
+    local RIG_MACHINE node part
+    for RIG_MACHINE in "${RIG_NODES[@]}" "${RIG_HOSTS[@]}"; do start_machine; done
+    RIG_MACHINE=$RIG_NODE
+    echo "$RIG_PROFILE" >"$RIG_STATE/profile"
     make_network
     make_certificates
 
@@ -72,25 +86,33 @@ start_everything() {
     wait_for 60 kube-apiserver
     start_kube-controller-manager
     start_kube-scheduler
+    [ "$RIG_PROFILE" = minimal ] || start_policy-enforcer
     start_kubelet
     start_kube-proxy
     start_dns
     start_storage-provisioner
-    wait_for 30 containerd
-    wait_for 30 kubelet
-    wait_until 60 "the node is Ready" "$RIG_LOG/kubelet.log" node_ready
-    wait_until 60 "CoreDNS is available" "$RIG_LOG/kubelet.log" dns_ready
-    wait_for 30 kube-controller-manager
-    wait_for 30 kube-scheduler
-    wait_for 30 kube-proxy
-    wait_for 30 storage-provisioner
+    for node in "${RIG_NODES[@]:1}"; do
+        # Nodes get their ranges of addresses in the order in which they register.
+        wait_until 60 "the range of the node before $node" "$(log_of kubelet)" has_range
+        RIG_MACHINE=$node
+        start_another_node
+    done
+    for RIG_MACHINE in "${RIG_HOSTS[@]}"; do start_outside-host; done
+    # shellcheck disable=SC2034 # what is called below reads it
+    RIG_MACHINE=$RIG_NODE
+    [ "$RIG_PROFILE" = minimal ] || start_ingress
+
+    wait_until 60 "every node is Ready" "$(log_of kubelet)" nodes_ready
+    wait_until 60 "CoreDNS is available" "$(log_of kubelet)" dns_ready
+    [ "$RIG_PROFILE" = minimal ] || wait_until 60 "Traefik is available" "$(log_of kubelet)" ingress_ready
+    for part in $(rig_parts); do wait_for 30 "$part"; done
     rig_sources >"$RIG_STATE/sources"
 }
 
 bare_down() {
     local spaces left deadline
     spaces=$(namespaces_of "$(find_processes)")
-    stop_machine
+    stop_machines
     remove_network
     rm -rf "$RIG_STATE"
     # A dead process is seen until the kernel has taken it apart.
@@ -120,8 +142,8 @@ leftovers() {
     fi
     find_processes | sed 's/^/process in its cgroup: /'
     find_cgroups | sed 's/^/cgroup /'
-    grep -F "$RIG_STATE" /proc/self/mountinfo | sed 's/^/mount /' || true
-    ip -brief link show "$RIG_LINK" 2>/dev/null | sed 's/^/device /' || true
-    ! outgoing_rule -C 2>/dev/null || echo "the outgoing rule of iptables"
+    grep -E "${RIG_STATE}[/ ]" /proc/self/mountinfo | sed 's/^/mount /' || true
+    rig_links | sed 's/^/device /'
+    outgoing_rules | sed 's/^/rule of iptables: /'
     [ ! -e "$RIG_STATE" ] || echo "$RIG_STATE"
 }

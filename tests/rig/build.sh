@@ -14,11 +14,26 @@ build_programs() {
     CGO_ENABLED=0 "$go" -C "$RIG_SOURCE" build -trimpath -o "$RIG_BIN/" -ldflags "-s -w
         -X $setting.gitVersion=$version
         -X $setting.gitMajor=${BASH_REMATCH[1]} -X $setting.gitMinor=${BASH_REMATCH[2]}" \
-        ./node ./coredns helm.sh/helm/v3/cmd/helm \
+        ./node ./coredns ./policy/cni helm.sh/helm/v3/cmd/helm \
         2> >(grep -v '^go: downloading' >&2)
     local name
-    for name in etcd kubectl kubelet kube-proxy kube-apiserver kube-controller-manager kube-scheduler storage-provisioner; do
+    for name in etcd kubectl kubelet kube-proxy kube-apiserver kube-controller-manager kube-scheduler storage-provisioner policy-enforcer; do
         ln -sf node "$RIG_BIN/$name"
     done
     touch "$RIG_BIN/complete"
+}
+
+# What the enforcer makes of NetworkPolicies is checked against cyclonus, a
+# reading of them by others, before any packet meets it: once for each version.
+check_policy() {
+    [ ! -e "$RIG_CACHE/policy-checked" ] || return 0
+    local go
+    go=$(find_go)
+    echo "cluster: checking the enforcer of NetworkPolicy against cyclonus"
+    "$go" -C "$RIG_SOURCE" test -v ./policy/ 2> >(grep -v '^go: downloading' >&2) >"$RIG_CACHE/policy-check.log" || {
+        cat "$RIG_CACHE/policy-check.log" >&2
+        return 1
+    }
+    grep -h 'POLICY_SEED\|packets pass' "$RIG_CACHE/policy-check.log"
+    touch "$RIG_CACHE/policy-checked"
 }

@@ -70,9 +70,11 @@ IP:127.0.0.1, IP:$RIG_API_SERVICE, IP:$RIG_NODE_ADDRESS"
     issue ca controller-manager /CN=system:kube-controller-manager
     issue ca scheduler /CN=system:kube-scheduler
     issue ca proxy /CN=system:kube-proxy
-    issue ca "$RIG_NODE" "/O=system:nodes/CN=system:node:$RIG_NODE" "DNS:$RIG_NODE, IP:$RIG_NODE_ADDRESS"
+    for name in "${RIG_NODES[@]}"; do
+        issue ca "$name" "/O=system:nodes/CN=system:node:$name" "DNS:$name, IP:$(node_address "$name")"
+    done
 
-    for name in controller-manager scheduler proxy "$RIG_NODE"; do
+    for name in controller-manager scheduler proxy "${RIG_NODES[@]}"; do
         kubeconfig "$name" "$RIG_STATE/etc/$name.kubeconfig"
     done
     kubeconfig admin "$RIG_KUBECONFIG"

@@ -10,8 +10,13 @@ start_etcd() {
         --initial-cluster "$RIG_NODE=http://127.0.0.1:2380"
 }
 
+# A lost node is a test of the full profile: it is noticed after a quarter of the
+# usual time, its pods are replaced after a sixtieth.
 start_kube-apiserver() {
-    local pki=$RIG_STATE/pki
+    local pki=$RIG_STATE/pki patience=()
+    if [ "$RIG_PROFILE" = full ]; then
+        patience=(--default-not-ready-toleration-seconds 5 --default-unreachable-toleration-seconds 5)
+    fi
     start_daemon kube-apiserver kube-apiserver \
         --etcd-servers http://127.0.0.1:2379 \
         --advertise-address "$RIG_NODE_ADDRESS" --secure-port 6443 \
@@ -19,7 +24,7 @@ start_kube-apiserver() {
         --tls-cert-file "$pki/apiserver.crt" --tls-private-key-file "$pki/apiserver.key" \
         --client-ca-file "$pki/ca.crt" \
         --authorization-mode Node,RBAC --enable-admission-plugins NodeRestriction \
-        --allow-privileged \
+        --allow-privileged "${patience[@]}" \
         --kubelet-certificate-authority "$pki/ca.crt" \
         --kubelet-client-certificate "$pki/apiserver-to-kubelet.crt" \
         --kubelet-client-key "$pki/apiserver-to-kubelet.key" \
@@ -35,11 +40,14 @@ start_kube-apiserver() {
 
 # One replica each: nobody to elect a leader among, and no lease to wait for.
 start_kube-controller-manager() {
-    local pki=$RIG_STATE/pki own=$RIG_STATE/etc/controller-manager.kubeconfig
+    local pki=$RIG_STATE/pki own=$RIG_STATE/etc/controller-manager.kubeconfig patience=()
+    if [ "$RIG_PROFILE" = full ]; then
+        patience=(--node-monitor-grace-period 10s --node-monitor-period 1s)
+    fi
     start_daemon kube-controller-manager kube-controller-manager --leader-elect=false \
         --kubeconfig "$own" --authentication-kubeconfig "$own" --authorization-kubeconfig "$own" \
         --bind-address 127.0.0.1 --use-service-account-credentials \
-        --allocate-node-cidrs --cluster-cidr "$RIG_POD_NETWORK" \
+        --allocate-node-cidrs "${patience[@]}" --cluster-cidr "$RIG_POD_NETWORK" \
         --service-cluster-ip-range "$RIG_SERVICE_NETWORK" \
         --root-ca-file "$pki/ca.crt" \
         --cluster-signing-cert-file "$pki/ca.crt" --cluster-signing-key-file "$pki/ca.key" \

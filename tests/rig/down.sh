@@ -9,7 +9,7 @@ source "$(dirname "$0")/bare.sh"
 source "$RIG_SOURCE/kind.sh"
 
 mkdir -p "$RIG_CACHE_HOME"
-exec 9>"$RIG_CACHE_HOME/rig.lock"
+exec 9>"$RIG_LOCK"
 flock 9
 if kind_answers; then kind_down; fi
 bare_down

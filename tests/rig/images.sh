@@ -35,8 +35,8 @@ make_images() {
     touch "$layout/complete"
 }
 
-# push_image NAME REFERENCE
+# push_image NAME REFERENCE [LAYOUT]
 push_image() {
     skopeo copy --quiet --insecure-policy --dest-tls-verify=false \
-        "oci:$RIG_CACHE/images:$1" "docker://$2"
+        "oci:${3:-$RIG_CACHE/images}:$1" "docker://$2"
 }

@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# The first process of the node's machine: gives it its own view of what a
+# The first process of a machine of the rig: gives it its own view of what a
 # booted machine has, then only reaps. Runs in fresh namespaces.
 #
-#   machine-init.sh STATE HOSTNAME
+#   machine-init.sh STATE VOLUMES HOSTNAME
+#
+# VOLUMES is a folder that every machine has, as nodes with a shared disk do.
 set -euo pipefail
 shopt -s inherit_errexit
-state=$1
-echo "$2" >/proc/sys/kernel/hostname
+state=$1 volumes=$2
+echo "$3" >/proc/sys/kernel/hostname
 
 # Everything is mounted anew where the old view would show the outer machine:
 # /sys its network devices, the cgroup hierarchies its root.
@@ -40,6 +42,7 @@ done <<<"$hierarchies"
 # The usual paths, so that what expects a node finds one, and nothing of it on
 # the outer machine. A shared tree, because the kubelet hands mounts on to pods.
 mount --bind "$state/lib" /var/lib
+mount --bind "$volumes" /var/lib/volumes
 mount --bind "$state/log" /var/log
 mount --bind "$state/run" /run
 mount --make-rshared /

@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
-# The node's machine: one process tree in namespaces and a cgroup of its own. Sourced.
+# A machine of the rig: one process tree in namespaces and a cgroup of its own. Sourced.
 #
-# Every process of the rig lives in one PID namespace, so that ending its first
+# Every process of a machine lives in one PID namespace, so that ending its first
 # process ends them all, containers too, wherever they have gone meanwhile. Its
 # mounts are in one mount namespace and are gone with its last process. Its
-# cgroup namespace makes the kubelet's root the rig's own cgroup. What is left
+# cgroup namespace makes the kubelet's root the machine's own cgroup. What is left
 # to tidy is one cgroup in each hierarchy and one folder.
+#
+# Functions act on the machine that RIG_MACHINE names: the first node, where a
+# caller has set nothing else.
 
 # Whether this machine has cgroups of version 2, and only those.
 unified() { [ "$(stat -fc %T /sys/fs/cgroup)" = cgroup2fs ]; }
@@ -32,20 +35,22 @@ cgroup_folders() {
 
 # Every cgroup folder of the rig, found by looking, the innermost first:
 # whoever ends it may be another session than the one that started it.
+# With a path, /node-2 for example, those of that part of it.
 find_cgroups() {
-    find /sys/fs/cgroup -depth -type d \( -name "$RIG_CGROUP" -o -path "*/$RIG_CGROUP/*" \) 2>/dev/null || true
+    local top=$RIG_CGROUP${1:-}
+    find /sys/fs/cgroup -depth -type d \( -path "*/$top" -o -path "*/$top/*" \) 2>/dev/null || true
 }
 
 # Every process in those cgroups.
 find_processes() {
     # A cgroup may go while it is read.
-    find_cgroups | sed 's|$|/cgroup.procs|' | { xargs -r cat 2>/dev/null || true; } | sort -nu
+    find_cgroups "$@" | sed 's|$|/cgroup.procs|' | { xargs -r cat 2>/dev/null || true; } | sort -nu
 }
 
 # The first process of the machine: number 1 in the namespace below this one.
 machine_pid() {
     local pid
-    for pid in $(find_processes); do
+    for pid in $(find_processes "/$RIG_MACHINE"); do
         if grep -q $'^NSpid:\t'"$pid"$'\t1$' "/proc/$pid/status" 2>/dev/null; then
             echo "$pid"
             return
@@ -71,31 +76,37 @@ move_to_daemons() {
     done
 }
 
+# Makes the cgroup of the rig, and the machine's below it.
 make_cgroups() {
-    local folder parent file
+    local folder
     for folder in $(cgroup_folders); do
-        parent=${folder%/*}
-        mkdir -p "$folder"
-        # Version 1: a cpuset without processors holds no process.
-        if [ -e "$folder/cpuset.cpus" ] && [ ! -e "$folder/cgroup.controllers" ]; then
-            echo 1 >"$folder/cgroup.clone_children"
-            for file in cpuset.cpus cpuset.mems; do cat "$parent/$file" >"$folder/$file"; done
-        fi
-        delegate "$parent"
-        mkdir -p "$folder/daemons"
+        [ -e "$folder" ] || make_cgroup "$folder"
+        make_cgroup "$folder/$RIG_MACHINE"
+        mkdir -p "$folder/$RIG_MACHINE/daemons"
     done
+}
+
+make_cgroup() {
+    local file
+    mkdir -p "$1"
+    # Version 1: a cpuset without processors holds no process.
+    if [ -e "$1/cpuset.cpus" ] && [ ! -e "$1/cgroup.controllers" ]; then
+        echo 1 >"$1/cgroup.clone_children"
+        for file in cpuset.cpus cpuset.mems; do cat "${1%/*}/$file" >"$1/$file"; done
+    fi
+    delegate "${1%/*}"
 }
 
 join_cgroups() {
     local folder
-    for folder in $(find_cgroups | grep "/$RIG_CGROUP$1\$"); do
-        echo "$BASHPID" >"$folder/cgroup.procs"
+    for folder in $(cgroup_folders); do
+        echo "$BASHPID" >"$folder/$RIG_MACHINE$1/cgroup.procs"
     done
 }
 
 start_machine() {
-    local folder
-    mkdir -p "$RIG_STATE"/{run,lib,log,etc}
+    local folder state=$RIG_STATE/$RIG_MACHINE
+    mkdir -p "$state"/{run,lib/volumes,log,etc} "$RIG_STATE"/{etc,volumes}
     make_cgroups
     # The cgroup where the process stands when it gets its cgroup namespace is
     # that namespace's root.
@@ -103,17 +114,17 @@ start_machine() {
         join_cgroups ""
         exec setsid unshare --fork --net --mount --propagation private --pid --mount-proc \
             --ipc --uts --cgroup bash "$RIG_SOURCE/machine-init.sh" \
-            "$RIG_STATE" "$RIG_NODE" </dev/null >"$RIG_LOG/machine.log" 2>&1 9>&-
+            "$state" "$RIG_STATE/volumes" "$RIG_MACHINE" </dev/null >"$state/log/machine.log" 2>&1 9>&-
     ) &
-    wait_until 20 "the node's machine stands" "$RIG_LOG/machine.log" test -e "$RIG_STATE/run/rig/standing"
+    wait_until 20 "the machine $RIG_MACHINE stands" "$state/log/machine.log" test -e "$state/run/rig/standing"
     # Version 2 gives controllers to children only of a cgroup without processes.
-    for folder in $(find_cgroups | grep "/$RIG_CGROUP\$"); do
-        move_to_daemons "$folder"
-        delegate "$folder"
+    for folder in $(cgroup_folders); do
+        move_to_daemons "$folder/$RIG_MACHINE"
+        delegate "$folder/$RIG_MACHINE"
     done
 }
 
-# Runs a command on the node, in its cgroup and all its namespaces.
+# Runs a command on the machine, in its cgroup and all its namespaces.
 on_machine() {
     local pid
     pid=$(machine_pid)
@@ -124,14 +135,14 @@ on_machine() {
     )
 }
 
-# Starts a daemon on the node: start_daemon NAME COMMAND... Its log is
-# $RIG_LOG/NAME.log, its process id on the node in /run/rig/NAME.pid.
+# Starts a daemon on the machine: start_daemon NAME COMMAND... Its log is where
+# log_of says, its process id on the machine in /run/rig/NAME.pid.
 start_daemon() {
     local name=$1
     shift
     # shellcheck disable=SC2016 # the inner shell expands them
     on_machine setsid --fork bash -c 'echo $$ >"/run/rig/$0.pid"; exec "$@"' "$name" "$@" \
-        </dev/null >>"$RIG_LOG/$name.log" 2>&1 9>&-
+        </dev/null >>"$(log_of "$name")" 2>&1 9>&-
 }
 
 # An API server waits a minute for requests that are running; nobody else does.
@@ -144,11 +155,10 @@ stop_daemon() {
     ' "$1"
 }
 
-stop_machine() {
+stop_machines() {
     local pid folder deadline=$((SECONDS + 30))
-    # The first process takes its PID namespace with it. The rest are those
-    # that only helped it: the parent of its namespaces.
-    if pid=$(machine_pid); then kill -KILL "$pid"; fi
+    # The first process of a machine takes its PID namespace with it. The rest
+    # are those that only helped it: the parent of its namespaces.
     while pid=$(find_processes) && [ -n "$pid" ]; do
         [ "$SECONDS" -lt "$deadline" ] || break
         # shellcheck disable=SC2086 # a list of numbers

@@ -4,6 +4,7 @@
 # Prints the packages that are missing. A package is known by a file of its own.
 missing_packages() {
     local package file
+    [ "$RIG_PROFILE" = minimal ] || [ -e /usr/sbin/nft ] || echo nftables
     while read -r package file; do
         [ -e "$file" ] || echo "$package"
     done <<'LIST'
@@ -39,7 +40,7 @@ install_packages() {
         apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
 }
 
-# Prints the path of a Go as new as go.mod asks for.
+# find_go [FOLDER]: prints the path of a Go as new as the go.mod there asks for.
 #
 # From 1.21 on any Go fetches the toolchain of go.mod by itself. Debian's may be
 # older: it gets the toolchain by the same road, as a module checked against the
@@ -48,7 +49,7 @@ install_packages() {
 find_go() {
     local go wanted folder
     go=$(command -v go || echo /usr/local/go/bin/go)
-    wanted=$(sed -n 's/^toolchain //p' "$RIG_SOURCE/go.mod")
+    wanted=$(sed -n 's/^toolchain //p' "${1:-$RIG_SOURCE}/go.mod")
     if [[ $(cd / && "$go" version) =~ go1\.([0-9]+) ]] && [ "${BASH_REMATCH[1]}" -ge 21 ]; then
         echo "$go"
         return

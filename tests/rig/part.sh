@@ -1,20 +1,26 @@
 #!/usr/bin/env bash
 # Stops or starts one daemon of the bare rig, as a fault to test against.
 #
-#   part.sh stop|start etcd|kube-apiserver|kube-controller-manager|kube-scheduler|containerd|registry|kubelet|kube-proxy|storage-provisioner
+#   part.sh stop|start DAEMON[@MACHINE]
 #
-# `start` returns when it answers.
+# Without a machine it is the first node's. `start` returns when it answers.
 set -euo pipefail
 shopt -s inherit_errexit
+# The profile is that of the rig that stands, whatever this shell would start.
+# shellcheck source=tests/rig/settings.sh
+source "$(dirname "$0")/settings.sh"
+# shellcheck disable=SC2034 # bare.sh reads it
+[ ! -e "$RIG_STATE/profile" ] || RIG_PROFILE=$(cat "$RIG_STATE/profile")
 # shellcheck source=tests/rig/bare.sh
-source "$(dirname "$0")/bare.sh"
+source "$RIG_SOURCE/bare.sh"
 
-if [ $# != 2 ] || ! declare -F "answers_$2" >/dev/null; then
-    sed -n '2,/^$/s/^# \{0,1\}//p' "$0" >&2
+if [ $# != 2 ] || ! rig_parts | grep -qxF -- "$2"; then
+    sed -n '2,6s/^# \{0,1\}//p' "$0" >&2
+    echo "The parts: $(rig_parts | paste -sd' ')" >&2
     exit 2
 fi
 case $1 in
-    stop) stop_daemon "$2" ;;
-    start) "start_$2"; wait_for 60 "$2" ;;
+    stop) in_part "$2" stop_daemon "" ;;
+    start) in_part "$2" start_; wait_for 60 "$2" ;;
     *) echo "part: '$1' is neither stop nor start" >&2; exit 2 ;;
 esac

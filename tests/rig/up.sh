@@ -2,8 +2,11 @@
 # `make cluster`: a ready Kubernetes, checked. The last line it prints is its
 # KUBECONFIG, so that `export "$(make -s cluster | tail -n 1)"` uses it.
 #
-# Which one: what KUBECONFIG names, where REMORA_CLUSTER=existing says so; Kind,
-# where a Docker engine answers; else the bare rig.
+# RIG_PROFILE=full starts the full profile (docs/rig.md); REMORA_RIG=NAME one more
+# rig beside the usual one.
+#
+# Which cluster: what KUBECONFIG names, where REMORA_CLUSTER=existing says so; Kind,
+# where a Docker engine answers and the profile is minimal; else the bare rig.
 set -euo pipefail
 shopt -s inherit_errexit
 # shellcheck source=tests/rig/bare.sh
@@ -14,14 +17,14 @@ source "$RIG_SOURCE/kind.sh"
 started=$SECONDS
 mkdir -p "$RIG_CACHE_HOME"
 # One at a time: a second `make cluster` waits and finds the first one's.
-exec 9>"$RIG_CACHE_HOME/rig.lock"
+exec 9>"$RIG_LOCK"
 flock 9
 
-registry='' image=''
+registry='' image='' full=no
 if [ "${REMORA_CLUSTER:-}" = existing ]; then
     export KUBECONFIG=${KUBECONFIG:?REMORA_CLUSTER=existing needs a KUBECONFIG that names the cluster}
     tools=$(dirname "$(command -v kubectl)")
-elif kind_answers; then
+elif [ "$RIG_PROFILE" = minimal ] && kind_answers; then
     kind_up
     export KUBECONFIG=$KIND_KUBECONFIG
     tools=$KIND_BIN registry=$KIND_REGISTRY image=$KIND_REGISTRY/check:1
@@ -31,8 +34,10 @@ else
     export KUBECONFIG=$RIG_KUBECONFIG
     tools=$RIG_BIN registry=$RIG_REGISTRY image=$RIG_REGISTRY/check:1
     push_image check "$image"
+    [ "$RIG_PROFILE" = minimal ] || full=yes
 fi
 PATH=$tools:$PATH "$RIG_SOURCE/check.sh" "$image" 9>&-
+if [ "$full" = yes ]; then PATH=$tools:$PATH "$RIG_SOURCE/check-full.sh" "$image" 9>&-; fi
 echo "cluster: ready after $((SECONDS - started)) s; kubectl and helm are in $tools"
 [ -z "$registry" ] || echo "REMORA_REGISTRY=$registry"
 echo "KUBECONFIG=$KUBECONFIG"

@@ -35,6 +35,7 @@ var daemons = map[string]func() *cobra.Command{
 	"kube-scheduler":          func() *cobra.Command { return scheduler.NewSchedulerCommand() },
 	"kube-proxy":              proxy.NewProxyCommand,
 	"kubelet":                 func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) },
+	"policy-enforcer":         newPolicyCommand,
 	"storage-provisioner":     newStorageCommand,
 }
 

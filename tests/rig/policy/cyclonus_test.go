@@ -22,17 +22,9 @@ const (
 
 // Cyclonus is another reading of what NetworkPolicies mean, by other people. On
 // generated clusters it and the rulesets of all nodes together decide the same
-// about every packet. POLICY_SEED repeats a run.
+// about every packet.
 func TestDecidesAsCyclonusDoes(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
-	if given := os.Getenv("POLICY_SEED"); given != "" {
-		var err error
-		if seed, err = strconv.ParseUint(given, 10, 64); err != nil {
-			t.Fatalf("POLICY_SEED: %v", err)
-		}
-	}
-	t.Logf("POLICY_SEED=%d", seed)
-	random := rand.New(rand.NewPCG(seed, 0))
+	random := rand.New(rand.NewPCG(seedOf(t), 0))
 	var passed, blocked int
 	for range clusters {
 		cluster := generate(random)
@@ -67,6 +59,20 @@ func TestDecidesAsCyclonusDoes(t *testing.T) {
 	if total := passed + blocked; passed < total/10 || blocked < total/10 {
 		t.Errorf("%d of %d packets pass: hardly a choice was left", passed, total)
 	}
+}
+
+// seedOf is another one in each run, which the log names; POLICY_SEED repeats it.
+func seedOf(t *testing.T) uint64 {
+	t.Helper()
+	seed := uint64(time.Now().UnixNano())
+	if given := os.Getenv("POLICY_SEED"); given != "" {
+		var err error
+		if seed, err = strconv.ParseUint(given, 10, 64); err != nil {
+			t.Fatalf("POLICY_SEED: %v", err)
+		}
+	}
+	t.Logf("POLICY_SEED=%d", seed)
+	return seed
 }
 
 // peer is what cyclonus knows of an address.

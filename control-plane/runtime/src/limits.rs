@@ -32,6 +32,9 @@ pub const CATCH_UP_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Rest before a project that could not be looked at is looked at again.
 pub const BLIND_REST: Duration = Duration::from_secs(1);
+/// How long a change may be between its two writes, before it is taken for one whose server
+/// has ended there: the API server takes at most 60 s for a request.
+pub const HALF_CHANGED: Duration = Duration::from_secs(90);
 
 /// What a caller waits before it asks again for a project that is on its way, at least.
 pub const NOT_READY_RETRY: Duration = Duration::from_secs(1);

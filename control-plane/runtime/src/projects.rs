@@ -210,6 +210,7 @@ impl Projects {
             .change(&entry, |record| {
                 alive(record)?;
                 is_version(record, patch.resource_version)?;
+                record.forget_half_changes();
                 let spec = record.project.spec.patched(patch.clone())?;
                 self.inner.take_spec(record, spec)
             })

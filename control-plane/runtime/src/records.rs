@@ -106,6 +106,28 @@ impl Record {
         project.spec.desired == Desired::Running && self.replace == Some(project.status.generation)
     }
 
+    /// Containers whose data is to be removed now.
+    pub(crate) fn to_discard(&self) -> Vec<ContainerName> {
+        self.discard.iter().filter(|name| !self.has(name)).cloned().collect()
+    }
+
+    /// Whether data is to go of a container that is still in the spec. Where these are two
+    /// writes, somebody is between them, or was ended there.
+    pub(crate) fn is_half_changed(&self) -> bool {
+        self.discard.iter().any(|name| self.has(name))
+    }
+
+    /// Forgets what was to go with a change that never came: no later one is to find it and
+    /// take it for its own.
+    pub(crate) fn forget_half_changes(&mut self) {
+        let project = &self.project;
+        self.discard.retain(|name| project.spec.containers.iter().all(|container| container.name != *name));
+    }
+
+    fn has(&self, name: &ContainerName) -> bool {
+        self.project.spec.containers.iter().any(|container| container.name == *name)
+    }
+
     /// Whether it cannot start yet, because what it starts from was not brought.
     pub(crate) fn waits_for_its_source(&self) -> bool {
         let project = &self.project;
@@ -156,4 +178,46 @@ pub trait Records: fmt::Debug + Send + Sync {
 
     /// What others change, from now on; `None` where nobody else can.
     fn feed(self: Arc<Self>) -> Option<BoxStream<'static, Feed>>;
+}
+
+#[cfg(test)]
+mod tests {
+    use remora_proto_model::project::{ProjectSpec, ProjectStatus};
+
+    use super::*;
+
+    fn record(containers: &[&str], discard: &[&str]) -> Record {
+        let containers: Vec<_> = containers.iter().map(|name| serde_json::json!({ "name": name })).collect();
+        let spec: ProjectSpec = serde_json::from_value(serde_json::json!({ "containers": containers })).unwrap();
+        let mut record = Record::new(Project {
+            id: ProjectId::new(),
+            name: "shop".parse().unwrap(),
+            resource_version: 1,
+            created_ms: 1,
+            spec,
+            status: ProjectStatus::default(),
+        });
+        record.discard = discard.iter().map(|name| name.parse().unwrap()).collect();
+        record
+    }
+
+    fn names(all: &[ContainerName]) -> Vec<&str> {
+        all.iter().map(ContainerName::as_str).collect()
+    }
+
+    #[test]
+    fn data_goes_only_once_its_container_is_out_of_the_spec() {
+        // Between the write of what is to go and that of the spec.
+        let mut half = record(&["web", "db"], &["db", "cache"]);
+        assert!(half.is_half_changed());
+        assert_eq!(names(&half.to_discard()), ["cache"]);
+        // The second one came.
+        let whole = record(&["web"], &["db", "cache"]);
+        assert!(!whole.is_half_changed());
+        assert_eq!(names(&whole.to_discard()), ["db", "cache"]);
+        // It never came, and a later removal says nothing of the data.
+        half.forget_half_changes();
+        half.project.spec.containers.pop();
+        assert_eq!(names(&half.to_discard()), ["cache"]);
+    }
 }

@@ -105,6 +105,7 @@ impl Projects {
             .change(&entry, |record| {
                 alive(record)?;
                 is_version(record, version)?;
+                record.forget_half_changes();
                 let (before, mut spec) = (record.project.spec.clone(), record.project.spec.clone());
                 change(&mut spec, &mut record.discard)?;
                 if spec == before {

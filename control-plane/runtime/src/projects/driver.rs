@@ -27,7 +27,7 @@ pub(super) use self::report::changed_words;
 use super::{AgentHandle, Inner, entry::Entry, now_ms, ports::ports, wish};
 use crate::{
     agents::status::Follower,
-    limits::{ANSWER_LOOK, BLIND_REST, NOT_READY_RETRY},
+    limits::{ANSWER_LOOK, BLIND_REST, HALF_CHANGED, NOT_READY_RETRY},
     pods::{Look, Pods},
     records::Record,
     store::Committed,
@@ -71,6 +71,8 @@ pub(crate) struct Driver {
     /// What that agent says.
     follower: Option<Follower>,
     tending: tend::Tending,
+    /// Since when data is to go of a container that is still in the spec.
+    half_changed: Option<Instant>,
 }
 
 impl Driver {
@@ -94,6 +96,7 @@ impl Driver {
             agent: None,
             follower: None,
             tending: tend::Tending::default(),
+            half_changed: None,
         };
         driver.drive().await;
     }
@@ -148,9 +151,7 @@ impl Driver {
             if mode == Mode::Leave || (mode == Mode::StopPods && !self.runs()) {
                 return;
             }
-            if !record.discard.is_empty()
-                && let Err(fault) = self.discard(&record).await
-            {
+            if let Err(fault) = self.discard(&record).await {
                 warn!(project = %record.project.id, %fault, "data that nobody wants stays");
             }
             if let Err(fault) = self.note_hydrated(&record).await {
@@ -347,14 +348,31 @@ impl Driver {
         self.inner.change(&self.entry, change).await.map(drop)
     }
 
-    /// Removes the data of containers that were removed with it.
+    /// Removes the data of containers that were removed with it, and forgets what was to go
+    /// with a change that did not come.
     async fn discard(&mut self, record: &Record) -> Result<(), Fault> {
-        self.pods.discard(record, &record.discard).await?;
-        let change = |now: &mut Record| {
-            now.discard.retain(|name| !record.discard.contains(name));
+        let gone = record.to_discard();
+        if !gone.is_empty() {
+            self.pods.discard(record, &gone).await?;
+            let change = |now: &mut Record| {
+                now.discard.retain(|name| !gone.contains(name));
+                Ok(())
+            };
+            self.inner.change(&self.entry, change).await?;
+        }
+        if !record.is_half_changed() {
+            self.half_changed = None;
+            return Ok(());
+        }
+        if self.half_changed.get_or_insert_with(Instant::now).elapsed() < HALF_CHANGED {
+            return Ok(());
+        }
+        // What is complete by now is left: this looks at the record as it is then.
+        let forget = |now: &mut Record| {
+            now.forget_half_changes();
             Ok(())
         };
-        self.inner.change(&self.entry, change).await.map(drop)
+        self.inner.change(&self.entry, forget).await.map(drop)
     }
 
     /// Records what the tree is from now on.

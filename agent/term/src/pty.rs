@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, ErrorKind},
+    num::NonZeroU64,
     os::fd::OwnedFd,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -44,7 +45,10 @@ impl Size {
 const FLOOD_BYTES: usize = 4_095;
 /// Rest while output floods. The kernel fills its 4 KiB again within microseconds, and a reader that is
 /// woken for each of them gets a third of the bytes, and takes twice the time of a CPU.
-const LULL: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000 };
+const LULL: Timespec = Timespec { tv_sec: 0, tv_nsec: 30_000 };
+/// Nanoseconds that the kernel may add to a rest: without a word it is 50,000 (PR_SET_TIMERSLACK of
+/// prctl(2)), more than the rest itself.
+const SLACK: Option<NonZeroU64> = NonZeroU64::new(1);
 
 pub(crate) struct Pty {
     fd: Arc<AsyncFd<OwnedFd>>,
@@ -150,6 +154,8 @@ impl Burst {
 
     /// Reads on after short rests, until one brought nothing.
     fn linger(mut self, fd: &OwnedFd) -> io::Result<Burst> {
+        // Of this thread, which others linger on as well. Where it is not allowed, rests are longer.
+        _ = rustix::thread::set_current_timer_slack(SLACK);
         loop {
             let before = self.filled;
             _ = rustix::thread::nanosleep(&LULL);

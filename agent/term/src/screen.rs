@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    limits::{FRAME_BYTES, SCREEN_PAINT_BYTES, TITLE_CHARACTERS},
+    limits::{SCREEN_PAINT_BYTES, TITLE_CHARACTERS},
     pty::Size,
     ring::Ring,
 };
@@ -19,13 +19,45 @@ use crate::{
 const SHARE: u32 = 8;
 /// Time that it may save up while there is no output.
 const SAVED: Duration = Duration::from_millis(50);
+/// Bytes that are fed at once: a fraction of a millisecond, for which nobody else reads the terminal.
+const STEP_BYTES: usize = 16 << 10;
 
 pub(crate) struct Screen {
     parser: vt100::Parser<Titles>,
     size: Size,
     fed: u64,
-    allowance: Duration,
-    refilled: Instant,
+    budget: Budget,
+}
+
+/// The emulator's time: earned as time passes, spent as it works. What one step takes beyond
+/// what there is, is owed and earned first.
+#[derive(Debug)]
+struct Budget {
+    saved: Duration,
+    owed: Duration,
+    earned_at: Instant,
+}
+
+impl Budget {
+    fn new(now: Instant) -> Self {
+        Budget { saved: SAVED, owed: Duration::ZERO, earned_at: now }
+    }
+
+    fn earn(&mut self, now: Instant) {
+        let earned = now.duration_since(self.earned_at) / SHARE;
+        self.earned_at = now;
+        self.saved = SAVED.min(self.saved + earned.saturating_sub(self.owed));
+        self.owed = self.owed.saturating_sub(earned);
+    }
+
+    fn spend(&mut self, took: Duration) {
+        self.owed += took.saturating_sub(self.saved);
+        self.saved = self.saved.saturating_sub(took);
+    }
+
+    fn is_spent(&self) -> bool {
+        self.saved.is_zero()
+    }
 }
 
 #[derive(Default)]
@@ -56,18 +88,16 @@ pub struct ScreenText {
 
 impl Screen {
     pub(crate) fn new(size: Size) -> Self {
-        Screen { parser: parser(size), size, fed: 0, allowance: SAVED, refilled: Instant::now() }
+        Screen { parser: parser(size), size, fed: 0, budget: Budget::new(Instant::now()) }
     }
 
     /// Feeds what the budget allows; true where nothing is left to feed.
     pub(crate) fn feed(&mut self, ring: &Ring) -> bool {
-        let now = Instant::now();
-        self.allowance = SAVED.min(self.allowance + now.duration_since(self.refilled) / SHARE);
-        self.refilled = now;
-        while self.fed < ring.held().head && !self.allowance.is_zero() {
+        self.budget.earn(Instant::now());
+        while self.fed < ring.held().head && !self.budget.is_spent() {
             let start = Instant::now();
             self.step(ring);
-            self.allowance = self.allowance.saturating_sub(start.elapsed());
+            self.budget.spend(start.elapsed());
         }
         self.fed >= ring.held().head
     }
@@ -80,7 +110,7 @@ impl Screen {
     }
 
     fn step(&mut self, ring: &Ring) {
-        let (from, data) = ring.read(self.fed, FRAME_BYTES);
+        let (from, data) = ring.read(self.fed, STEP_BYTES);
         if from > self.fed {
             // The flood overwrote what was not fed: what follows is drawn on a clean screen.
             self.parser = parser(self.size);
@@ -225,7 +255,41 @@ mod tests {
         assert_eq!(again.screen().cursor_position(), screen.parser.screen().cursor_position());
     }
 
+    #[test]
+    fn a_step_that_takes_too_long_is_paid_for_before_the_next_one() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut budget = Budget::new(start);
+        budget.spend(SAVED + Duration::from_millis(10));
+        assert!(budget.is_spent());
+        budget.earn(at(80));
+        assert!(budget.is_spent(), "one in eight of 80 ms is what was owed");
+        budget.earn(at(88));
+        assert!(!budget.is_spent());
+        budget.earn(at(100_000));
+        assert_eq!(budget.saved, SAVED, "no more is saved, however long it is quiet");
+    }
+
     proptest! {
+        /// However long steps take and whenever they are, the emulator has what it may save up and its
+        /// share of the time; and a step that was begun.
+        #[test]
+        fn a_flood_gets_its_share_and_no_more(steps in prop::collection::vec((0_u64..5_000, 1_u64..20_000), 1..200)) {
+            let start = Instant::now();
+            let (mut budget, mut now, mut worked, mut last) = (Budget::new(start), start, Duration::ZERO, Duration::ZERO);
+            for (rest, step) in steps {
+                now += Duration::from_micros(rest);
+                budget.earn(now);
+                if !budget.is_spent() {
+                    last = Duration::from_micros(step);
+                    now += last;
+                    worked += last;
+                    budget.spend(last);
+                }
+            }
+            prop_assert!(worked <= SAVED + (now - start) / SHARE + last, "{worked:?} of {:?}", now - start);
+        }
+
         #[test]
         fn no_output_breaks_it(chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..10), columns in 0_u32..200, rows in 0_u32..50) {
             let mut ring = Ring::in_memory(512);

@@ -120,8 +120,7 @@ impl Record {
     /// Forgets what was to go with a change that never came: no later one is to find it and
     /// take it for its own.
     pub(crate) fn forget_half_changes(&mut self) {
-        let project = &self.project;
-        self.discard.retain(|name| project.spec.containers.iter().all(|container| container.name != *name));
+        self.discard = self.to_discard();
     }
 
     fn has(&self, name: &ContainerName) -> bool {

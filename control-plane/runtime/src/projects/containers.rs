@@ -114,9 +114,9 @@ impl Projects {
                 }
                 before.containers_may_become(&spec.containers)?;
                 spec.validate()?;
-                // What is there of a name that comes back is its own again.
-                record.discard.retain(|name| spec.containers.iter().all(|container| container.name != *name));
                 inner.take_spec(record, spec)?;
+                // What is there of a name that comes back is its own again.
+                record.forget_half_changes();
                 takes_effect = takes(record, inner.runtime.changes_in_place(record));
                 if takes_effect == TakesEffect::NewGeneration {
                     record.replace = Some(record.project.status.generation);

@@ -125,6 +125,11 @@ async fn f10_what_runs_for_a_folder_reaches_nothing_else() {
         "{printed}"
     );
 
+    // Before what serves them where memory runs out, as programs do that are not kept in a folder.
+    let own: i64 = fs::read_to_string("/proc/self/oom_score_adj").unwrap().trim().parse().unwrap();
+    let (code, points, _) = shell("cat /proc/self/oom_score_adj").await;
+    assert!(code == Some(0) && points.trim().parse::<i64>().unwrap() > own, "{code:?} {points}");
+
     for attempt in [
         format!("cat {out}/secret"),
         "cat ../out/secret".to_owned(),

@@ -12,6 +12,7 @@ use std::{
 use crate::{
     error::{TermError, invalid},
     limits::{ARGV_BYTES, ARGV_SHOWN_BYTES, ARGV_WORDS, CWD_BYTES},
+    oom_score::OomScore,
 };
 
 /// Names of ours start like this. None is inherited by a child: they configure
@@ -32,13 +33,14 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 pub struct Environment {
     variables: BTreeMap<OsString, OsString>,
     folder: PathBuf,
+    score: OomScore,
 }
 
 impl Environment {
     /// This process's environment without our own names; relative folders count from `folder`.
     pub fn inherited(folder: PathBuf) -> Self {
         let variables = std::env::vars_os().filter(|(name, _)| is_passed_on(&name.to_string_lossy())).collect();
-        Environment { variables, folder }
+        Environment { variables, folder, score: OomScore::of_children() }
     }
 
     /// The same with relative folders counted from `folder`.
@@ -83,6 +85,7 @@ impl Environment {
         let path = variables.get(&OsString::from("PATH")).cloned().unwrap_or_default();
         let mut command = Command::new(&argv[0]);
         command.args(&argv[1..]).env_clear().envs(&variables).current_dir(&folder);
+        crate::sys::scored(&mut command, self.score);
         Ok(Prepared { command, program: argv[0].clone(), path, folder })
     }
 }

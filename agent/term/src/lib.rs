@@ -22,6 +22,7 @@ mod excerpt;
 mod exit;
 mod limits;
 mod oom;
+mod oom_score;
 mod pty;
 mod registry;
 mod ring;

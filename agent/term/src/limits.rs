@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+/// Bytes of memory that a container's shim takes at most, rings and output of commands not counted: its
+/// children are given the points of as much, so that the kernel ends them first.
+pub const OWN_MEMORY_BYTES: u64 = 64 << 20;
+
 /// Bytes of terminal output that are held by default: some 10,000 lines.
 pub const RING_BYTES: usize = 1 << 20;
 /// Smallest ring, bytes: one screen of a large terminal with colours.

@@ -75,22 +75,27 @@ impl Evidence {
     }
 }
 
-/// Inside a container the group's own folder is mostly mounted at the top.
+/// Where the counter may be: version 1 has the second name, version 2 the first.
 fn candidates(groups: &str) -> Vec<PathBuf> {
-    let mut files = Vec::new();
+    let names = |folder: PathBuf| [folder.join("memory.events"), folder.join("memory.oom_control")];
+    folders(groups).into_iter().flat_map(names).collect()
+}
+
+/// The folders of the memory groups in `groups`, the text of /proc/self/cgroup. Inside
+/// a container the group's own folder is mostly mounted at the top.
+pub(crate) fn folders(groups: &str) -> Vec<PathBuf> {
+    let mut folders = Vec::new();
     for line in groups.lines() {
         let mut fields = line.splitn(3, ':').skip(1);
         let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
-        let (mount, name) = match controllers {
-            "" => ("/sys/fs/cgroup", "memory.events"),
-            _ if controllers.split(',').any(|one| one == "memory") => ("/sys/fs/cgroup/memory", "memory.oom_control"),
+        let mount = match controllers {
+            "" => "/sys/fs/cgroup",
+            _ if controllers.split(',').any(|one| one == "memory") => "/sys/fs/cgroup/memory",
             _ => continue,
         };
-        for folder in [path.trim_start_matches('/'), ""] {
-            files.push(PathBuf::from(mount).join(folder).join(name));
-        }
+        folders.extend([path.trim_start_matches('/'), ""].map(|folder| PathBuf::from(mount).join(folder)));
     }
-    files
+    folders
 }
 
 fn count(file: &Path) -> Option<u64> {
@@ -129,16 +134,12 @@ mod tests {
         assert_eq!(parse("low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 0\n"), Some(2));
         assert_eq!(parse("oom_kill_disable 0\nunder_oom 0\noom_kill 7\n"), Some(7));
         assert_eq!(parse("oom_kill_disable 0\nunder_oom 0\n"), None, "before Linux 4.13");
-        let files = candidates("4:cpu,memory:/a/b\n1:name=systemd:/x\n0::/c\n");
-        let shown: Vec<_> = files.iter().map(|file| file.to_str().unwrap()).collect();
-        assert_eq!(
-            shown,
-            [
-                "/sys/fs/cgroup/memory/a/b/memory.oom_control",
-                "/sys/fs/cgroup/memory/memory.oom_control",
-                "/sys/fs/cgroup/c/memory.events",
-                "/sys/fs/cgroup/memory.events",
-            ]
+        let text = "4:cpu,memory:/a/b\n1:name=systemd:/x\n0::/c\n";
+        let top = Path::new("/sys/fs/cgroup");
+        assert_eq!(folders(text), ["memory/a/b", "memory/", "c", ""].map(|folder| top.join(folder)));
+        let files = candidates(text);
+        assert!(
+            files.contains(&top.join("memory/a/b/memory.oom_control")) && files.contains(&top.join("c/memory.events"))
         );
     }
 }

@@ -13,8 +13,13 @@ use std::{
     process::Command,
 };
 
-use rustix::process::Signal;
+use rustix::{
+    fs::{Mode, OFlags},
+    process::Signal,
+};
 use tokio::io::unix::AsyncFd;
+
+use crate::oom_score::OomScore;
 
 /// Gives the command a session of its own; `controlling` makes its stdin the
 /// session's terminal. The child dies with the thread that forks it, so that a
@@ -32,6 +37,25 @@ pub(crate) fn own_session(command: &mut Command, controlling: bool) {
             // SAFETY: std has put the PTY's slave on descriptor 0 before it calls this.
             let stdin = unsafe { BorrowedFd::borrow_raw(0) };
             rustix::process::ioctl_tiocsctty(stdin)?;
+        }
+        Ok(())
+    };
+    // SAFETY: the closure only makes system calls and allocates nothing, as the
+    // child of a process with threads may do.
+    unsafe {
+        command.pre_exec(prepare);
+    }
+}
+
+/// Gives the child of `command` its points before anything else is done to it: a
+/// confinement takes the file away.
+pub(crate) fn scored(command: &mut Command, score: OomScore) {
+    let (text, length) = score.text();
+    let prepare = move || -> io::Result<()> {
+        // Without /proc the kernel chooses among all alike, as it would without this.
+        if let Ok(file) = rustix::fs::open(c"/proc/self/oom_score_adj", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+        {
+            let _ = rustix::io::write(&file, &text[..length]);
         }
         Ok(())
     };

@@ -64,6 +64,9 @@ async fn a057_a_program_that_eats_all_memory_dies_of_that_and_its_container_live
     let shim = ShimProcess::spawned(group.wrap(&command), "dev", socket).await;
     let pod = Pod::around(folder, vec![shim], &[]).await;
 
+    // Here the shim may take all there is, so what it starts gets all points there are.
+    assert_eq!(run(&pod, "cat /proc/self/oom_score_adj").await.stdout.unwrap().head, "1000\n");
+
     // A line without an end is kept in memory.
     let eater = || CommandSpec {
         program: Some(Program::Argv(Argv { words: words(&["tail", "/dev/zero"]) })),

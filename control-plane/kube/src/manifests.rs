@@ -14,6 +14,7 @@ mod environment;
 mod labels;
 mod namespace;
 mod network;
+mod place;
 mod pod;
 mod preset;
 mod secrets;
@@ -23,12 +24,13 @@ mod volume;
 
 pub use self::{
     accepts::accepts,
-    context::{AgentMaterial, Context, EncryptionKey, Settings, agent_secret_name, namespace_name, pod_name},
+    context::{AgentMaterial, Context, EncryptionKey, Settings, agent_secret_name, pod_name},
     credentials::{credentials, credentials_name},
     deployments::{container_of, deployments, made_of},
     labels::{CONTAINER, GENERATION, MANAGED_BY, MANAGER, PROJECT_ID, USER_ID},
     namespace::{limit_range, namespace, resource_quota, role_binding, service_account},
     network::network_policies,
+    place::Place,
     pod::{DEHYDRATE, FINAL_SNAPSHOT, MADE, at_rest, made, pod},
     preset::image,
     secrets::{agent_secret, store_secret},
@@ -36,4 +38,4 @@ pub use self::{
     volume::{data_claims, data_name, volume_claim},
 };
 
-pub(crate) use self::{namespace::QUOTA, secrets::STORE_SECRET};
+pub(crate) use self::{namespace::QUOTA, secrets::STORE_SECRET, volume::WORKSPACE};

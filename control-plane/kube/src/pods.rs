@@ -36,7 +36,7 @@ use crate::{
     limits::{
         DEHYDRATE_WITHIN, END_LOOK, END_WITHIN, HOLD, LOOK_INTERVAL, NAMESPACE_WITHIN, RIGHTS_LOOK, RIGHTS_WITHIN,
     },
-    manifests::{self, Context},
+    manifests::{self, Context, Place},
     seen,
 };
 
@@ -44,32 +44,23 @@ use crate::{
 /// kubelet no time to say that it has ended.
 const NO_GRACE_SECONDS: u32 = 1;
 
-/// The claim of the workspace.
-const WORKSPACE: &str = "workspace";
-
 /// See the module.
 pub(crate) struct KubePods {
     cluster: Arc<Cluster>,
     project: ProjectId,
     name: String,
-    namespace: String,
+    place: Place,
     events: Arc<Notify>,
 }
 
 impl KubePods {
     pub(crate) fn new(cluster: Arc<Cluster>, events: Arc<Notify>, record: &Record) -> KubePods {
         let project = record.project.id;
-        KubePods {
-            cluster,
-            project,
-            name: record.project.name.to_string(),
-            namespace: manifests::namespace_name(project),
-            events,
-        }
+        KubePods { cluster, project, name: record.project.name.to_string(), place: Place::of(project), events }
     }
 
     fn pods(&self) -> Api<Pod> {
-        Api::namespaced(self.cluster.client.clone(), &self.namespace)
+        Api::namespaced(self.cluster.client.clone(), self.place.namespace())
     }
 
     async fn list(&self) -> Result<Vec<Pod>, Fault> {
@@ -122,7 +113,7 @@ impl KubePods {
     async fn make(&self, record: &Record, generation: Generation) -> Result<(), Fault> {
         let cluster = &self.cluster;
         let client = &cluster.client;
-        let namespace = self.namespace.as_str();
+        let namespace = self.place.namespace();
         self.hold_the_record().await?;
         let commands = cluster.commands_of(record).await?;
         let context = self.context(record, generation, &commands);
@@ -165,11 +156,11 @@ impl KubePods {
     async fn remove_services_of_nobody(&self, context: &Context<'_>) -> Result<(), Fault> {
         let wanted: Vec<Option<String>> =
             manifests::services(context).into_iter().map(|service| service.metadata.name).collect();
-        let api: Api<Service> = Api::namespaced(self.cluster.client.clone(), &self.namespace);
+        let api: Api<Service> = Api::namespaced(self.cluster.client.clone(), self.place.namespace());
         let params = ListParams::default().labels(&format!("{}={}", manifests::PROJECT_ID, self.project));
         let there = api.list(&params).await.map_err(|error| failed("list the Services of the project", error))?;
         for service in there.items.iter().filter(|service| !wanted.contains(&service.metadata.name)) {
-            self.remove::<Service>(&service.name_any()).await?;
+            self.remove_named::<Service>(&service.name_any()).await?;
         }
         Ok(())
     }
@@ -220,7 +211,7 @@ impl KubePods {
     /// The keys of the store as the settings have them now.
     async fn store_secret(&self, context: &Context<'_>) -> Result<(), Fault> {
         match manifests::store_secret(context) {
-            Some(secret) => apply_in(&self.cluster.client, &self.namespace, &secret).await.map(drop),
+            Some(secret) => apply_in(&self.cluster.client, self.place.namespace(), &secret).await.map(drop),
             // Those of earlier settings may still open the store, and nobody needs them.
             None => self.remove::<Secret>(manifests::STORE_SECRET).await,
         }
@@ -248,7 +239,7 @@ impl KubePods {
             + serde::de::DeserializeOwned
             + std::fmt::Debug,
     {
-        let api: Api<T> = Api::namespaced(self.cluster.client.clone(), &self.namespace);
+        let api: Api<T> = Api::namespaced(self.cluster.client.clone(), self.place.namespace());
         match api.create(&PostParams::default(), object).await {
             Err(error) if is(&error, 409) => Ok(()),
             made => {
@@ -301,7 +292,7 @@ impl KubePods {
                 asked = true;
             }
             for pod in pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
-                info!(pod = pod.name_any(), namespace = self.namespace, gently, "the pod is to end");
+                info!(pod = pod.name_any(), namespace = self.place.namespace(), gently, "the pod is to end");
                 self.delete(pod, (!gently).then_some(NO_GRACE_SECONDS)).await?;
             }
             let running: Vec<String> = pods.iter().filter(|pod| !seen::ended(pod)).map(|pod| pod.name_any()).collect();
@@ -367,14 +358,25 @@ impl KubePods {
         }
     }
 
-    async fn remove<T>(&self, name: &str) -> Result<(), Fault>
+    /// Removes the object that is `base` to the project.
+    async fn remove<T>(&self, base: &str) -> Result<(), Fault>
     where
         T: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
             + Clone
             + serde::de::DeserializeOwned
             + std::fmt::Debug,
     {
-        let api: Api<T> = Api::namespaced(self.cluster.client.clone(), &self.namespace);
+        self.remove_named::<T>(&self.place.name(base)).await
+    }
+
+    async fn remove_named<T>(&self, name: &str) -> Result<(), Fault>
+    where
+        T: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
+            + Clone
+            + serde::de::DeserializeOwned
+            + std::fmt::Debug,
+    {
+        let api: Api<T> = Api::namespaced(self.cluster.client.clone(), self.place.namespace());
         match api.delete(name, &DeleteParams::default()).await {
             Err(error) if is(&error, 404) => Ok(()),
             done => done.map(drop).map_err(|error| failed(&format!("remove {} {name}", T::kind(&())), error)),
@@ -383,14 +385,15 @@ impl KubePods {
 
     async fn remove_namespace(&self) -> Result<(), Fault> {
         let api: Api<Namespace> = Api::all(self.cluster.client.clone());
+        let namespace = self.place.namespace();
         let deadline = Instant::now() + NAMESPACE_WITHIN;
         loop {
-            let what = format!("remove namespace {}", self.namespace);
-            let Some(there) = api.get_opt(&self.namespace).await.map_err(|error| failed(&what, error))? else {
+            let what = format!("remove namespace {namespace}");
+            let Some(there) = api.get_opt(namespace).await.map_err(|error| failed(&what, error))? else {
                 return Ok(());
             };
             if there.metadata.deletion_timestamp.is_none() {
-                match api.delete(&self.namespace, &DeleteParams::default()).await {
+                match api.delete(namespace, &DeleteParams::default()).await {
                     Err(error) if is(&error, 404) || is(&error, 409) => {}
                     done => drop(done.map_err(|error| failed(&what, error))?),
                 }
@@ -404,7 +407,7 @@ impl KubePods {
                     .collect();
                 return Err(Fault::new(
                     Reason::Unavailable,
-                    format!("namespace {} is not gone yet: {}", self.namespace, left.join("; ")),
+                    format!("namespace {namespace} is not gone yet: {}", left.join("; ")),
                 )
                 .hint("something in it has a finalizer whose owner does not act"));
             }
@@ -525,7 +528,7 @@ impl Pods for KubePods {
     }
 
     fn remove_tree<'a>(&'a mut self, _: &'a Record) -> Boxed<'a, Result<(), Fault>> {
-        Box::pin(self.remove::<PersistentVolumeClaim>(WORKSPACE))
+        Box::pin(self.remove::<PersistentVolumeClaim>(manifests::WORKSPACE))
     }
 
     fn forget<'a>(&'a mut self, _: &'a Record) -> Boxed<'a, Result<(), Fault>> {
@@ -545,7 +548,7 @@ impl Pods for KubePods {
             let there =
                 |name: &ContainerName| record.project.spec.containers.iter().any(|container| container.name == *name);
             for name in containers.iter().filter(|name| !there(name)) {
-                info!(container = %name, namespace = self.namespace, "its data is removed");
+                info!(container = %name, namespace = self.place.namespace(), "its data is removed");
                 // One that a pod still has goes with that pod: the cluster protects it until then.
                 self.remove::<PersistentVolumeClaim>(&manifests::data_name(name)).await?;
                 self.remove::<Secret>(&manifests::credentials_name(name)).await?;
@@ -563,11 +566,10 @@ impl Pods for KubePods {
     }
 
     fn namespace(&self) -> &str {
-        &self.namespace
+        self.place.namespace()
     }
 
-    fn endpoints(&self, record: &Record, made: &Made) -> Vec<Endpoint> {
-        let namespace = manifests::namespace_name(record.project.id);
+    fn endpoints(&self, _: &Record, made: &Made) -> Vec<Endpoint> {
         let all = made
             .containers
             .iter()
@@ -575,7 +577,12 @@ impl Pods for KubePods {
         all.map(|(container, port)| Endpoint {
             container: container.name.clone(),
             port_name: port.name,
-            url: format!("{}://{}.{namespace}.svc.cluster.local:{}", scheme(container), container.name, port.port),
+            url: format!(
+                "{}://{}.cluster.local:{}",
+                scheme(container),
+                self.place.service_host(&container.name),
+                port.port
+            ),
         })
         .collect()
     }

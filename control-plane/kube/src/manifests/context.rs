@@ -4,9 +4,11 @@ use std::{collections::BTreeMap, fmt};
 
 use remora_control_plane_runtime::StoreEndpoint;
 use remora_proto_model::{
-    ContainerName, Generation, ProjectId,
+    ContainerName, Generation,
     project::{Container, Project},
 };
+
+use super::Place;
 
 /// What is the same for every project of a control plane.
 #[derive(Clone, Debug)]
@@ -79,12 +81,7 @@ impl fmt::Debug for AgentMaterial {
     }
 }
 
-/// The namespace of a project.
-pub fn namespace_name(project: ProjectId) -> String {
-    format!("proj-{project}")
-}
-
-/// The pod of a generation.
+/// The pod of a generation, to its project.
 pub fn pod_name(generation: Generation) -> String {
     format!("dev-g{generation}")
 }
@@ -93,24 +90,24 @@ pub fn pod_name(generation: Generation) -> String {
 /// each of them, whether it is ready or not.
 pub(super) const PODS: &str = "pods";
 
-/// The name of a container's Service.
-pub(super) fn service_host(project: ProjectId, container: &ContainerName) -> String {
-    format!("{container}.{}.svc", namespace_name(project))
-}
-
-/// The name of a container's pod, whether that is ready or not.
-pub(super) fn pod_host(project: ProjectId, container: &ContainerName) -> String {
-    format!("{container}.{PODS}.{}.svc", namespace_name(project))
-}
-
-/// The Secret with the identity of a generation's agent.
+/// The Secret with the identity of a generation's agent, to its project.
 pub fn agent_secret_name(generation: Generation) -> String {
     format!("agent-g{generation}")
 }
 
 impl Context<'_> {
+    /// Where the project's objects are.
+    pub fn place(&self) -> Place {
+        Place::of(self.project.id)
+    }
+
+    /// The name of the object that is `base` to the project. No manifest makes a name otherwise.
+    pub(super) fn name(&self, base: &str) -> String {
+        self.place().name(base)
+    }
+
     pub(super) fn namespace(&self) -> String {
-        namespace_name(self.project.id)
+        self.place().namespace().to_owned()
     }
 
     /// The container whose pod has the agent that makes the snapshots.

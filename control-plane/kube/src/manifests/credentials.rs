@@ -17,7 +17,7 @@ use super::{
 /// The key of the password in its Secret.
 const PASSWORD: &str = "password";
 
-/// The Secret of a container's password.
+/// The Secret of a container's password, to its project.
 pub fn credentials_name(container: &ContainerName) -> String {
     format!("credentials-{container}")
 }
@@ -34,12 +34,12 @@ pub fn credentials(context: &Context<'_>, mut password: impl FnMut() -> String) 
 }
 
 /// A variable with the password of `container`.
-pub(super) fn password(variable: &str, container: &Container) -> EnvVar {
+pub(super) fn password(context: &Context<'_>, variable: &str, container: &Container) -> EnvVar {
     EnvVar {
         name: variable.to_owned(),
         value_from: Some(EnvVarSource {
             secret_key_ref: Some(SecretKeySelector {
-                name: credentials_name(&container.name),
+                name: context.name(&credentials_name(&container.name)),
                 key: PASSWORD.to_owned(),
                 optional: None,
             }),

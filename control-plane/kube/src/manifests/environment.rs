@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::EnvVar;
 use remora_proto_model::project::{Container, ContainerKind, Layout, Preset};
 
-use super::{Context, context::service_host, credentials, preset, text::verbatim};
+use super::{Context, credentials, preset, text::verbatim};
 
 /// The variables of `own`. Those with a password are first: others are made of them.
 pub(super) fn variables(context: &Context<'_>, own: &Container) -> Vec<EnvVar> {
@@ -22,7 +22,7 @@ pub(super) fn variables(context: &Context<'_>, own: &Container) -> Vec<EnvVar> {
         let Some(preset) = container.preset.filter(|_| own.kind == ContainerKind::Dev) else { continue };
         let password = format!("REMORA_SERVICE_{name}_PASSWORD");
         if let Some(url) = credentials::url(container, &password, &host) {
-            secrets.push(credentials::password(&password, container));
+            secrets.push(credentials::password(context, &password, container));
             // Of several the first one has the well-known name.
             variables.entry(credentials::well_known(preset).to_owned()).or_insert_with(|| url.clone());
             variables.insert(format!("REMORA_SERVICE_{name}_URL"), url);
@@ -34,7 +34,7 @@ pub(super) fn variables(context: &Context<'_>, own: &Container) -> Vec<EnvVar> {
         variables.insert("PORT".to_owned(), port.port.to_string());
     }
     if let Some(preset) = own.preset {
-        of_the_server(own, preset, &mut secrets, &mut variables);
+        of_the_server(context, own, preset, &mut secrets, &mut variables);
     }
     variables.extend(own.env.iter().map(|(name, value)| (name.clone(), verbatim(value))));
     // What the spec says instead of a password is said once.
@@ -44,10 +44,16 @@ pub(super) fn variables(context: &Context<'_>, own: &Container) -> Vec<EnvVar> {
 }
 
 /// What the preset's own server is told.
-fn of_the_server(own: &Container, preset: Preset, secrets: &mut Vec<EnvVar>, variables: &mut BTreeMap<String, String>) {
+fn of_the_server(
+    context: &Context<'_>,
+    own: &Container,
+    preset: Preset,
+    secrets: &mut Vec<EnvVar>,
+    variables: &mut BTreeMap<String, String>,
+) {
     match preset {
         Preset::Postgres => {
-            secrets.push(credentials::password("POSTGRES_PASSWORD", own));
+            secrets.push(credentials::password(context, "POSTGRES_PASSWORD", own));
             let port = preset::port(own).map(|port| ("PGPORT", port.to_string()));
             let named = [
                 ("POSTGRES_USER", preset::POSTGRES_NAME.to_owned()),
@@ -57,7 +63,7 @@ fn of_the_server(own: &Container, preset: Preset, secrets: &mut Vec<EnvVar>, var
             variables.extend(named.into_iter().chain(port).map(|(name, value)| (name.to_owned(), value)));
         }
         // For its own client, which asks whether it is ready, and for its arguments.
-        Preset::Redis => secrets.push(credentials::password("REDISCLI_AUTH", own)),
+        Preset::Redis => secrets.push(credentials::password(context, "REDISCLI_AUTH", own)),
     }
 }
 
@@ -65,6 +71,6 @@ fn of_the_server(own: &Container, preset: Preset, secrets: &mut Vec<EnvVar>, var
 pub(super) fn host(context: &Context<'_>, container: &Container) -> String {
     match context.project.spec.layout {
         Layout::SinglePod => "127.0.0.1".to_owned(),
-        Layout::PodPerContainer => service_host(context.project.id, &container.name),
+        Layout::PodPerContainer => context.place().service_host(&container.name),
     }
 }

@@ -40,10 +40,10 @@ pub(super) fn labels(context: &Context<'_>, component: &str) -> BTreeMap<String,
     labels
 }
 
-/// The metadata of an object in the project's namespace.
-pub(super) fn metadata(context: &Context<'_>, name: &str, component: &str) -> ObjectMeta {
+/// The metadata of the object that is `base` to the project.
+pub(super) fn metadata(context: &Context<'_>, base: &str, component: &str) -> ObjectMeta {
     ObjectMeta {
-        name: Some(name.to_owned()),
+        name: Some(context.name(base)),
         namespace: Some(context.namespace()),
         labels: Some(labels(context, component)),
         ..ObjectMeta::default()
@@ -56,8 +56,8 @@ pub(super) const DEV: &str = "dev";
 pub(super) const SERVICE: &str = "service";
 
 /// The metadata of an object that is for one container.
-pub(super) fn labelled(context: &Context<'_>, name: &str, component: &str, container: &ContainerName) -> ObjectMeta {
-    let mut metadata = metadata(context, name, component);
+pub(super) fn labelled(context: &Context<'_>, base: &str, component: &str, container: &ContainerName) -> ObjectMeta {
+    let mut metadata = metadata(context, base, component);
     metadata.labels.get_or_insert_default().insert(CONTAINER.to_owned(), container.to_string());
     metadata
 }

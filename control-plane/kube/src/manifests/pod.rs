@@ -61,7 +61,7 @@ pub fn pod(context: &Context<'_>) -> Pod {
     metadata.annotations = Some([(MADE.to_owned(), made(spec))].into());
     let mut volumes = with_workspace(context);
     volumes.extend(credentials::volume(context));
-    volumes.extend(service::volumes(spec.containers.iter()));
+    volumes.extend(service::volumes(context, spec.containers.iter()));
     Pod {
         metadata,
         spec: Some(PodSpec {
@@ -74,7 +74,7 @@ pub fn pod(context: &Context<'_>) -> Pod {
             ]),
             containers: spec.containers.iter().map(|container| of_the_project(context, container)).collect(),
             volumes: Some(volumes),
-            ..common()
+            ..common(context)
         }),
         ..Pod::default()
     }
@@ -92,7 +92,7 @@ pub fn at_rest(context: &Context<'_>) -> Pod {
             restart_policy: Some("Never".to_owned()),
             containers: vec![agent::dehydrate(context)],
             volumes: Some(volumes),
-            ..common()
+            ..common(context)
         }),
         ..Pod::default()
     }
@@ -103,9 +103,11 @@ pub(super) fn of_one(context: &Context<'_>, container: &Container) -> PodSpec {
     let owner = context.owner().is_some_and(|owner| owner.name == container.name);
     let wait = gates::init(context, container);
     let (init, volumes, grace) = match container.kind {
-        ContainerKind::Service => {
-            (wait.into_iter().collect(), service::volumes([container].into_iter()), Some(SERVICE_GRACE_SECONDS))
-        }
+        ContainerKind::Service => (
+            wait.into_iter().collect(),
+            service::volumes(context, [container].into_iter()),
+            Some(SERVICE_GRACE_SECONDS),
+        ),
         ContainerKind::Dev => {
             let installed = [agent::install(context)].into_iter();
             let mut volumes = with_workspace(context);
@@ -123,19 +125,19 @@ pub(super) fn of_one(context: &Context<'_>, container: &Container) -> PodSpec {
     PodSpec {
         restart_policy: Some("Always".to_owned()),
         hostname: Some(container.name.to_string()),
-        subdomain: Some(PODS.to_owned()),
+        subdomain: Some(context.name(PODS)),
         termination_grace_period_seconds: grace,
         init_containers: Some(init).filter(|init: &Vec<_>| !init.is_empty()),
         containers: vec![of_the_project(context, container)],
         volumes: Some(volumes),
-        ..common()
+        ..common(context)
     }
 }
 
 /// What every pod of a project has.
-fn common() -> PodSpec {
+fn common(context: &Context<'_>) -> PodSpec {
     PodSpec {
-        service_account_name: Some(SERVICE_ACCOUNT.to_owned()),
+        service_account_name: Some(context.name(SERVICE_ACCOUNT)),
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
         security_context: Some(security::pod()),
@@ -164,7 +166,7 @@ fn identity(context: &Context<'_>) -> Volume {
     Volume {
         name: "agent".to_owned(),
         secret: Some(SecretVolumeSource {
-            secret_name: Some(agent_secret_name(context.generation)),
+            secret_name: Some(context.name(&agent_secret_name(context.generation))),
             // The group is the pod's; nobody else reads the key.
             default_mode: Some(0o440),
             ..SecretVolumeSource::default()

@@ -16,7 +16,7 @@ use super::{
     labels::{DEV, PROJECT_ID, metadata, selector, selector_of},
 };
 
-/// The Services: `http://CONTAINER.NAMESPACE.svc` for each container with ports.
+/// The Services: a host, which [`Place`](super::Place) names, for each container with ports.
 pub fn services(context: &Context<'_>) -> Vec<Service> {
     let spec = &context.project.spec;
     let apart = spec.layout == Layout::PodPerContainer;

@@ -18,8 +18,8 @@ use super::{
     preset,
 };
 
-/// Its name, as a volume and as a claim.
-pub(super) const WORKSPACE: &str = "workspace";
+/// Its name, as a volume of a pod and as a claim of its project.
+pub(crate) const WORKSPACE: &str = "workspace";
 
 /// The claim of the volume that outlives pods, where the spec wants one.
 pub fn volume_claim(context: &Context<'_>) -> Option<PersistentVolumeClaim> {
@@ -28,7 +28,7 @@ pub fn volume_claim(context: &Context<'_>) -> Option<PersistentVolumeClaim> {
     Some(claim(metadata, &volume.size.to_string(), &volume.class, volume.access_mode))
 }
 
-/// The volume of a Service container, as a volume and as a claim.
+/// The volume of a Service container, as a volume of its pod and as a claim of its project.
 pub fn data_name(container: &ContainerName) -> String {
     format!("data-{container}")
 }
@@ -68,7 +68,7 @@ pub(super) fn workspace(context: &Context<'_>) -> Volume {
     match workspace.volume {
         Some(_) => Volume {
             persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
-                claim_name: name.clone(),
+                claim_name: context.name(WORKSPACE),
                 ..PersistentVolumeClaimVolumeSource::default()
             }),
             name,

@@ -29,7 +29,7 @@ use crate::{
 
 impl KubePods {
     fn deployments(&self) -> Api<Deployment> {
-        Api::namespaced(self.cluster.client.clone(), &self.namespace)
+        Api::namespaced(self.cluster.client.clone(), self.place.namespace())
     }
 
     async fn list_deployments(&self) -> Result<Vec<Deployment>, Fault> {
@@ -55,12 +55,20 @@ impl KubePods {
             let made = deployment.annotations().get(manifests::MADE).cloned().unwrap_or_default();
             // What has not changed goes on as it was started, whatever else would be different now.
             if !apart::is_current(present, &made) {
-                apply_in(&self.cluster.client, &self.namespace, &deployment).await?;
+                apply_in(&self.cluster.client, self.place.namespace(), &deployment).await?;
             }
         }
-        for gone in there.iter().filter(|one| !spec.containers.iter().any(|it| it.name.as_str() == one.name_any())) {
+        let of_nobody = |one: &&Deployment| {
+            let of = apart::container(one.labels());
+            !spec.containers.iter().any(|container| of == Some(container.name.as_str()))
+        };
+        for gone in there.iter().filter(of_nobody) {
             let name = gone.name_any();
-            info!(deployment = name, namespace = self.namespace, "the container is no part of the project any more");
+            info!(
+                deployment = name,
+                namespace = self.place.namespace(),
+                "the container is no part of the project any more"
+            );
             match self.deployments().delete(&name, &DeleteParams::background()).await {
                 Err(error) if is(&error, 404) => {}
                 done => drop(done.map_err(|error| failed(&format!("remove Deployment {name}"), error))?),
@@ -122,7 +130,7 @@ impl KubePods {
             return Ok(());
         }
         let name = deployment.name_any();
-        info!(deployment = name, namespace = self.namespace, "its pod is to end");
+        info!(deployment = name, namespace = self.place.namespace(), "its pod is to end");
         let patch = json!({ "spec": { "replicas": 0 } });
         match self.deployments().patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await {
             Err(error) if is(&error, 404) => Ok(()),

@@ -36,7 +36,7 @@ fn web_identity<'a>(context: &Context<'a>) -> Option<&'a WebIdentity> {
 /// The names are those that every AWS SDK reads.
 pub(super) fn variables(context: &Context<'_>) -> Vec<EnvVar> {
     let Some(WebIdentity { role_arn, sts_endpoint, .. }) = web_identity(context) else {
-        return vec![from_secret(ACCESS_KEY), from_secret(SECRET_KEY)];
+        return vec![from_secret(context, ACCESS_KEY), from_secret(context, SECRET_KEY)];
     };
     let mut variables = vec![
         value("AWS_ROLE_ARN", role_arn),
@@ -75,12 +75,12 @@ fn value(name: &str, text: &str) -> EnvVar {
     EnvVar { name: name.to_owned(), value: Some(verbatim(text)), ..EnvVar::default() }
 }
 
-fn from_secret(key: &str) -> EnvVar {
+fn from_secret(context: &Context<'_>, key: &str) -> EnvVar {
     EnvVar {
         name: key.to_owned(),
         value_from: Some(EnvVarSource {
             secret_key_ref: Some(SecretKeySelector {
-                name: STORE_SECRET.to_owned(),
+                name: context.name(STORE_SECRET),
                 key: key.to_owned(),
                 optional: None,
             }),

@@ -8,14 +8,7 @@ use remora_proto_model::{
 };
 
 use super::{BIN, RUN, agent, mount_read_only, words};
-use crate::{
-    defaults::AGENT_METRICS_PORT,
-    limits::GATE_SECONDS,
-    manifests::{
-        Context,
-        context::{pod_host, service_host},
-    },
-};
+use crate::{defaults::AGENT_METRICS_PORT, limits::GATE_SECONDS, manifests::Context};
 
 /// The folder, in that of the sockets, of what [`started_file`] names: the only one of it
 /// that a Service container sees, where the sockets and their secret are not.
@@ -70,17 +63,17 @@ pub(super) fn in_one_pod(context: &Context<'_>, own: &Container) -> Vec<String> 
 /// The gates of a container in a pod of its own. Who has the workspace but not its
 /// snapshots waits for the one that restores it.
 fn in_own_pod(context: &Context<'_>, own: &Container) -> Vec<String> {
-    let project = context.project.id;
+    let place = context.place();
     let owner = context.owner().filter(|owner| own.kind == ContainerKind::Dev && owner.name != own.name);
     let whole = owner
-        .map(|owner| format!("{}=http://{}:{AGENT_METRICS_PORT}/healthz", owner.name, pod_host(project, &owner.name)));
+        .map(|owner| format!("{}=http://{}:{AGENT_METRICS_PORT}/healthz", owner.name, place.pod_host(&owner.name)));
     let gates = targets(context, own).map(|(Dependency { name, condition }, target)| {
         match (condition, target.listens().first()) {
             // Its Service has only pods that are ready.
             (DependencyCondition::Healthy, Some(port)) => {
-                format!("{name}=tcp://{}:{}", service_host(project, name), port.port)
+                format!("{name}=tcp://{}:{}", place.service_host(name), port.port)
             }
-            _ => format!("{name}=name://{}", pod_host(project, name)),
+            _ => format!("{name}=name://{}", place.pod_host(name)),
         }
     });
     whole.into_iter().chain(gates).collect()

@@ -76,7 +76,7 @@ fn of_preset(container: &Container) -> Option<Vec<String>> {
 }
 
 /// The volumes of the Service containers among `containers`.
-pub(super) fn volumes<'a>(containers: impl Iterator<Item = &'a Container>) -> Vec<Volume> {
+pub(super) fn volumes<'a>(context: &Context<'_>, containers: impl Iterator<Item = &'a Container>) -> Vec<Volume> {
     let services = containers.filter(|container| container.kind == ContainerKind::Service);
     services
         .filter(|container| preset::data(container).is_some())
@@ -84,7 +84,7 @@ pub(super) fn volumes<'a>(containers: impl Iterator<Item = &'a Container>) -> Ve
             let name = data_name(&container.name);
             Volume {
                 persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
-                    claim_name: name.clone(),
+                    claim_name: context.name(&name),
                     ..PersistentVolumeClaimVolumeSource::default()
                 }),
                 name,

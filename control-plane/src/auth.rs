@@ -118,6 +118,11 @@ impl Caller {
         Caller { key: Arc::new(key), expires: Some(expires) }
     }
 
+    /// A ServiceAccount of which only the name and the end of its token are known: it sees, and changes nothing.
+    pub(crate) fn viewing_service_account(name: String, expires: u64) -> Self {
+        Caller::service_account(ServiceAccountCaller { name, role: Role::Viewer, expires })
+    }
+
     /// When what the caller came with ends, in seconds since the epoch; a key ends by being revoked.
     pub(crate) fn expires(&self) -> Option<u64> {
         self.expires

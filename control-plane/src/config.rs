@@ -1,6 +1,7 @@
 //! What the server is told: flags and environment, resolved into checked values.
 
 mod cluster;
+mod routing;
 mod store;
 
 use std::{
@@ -19,11 +20,14 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
 
-use crate::{audit::Destination, private_file};
+use crate::{audit::Destination, gate::GateSettings, private_file};
 
 pub use self::cluster::ClusterArgs;
 pub(crate) use self::cluster::ClusterPlace;
-use self::store::StoreArgs;
+use self::{
+    routing::{Resolved, RoutingArgs},
+    store::StoreArgs,
+};
 
 /// What both roles take.
 #[derive(Args, Clone, Debug)]
@@ -75,6 +79,9 @@ pub struct ServerArgs {
     /// What both take.
     #[command(flatten)]
     pub serve: ServeArgs,
+    /// How ports are reached.
+    #[command(flatten)]
+    pub routing: RoutingArgs,
     /// What a cluster needs.
     #[command(flatten)]
     pub cluster: ClusterArgs,
@@ -100,6 +107,8 @@ pub(crate) struct Config {
     pub(crate) allowed_origins: Vec<String>,
     pub(crate) audit_log: Destination,
     pub(crate) ready_file: Option<PathBuf>,
+    /// What is known of ports that are reached from outside; none where there is no domain for them.
+    pub(crate) gate: Option<GateSettings>,
     pub(crate) place: Place,
 }
 
@@ -132,16 +141,18 @@ pub(crate) enum ConfigError {
 impl ServerArgs {
     /// Checks the settings of the runtime that was chosen.
     pub(crate) fn resolve(self) -> Result<Config, ConfigError> {
-        let ServerArgs { runtime, serve, cluster } = self;
-        match runtime {
-            Runtime::Local => serve.resolve(),
+        let ServerArgs { runtime, serve, routing, cluster } = self;
+        let Resolved { gate, routes } = routing.resolve(runtime)?;
+        let config = match runtime {
+            Runtime::Local => serve.resolve()?,
             Runtime::Kube => {
                 let store = serve.store.clone().resolve()?;
                 let key = serve.encryption_key_file.as_deref().map(read_key).transpose()?;
-                let place = cluster.resolve(store, key)?;
-                serve.serving(Place::Cluster(Box::new(place)))
+                let place = cluster.resolve(store, key, routes)?;
+                serve.serving(Place::Cluster(Box::new(place)))?
             }
-        }
+        };
+        Ok(Config { gate, ..config })
     }
 }
 
@@ -195,7 +206,17 @@ impl ServeArgs {
             Place::Local(local) => Destination::File(local.data_dir.join("audit.jsonl")),
             Place::Cluster(_) => Destination::StandardOutput,
         });
-        Ok(Config { ca_file: tls_cert, listen, tls, allowed_hosts, allowed_origins, audit_log, ready_file, place })
+        Ok(Config {
+            ca_file: tls_cert,
+            listen,
+            tls,
+            allowed_hosts,
+            allowed_origins,
+            audit_log,
+            ready_file,
+            gate: None,
+            place,
+        })
     }
 }
 

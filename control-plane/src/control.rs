@@ -26,6 +26,7 @@ use crate::{
         keys::{Keys, now_ms},
         tokens,
     },
+    gate::{Gate, Link},
     limits::{DEFAULT_PAGE_PROJECTS, MAX_KEY_PROJECTS, MAX_PAGE_PROJECTS},
 };
 
@@ -37,6 +38,8 @@ pub(crate) struct Control {
     pub(crate) access_tokens: Arc<AccessTokens>,
     /// Callers that are ServiceAccounts, where this server runs in a cluster.
     pub(crate) accounts: Option<Arc<ServiceAccounts>>,
+    /// Who may pass to exposed ports, where there is a domain for them.
+    pub(crate) gate: Option<Arc<Gate>>,
     pub(crate) about: Arc<About>,
     /// Cancelled when the server is told to stop.
     pub(crate) draining: CancellationToken,
@@ -158,6 +161,22 @@ impl Control {
 
     pub(crate) async fn get(&self, caller: &Caller, named: &str) -> Result<Project, Fault> {
         self.projects.current(self.resolve(caller, named).await?).await
+    }
+
+    /// A link that opens an exposed port in a browser, as the caller.
+    pub(crate) async fn link(
+        &self,
+        caller: &Caller,
+        named: &str,
+        container: &str,
+        port: &str,
+        path: &str,
+    ) -> Result<Link, Fault> {
+        let project = self.get(caller, named).await?;
+        let gate = self.gate.as_ref().ok_or_else(no_domain)?;
+        let link = gate.link(caller, &project, container, port, path)?;
+        tracing::info!(project = %project.id, caller = caller.name(), container, port, "link");
+        Ok(link)
     }
 
     pub(crate) fn list(&self, caller: &Caller, page_size: u32, page_token: &str) -> Result<Page, Fault> {
@@ -343,4 +362,10 @@ fn decode_page_token(token: &str) -> Result<Option<ProjectName>, Fault> {
         Fault::invalid("pageToken", "is none that a list gave out")
             .hint("pass the token of the page before unchanged, or none for the first page")
     })
+}
+
+/// Nothing is reached from outside.
+pub(crate) fn no_domain() -> Fault {
+    Fault::new(Reason::FailedPrecondition, "this server has no domain for ports")
+        .hint("its operator sets one with --route-domain, in the chart with routing.domain")
 }

@@ -8,6 +8,7 @@ mod bucket;
 mod config;
 mod control;
 mod front;
+mod gate;
 mod grpc;
 pub mod limits;
 mod metrics;

@@ -107,3 +107,26 @@ pub const MAX_BUCKET_CONNECTIONS: usize = 512;
 pub const BUCKET_READ_BYTES: usize = 64 * 1024;
 /// Objects of one page of a listing (Amazon S3, ListObjectsV2).
 pub const MAX_LISTED_OBJECTS: usize = 1_000;
+
+/// Longest domain for ports, in bytes: a name in DNS has 253 (RFC 1035), of which a label and its dot take 64.
+pub const MAX_ROUTE_DOMAIN_BYTES: usize = 189;
+/// Origins of pages that read or embed what ports show, of each kind: they go with every answer.
+pub const MAX_ROUTE_ORIGINS: usize = 16;
+/// Longest URL of the settings of routes, in bytes: it stands in an annotation of each.
+pub const MAX_ROUTE_URL_BYTES: usize = 1_024;
+/// Most requests of one address in a second: more is no bound.
+pub const MAX_ROUTE_RATE: u32 = 100_000;
+/// Largest bound on the body of a request, in bytes: more is no bound.
+pub const MAX_ROUTE_BODY_BYTES: u64 = 1 << 40;
+/// Longest silence of a connection to a port, in seconds: a WebSocket that says nothing for a day is nobody's.
+pub const MAX_ROUTE_TIMEOUT_SECONDS: u32 = 24 * 3_600;
+/// The same where nobody says it, in seconds: hot reloading says nothing while nobody types.
+pub const DEFAULT_ROUTE_TIMEOUT_SECONDS: u32 = 3_600;
+/// Life of a link that opens a port in a browser, in seconds: it is followed at once.
+pub const PORT_LINK_SECONDS: u64 = 60;
+/// Life of a browser's session with one port, in seconds: a day's work.
+pub const PORT_SESSION_SECONDS: u64 = 12 * 3_600;
+/// Longest path that a link leads to, in bytes.
+pub const MAX_LINK_PATH_BYTES: usize = 2_048;
+/// Bytes of a session that are looked at: it names a host and who it is for.
+pub const MAX_PORT_SESSION_BYTES: usize = 2_048;

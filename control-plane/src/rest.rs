@@ -9,12 +9,14 @@ mod document;
 mod extract;
 mod info;
 mod keys;
+mod links;
 mod open;
 pub(crate) mod problem;
 mod projects;
 pub(crate) mod sockets;
 mod source;
 mod tokens;
+mod verify;
 mod watch;
 
 use std::sync::Arc;
@@ -68,6 +70,7 @@ fn routes() -> Vec<(Method, &'static str, MethodRouter<Shared>)> {
         (Method::GET, "/api/v1/projects/{name}/tokens", get(tokens::list)),
         (Method::POST, "/api/v1/projects/{name}/tokens", post(tokens::mint)),
         (Method::DELETE, "/api/v1/projects/{name}/tokens/{id}", delete(tokens::revoke)),
+        (Method::POST, "/api/v1/projects/{name}/links", post(links::make)),
         (Method::POST, "/api/v1/projects/{name}/exec", post(exec::run)),
         (Method::GET, "/api/v1/projects/{name}/commands", get(commands::list)),
         (Method::GET, "/api/v1/projects/{name}/commands/{id}", get(commands::get)),
@@ -95,6 +98,7 @@ fn routes() -> Vec<(Method, &'static str, MethodRouter<Shared>)> {
         (Method::POST, "/api/v1/projects/{name}/terminals/{id}/resize", post(terminals::resize)),
         (Method::GET, "/api/v1/projects/{name}/terminals/{id}/screen", get(terminals::screen)),
         (Method::POST, "/api/v1/projects/{name}/terminals/{id}/signal", post(terminals::signal)),
+        (Method::GET, "/auth/verify", get(verify::verify)),
         (Method::GET, "/api/v1/keys", get(keys::list)),
         (Method::POST, "/api/v1/keys", post(keys::create)),
         (Method::DELETE, "/api/v1/keys/{id}", delete(keys::revoke)),

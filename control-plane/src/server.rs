@@ -24,6 +24,7 @@ use crate::{
     config::{Config, Place},
     control::{About, Control},
     front::{Front, Hosts},
+    gate::Gate,
     grpc,
     limits::{KEYS_FLUSH, MAX_CALLS},
     metrics::Metrics,
@@ -104,7 +105,7 @@ impl Served {
 
 /// Opens the state and binds the ports. `draining` ends the server.
 pub(crate) async fn build(config: Config, draining: &CancellationToken) -> Result<Bound, StartError> {
-    let Config { listen, tls, ca_file: _, allowed_hosts, allowed_origins, audit_log, ready_file, place } = config;
+    let Config { listen, tls, ca_file: _, allowed_hosts, allowed_origins, audit_log, ready_file, gate, place } = config;
     let refused = |source| StartError::Listen { address: listen, source };
     let listener = TcpListener::bind(listen).await.map_err(refused)?;
     let address = listener.local_addr().map_err(refused)?;
@@ -134,6 +135,7 @@ pub(crate) async fn build(config: Config, draining: &CancellationToken) -> Resul
         keys: Arc::clone(&keys),
         access_tokens,
         accounts,
+        gate: gate.map(|settings| Arc::new(Gate::new(settings, projects.session_key()))),
         about: Arc::new(about),
         draining: draining.clone(),
     };

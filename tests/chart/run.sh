@@ -43,6 +43,15 @@ refused "are both set" "$role" store.bucket=snapshots store.existingSecret=remor
 refused "the trial store takes keys" "$role" store.bucket=snapshots trialStore.enabled=true
 refused "roleArn is not" store.webIdentity.stsEndpoint=https://minio:9443
 refused "stsEndpoint is empty" "$role" store.bucket=snapshots store.endpoint=https://minio:9443
+refused "routing.domain is empty" routing.mode=ingress
+refused "routing.from.namespace is empty" routing.mode=ingress routing.domain=p.example.com
+refused "routing.gateway.namespace or .name" routing.mode=gateway routing.domain=p.example.com routing.from.namespace=traefik
+refused /routing/domain routing.domain=P.example.com
+refused /routing/mode routing.mode=proxy
+refused /routing/corsOrigins/0 'routing.corsOrigins={https://a.example/x}'
+ingress=(routing.mode=ingress routing.domain=p.example.com routing.from.namespace=traefik)
+refused "are both set" "${ingress[@]}" routing.tls.clusterIssuer=a routing.tls.existingSecret=b
+refused "routing.tls.enabled is false" "${ingress[@]}" routing.tls.clusterIssuer=a routing.tls.enabled=false
 refused /networkPolicy/egressPorts 'networkPolicy.egressPorts={https}'
 if output=$(helm template remora "$chart" --kube-version 1.29.0 2>&1); then fail "Kubernetes 1.29 is taken"; fi
 grep -qF 'kubeVersion: >=1.30' <<<"$output" || fail "Kubernetes 1.29 is refused without saying why: $output"
@@ -66,5 +75,25 @@ holds "- {port: 9444, protocol: TCP}" "${sts[@]}"
 holds 'value: "https://sts:9444"' "${sts[@]}"
 holds '- serviceAccountToken: {audience: "minio", expirationSeconds: 86400, path: token}' \
     "${sts[@]}" store.webIdentity.audience=minio
+holds "resources: [ingresses]" "${ingress[@]}"
+holds "resources: [middlewares]" "${ingress[@]}"
+holds 'value: "http://remora.remora-system.svc.cluster.local:7600/auth/verify"' "${ingress[@]}"
+holds "value: issuer:letsencrypt" "${ingress[@]}" routing.tls.clusterIssuer=letsencrypt
+holds "resourceNames: [ports-tls]" "${ingress[@]}" routing.tls.existingSecret=ports-tls
+holds 'value: "67108864"' "${ingress[@]}" routing.maxBodyBytes=67108864
+holds 'value: "app=edge"' "${ingress[@]}" routing.from.podLabels.app=edge
+gateway=("${ingress[@]:1}" routing.mode=gateway routing.gateway.namespace=edge routing.gateway.name=public)
+holds "resources: [httproutes]" "${gateway[@]}"
+holds 'value: "edge/public/https"' "${gateway[@]}" routing.gateway.listener=https
+# Rights come with the mode that needs them.
+without() {
+    local text=$1
+    shift
+    if grep -qF -- "$text" <<<"$(render "${@/#/--set=}")"; then fail "with $*: a line holds '$text'"; fi
+}
+for kind in ingresses httproutes middlewares; do without "[$kind]" routing.domain=p.example.com; done
+without "[httproutes]" "${ingress[@]}"
+without "[ingresses]" "${gateway[@]}"
+without "[middlewares]" "${ingress[@]}" routing.controller=nginx
 if grep -q -e remora-store -e AWS_ACCESS_KEY <<<"$(render "${sts[@]/#/--set=}")"; then fail "with a role, keys are asked for"; fi
 echo "chart: linted, rendered as its snapshots, bad values refused"

@@ -5,7 +5,7 @@
 crd=projects.remora.dev
 
 install_chart() {
-    local other secret
+    local other secret routing=()
     other=$(kubectl get clusterrole remora-project --ignore-not-found \
         -o jsonpath='{.metadata.annotations.meta\.helm\.sh/release-namespace}')
     if [ -n "$other" ]; then
@@ -25,9 +25,18 @@ install_chart() {
     secret=$(head -c 24 /dev/urandom | base64 | tr -d '+/=')
     kubectl --namespace "$space" create secret generic remora-store --from-literal=bucket=remora \
         --from-literal=accessKey=integration --from-literal=secretKey="$secret"
+    # Where Traefik is as the rig has it, exposed ports are reached through it, and the suite comes in there.
+    ingress=''
+    if kubectl get ingressclass traefik >/dev/null 2>&1 && kubectl --namespace traefik get service traefik >/dev/null 2>&1; then
+        ingress=traefik.traefik.svc:443
+        routing=(--set "routing.mode=ingress,routing.domain=projects.test,routing.ingressClass=traefik"
+            --set "routing.from.namespace=traefik"
+            --set "routing.corsOrigins={https://app.test},routing.frameAncestors={https://app.test}")
+    fi
     # Two callers of the suite are ServiceAccounts; it makes them itself.
     helm install remora dist/remora-*.tgz --namespace "$space" \
         --values charts/remora/profiles/minimal.yaml \
+        "${routing[@]}" \
         --set-json "serviceAccountRoles=[\"$space/it-viewer=viewer\",\"$space/it-editor=editor\"]" \
         --wait --timeout 180s
 }

@@ -7,6 +7,7 @@
 #   REMORA_SERVER, REMORA_KEY    the server and the admin's key
 #   REMORA_TEST_IMAGE            an image for projects
 #   REMORA_TEST_DATABASES        an image with PostgreSQL and Redis
+#   REMORA_TEST_INGRESS          where exposed ports are reached through the ingress controller
 #   REMORA_NAMESPACE             where the release is
 #   REMORA_HOST_FAULTS           yes, where faults.sh answers
 #   REMORA_S3_*, AWS_*           the store that the release uses
@@ -56,6 +57,7 @@ spec:
         - {name: REMORA_NAMESPACE, value: $space}
         - {name: REMORA_TEST_IMAGE, value: $devserver}
         - {name: REMORA_TEST_DATABASES, value: "$databases"}
+        - {name: REMORA_TEST_INGRESS, value: "$ingress"}
         - {name: REMORA_HOST_FAULTS, value: "$bare_rig"}
         - {name: REMORA_S3_ENDPOINT, value: "http://remora-trial-store.$space.svc:8333"}
         - {name: REMORA_S3_BUCKET, valueFrom: {secretKeyRef: {name: remora-store, key: bucket}}}

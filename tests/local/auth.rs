@@ -141,6 +141,7 @@ async fn every_documented_path_refuses_whoever_may_not_call_it() {
                     "restore" => r#"{"snapshot":"x"}"#,
                     "keys" => r#"{"name":"a","role":"Viewer"}"#,
                     "tokens" => r#"{"verbs":["file.write"]}"#,
+                    "links" => r#"{"container":"dev","port":"http"}"#,
                     "exec" => r#"{"argv":["true"]}"#,
                     "signal" => r#"{"signal":15}"#,
                     "resize" => r#"{"columns":1,"rows":1}"#,
@@ -160,6 +161,8 @@ async fn every_documented_path_refuses_whoever_may_not_call_it() {
                     // Whoever made a token may end it, whatever the role: there is none.
                     true => (404, "NOT_FOUND"),
                     false if reads => (503, "PROJECT_NOT_READY"),
+                    // Whoever may look may open a port; this server has none.
+                    false if path.ends_with("/links") => (409, "FAILED_PRECONDITION"),
                     false => (403, "ROLE_NOT_GRANTED"),
                 };
                 assert_eq!((answer.status.as_u16(), answer.reason().as_str()), expected, "{method} {path}");

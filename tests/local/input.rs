@@ -4,7 +4,7 @@
 use remora_proto::{
     control::v1::{
         Amounts, Container, ContainerKind, ContainerList, CreateKeyRequest, CreateProjectRequest, DeleteProjectRequest,
-        Dependency, GetProjectRequest, HibernateProjectRequest, ListProjectsRequest, MintTokenRequest,
+        Dependency, GetProjectRequest, HibernateProjectRequest, ListProjectsRequest, MakeLinkRequest, MintTokenRequest,
         PatchProjectRequest, Port, Preset, Probe, ProjectSpec, PutSourceHead, PutSourceRequest, Quota, Resources,
         RestoreProjectRequest, RevokeKeyRequest, Role, SnapshotPolicy, StartProjectRequest, StopProjectRequest,
         Storage, WakeProjectRequest, WatchProjectsRequest, Workspace, put_source_request::Part,
@@ -85,7 +85,7 @@ fn variables(count: usize) -> std::collections::HashMap<String, String> {
 
 /// Each bad spec with the field that it is wrong in.
 fn bad_specs() -> Vec<(&'static str, Option<ProjectSpec>)> {
-    let port = |name: &str, port| Port { name: name.to_owned(), port };
+    let port = |name: &str, port| Port { name: name.to_owned(), port, expose: 0 };
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
     vec![
         ("spec", None),
@@ -218,6 +218,9 @@ async fn each_bad_field_over_grpc_is_named_and_changes_nothing() {
         wake WakeProjectRequest {};
         restore RestoreProjectRequest { snapshot: "x".to_owned() };
     }
+    let link = |project: &str| MakeLinkRequest { project: project.to_owned(), ..MakeLinkRequest::default() };
+    refused("name", projects.make_link(link("")).await);
+    missing(projects.make_link(link("../x")).await);
     missing(projects.watch(WatchProjectsRequest { name: "../x".to_owned() }).await);
     let restore = RestoreProjectRequest { name: "good".to_owned(), snapshot: String::new() };
     refused("snapshot", projects.restore(restore).await);

@@ -36,6 +36,8 @@ pub enum Command {
     Sh(verbs::sh::ShArgs),
     /// Run a command in a project; exits as the command does.
     Exec(verbs::exec::ExecArgs),
+    /// Open an exposed port of a project in the browser.
+    Open(verbs::open::OpenArgs),
     /// Work with the containers of a project.
     #[command(subcommand)]
     Container(verbs::container::ContainerCommand),
@@ -171,6 +173,8 @@ mod tests {
             ("remora up --port 0", "1 to 65535"),
             ("remora up --port web:99999", "1 to 65535"),
             ("remora up --port UP:80", "\"UP\""),
+            ("remora open shop --path docs", "begins with '/'"),
+            ("remora up --port 80=me", "private, authenticated or public"),
             ("remora up --name -", "project name"),
             ("remora up --container A", "container name"),
             ("remora up --env =x", "variable"),

@@ -8,6 +8,7 @@ pub(crate) mod exec;
 pub(crate) mod fs;
 pub(crate) mod lifecycle;
 pub(crate) mod ls;
+pub(crate) mod open;
 pub(crate) mod rm;
 pub(crate) mod sh;
 pub(crate) mod snapshot;
@@ -32,6 +33,7 @@ pub async fn run(global: &GlobalArgs, command: Command, root: clap::Command) -> 
         Command::Fs(command) => fs::run(&context(global)?, command).await,
         Command::Hibernate(args) => lifecycle::run(&context(global)?, args, lifecycle::Change::Hibernate).await,
         Command::Ls(args) => ls::run(&context(global)?, args).await,
+        Command::Open(args) => open::run(&context(global)?, args).await,
         Command::Rm(args) => rm::run(&context(global)?, args).await,
         Command::Sh(args) => sh::run(&context(global)?, args).await,
         Command::Snapshot(command) => snapshot::run(&context(global)?, command).await,

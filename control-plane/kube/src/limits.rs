@@ -86,3 +86,10 @@ pub const LEASE: Duration = Duration::from_secs(15);
 
 /// Time between two signs of the leader.
 pub const LEASE_RENEWAL: Duration = Duration::from_secs(5);
+
+/// Time between two applications of routes that have not changed: a certificate that was
+/// renewed is taken over, and what somebody else changed is undone.
+pub const ROUTES_LOOK: Duration = Duration::from_secs(600);
+
+/// Rest before another attempt at routes that could not be brought about.
+pub const ROUTES_RETRY: Duration = Duration::from_secs(10);

@@ -17,6 +17,8 @@ mod network;
 mod place;
 mod pod;
 mod preset;
+mod routes;
+mod routing;
 mod secrets;
 mod services;
 mod text;
@@ -27,12 +29,14 @@ pub use self::{
     context::{AgentMaterial, Context, EncryptionKey, Settings, agent_secret_name, pod_name},
     credentials::{credentials, credentials_name},
     deployments::{container_of, deployments, made_of},
-    labels::{CONTAINER, GENERATION, MANAGED_BY, MANAGER, PROJECT_ID, USER_ID},
+    labels::{COMPONENT, CONTAINER, GENERATION, MANAGED_BY, MANAGER, PROJECT_ID, USER_ID},
     namespace::{limit_range, namespace, resource_quota, role_binding, service_account},
     network::network_policies,
     place::Place,
     pod::{DEHYDRATE, FINAL_SNAPSHOT, MADE, at_rest, made, pod},
     preset::image,
+    routes::{DECIDED_HEADERS, ROUTE, ROUTES, address, route_kinds, routes, tls_secret, tls_secret_name},
+    routing::{Controller, Gate, Rate, Routing, Tls, Way},
     secrets::{agent_secret, store_secret},
     services::services,
     volume::{data_claims, data_name, volume_claim},

@@ -1,6 +1,7 @@
 //! One project's pod in a cluster, as its driver sees it.
 
 mod apart;
+mod routes;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -13,7 +14,7 @@ use kube::{
     Api, ResourceExt as _,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions},
 };
-use remora_control_plane_project::Tree;
+use remora_control_plane_project::{Tree, exposed};
 use remora_control_plane_runtime::{
     Committed,
     pods::{Ending, Hydration, Look, Made, Pods},
@@ -25,7 +26,7 @@ use remora_proto_model::{
 };
 use serde_json::json;
 use tokio::{sync::Notify, time::Instant};
-use tracing::info;
+use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::{
@@ -51,12 +52,20 @@ pub(crate) struct KubePods {
     name: String,
     place: Place,
     events: Arc<Notify>,
+    routed: Option<routes::Routed>,
 }
 
 impl KubePods {
     pub(crate) fn new(cluster: Arc<Cluster>, events: Arc<Notify>, record: &Record) -> KubePods {
         let project = record.project.id;
-        KubePods { cluster, project, name: record.project.name.to_string(), place: Place::of(project), events }
+        KubePods {
+            cluster,
+            project,
+            name: record.project.name.to_string(),
+            place: Place::of(project),
+            events,
+            routed: None,
+        }
     }
 
     fn pods(&self) -> Api<Pod> {
@@ -130,6 +139,10 @@ impl KubePods {
         apply_in(client, namespace, &manifests::limit_range(&context)).await?;
         for policy in manifests::network_policies(&context) {
             apply_in(client, namespace, &policy).await?;
+        }
+        // One that is in the way of nothing but callers from outside is told once the pod runs.
+        if let Err(fault) = self.bring_routes(&context).await?.map_or(Ok(()), Err) {
+            warn!(namespace, %fault, "a port is not reached from outside yet");
         }
         self.store_secret(&context).await?;
         self.agent_secret(&context).await?;
@@ -561,6 +574,10 @@ impl Pods for KubePods {
         Box::pin(async {})
     }
 
+    fn route<'a>(&'a mut self, record: &'a Record) -> Boxed<'a, Result<(), Fault>> {
+        Box::pin(self.keep_routes(record))
+    }
+
     fn last_words(&self, _: Generation, _: &str) -> String {
         String::new()
     }
@@ -574,7 +591,7 @@ impl Pods for KubePods {
             .containers
             .iter()
             .flat_map(|container| container.listens().into_iter().map(move |port| (container, port)));
-        all.map(|(container, port)| Endpoint {
+        let inside = all.map(|(container, port)| Endpoint {
             container: container.name.clone(),
             port_name: port.name,
             url: format!(
@@ -583,7 +600,12 @@ impl Pods for KubePods {
                 self.place.service_host(&container.name),
                 port.port
             ),
-        })
-        .collect()
+        });
+        let routing = self.cluster.settings.routing.as_ref();
+        let outside = exposed(&record.project).filter_map(|(container, port)| {
+            let url = manifests::address(routing, &record.project, container, port)?;
+            Some(Endpoint { container: container.name.clone(), port_name: port.name.clone(), url })
+        });
+        outside.chain(inside).collect()
     }
 }

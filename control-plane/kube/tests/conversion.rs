@@ -6,9 +6,9 @@ use remora_proto_model::{
     Generation,
     project::{
         AccessMode, Amounts, Condition, ConditionType, Container, ContainerKind, ContainerState, Dependency,
-        DependencyCondition, Desired, Durability, Endpoint, ExecAction, Head, HttpGet, Layout, Phase, PodState, Port,
-        Preset, Probe, ProjectSpec, ProjectStatus, Quota, Resources, SnapshotPolicy, Source, StartTimings, Storage,
-        TcpSocket, Volume, Workspace,
+        DependencyCondition, Desired, Durability, Endpoint, ExecAction, Exposure, Head, HttpGet, Layout, Phase,
+        PodState, Port, Preset, Probe, ProjectSpec, ProjectStatus, Quota, Resources, SnapshotPolicy, Source,
+        StartTimings, Storage, TcpSocket, Volume, Workspace,
     },
 };
 use serde_json::{Map, Value, json};
@@ -110,7 +110,8 @@ fn spec() -> impl Strategy<Value = ProjectSpec> {
             let (mut containers, server, probe) = containers;
             for (at, container) in containers.iter_mut().enumerate() {
                 container.name = format!("c{at}").parse().unwrap();
-                container.ports = vec![Port::named("http", 8_000 + u16::try_from(at).unwrap())];
+                let expose = [None, Some(Exposure::Private), Some(Exposure::Public)][at % 3];
+                container.ports = vec![Port { expose, ..Port::named("http", 8_000 + u16::try_from(at).unwrap()) }];
             }
             containers[0].probe = probe;
             if let Some(server) = server {

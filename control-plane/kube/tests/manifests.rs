@@ -4,6 +4,8 @@
 mod project;
 #[path = "manifests/restricted.rs"]
 mod restricted;
+#[path = "manifests/routes.rs"]
+mod routes;
 #[path = "manifests/web_identity.rs"]
 mod web_identity;
 

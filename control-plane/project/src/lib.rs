@@ -32,12 +32,14 @@
 //!   read back and nothing ran since, when it never was whole, or because the
 //!   owner purges.
 
+mod hosts;
 mod limits;
 mod observe;
 mod phase;
 mod plan;
 mod wish;
 
+pub use hosts::{Whose, exposed, host_label, port_of, whose};
 pub use limits::{REPAIR_ATTEMPTS, RETRY_FIRST_MS, RETRY_MOST_MS};
 pub use observe::{Memory, Proof, Recorded, Seen, observe};
 pub use phase::phase;

@@ -43,7 +43,11 @@ pub struct Identity {
     ca_certificate: String,
     client: Pair,
     signer: CapabilitySigner,
+    session_key: [u8; 32],
 }
+
+/// What the key of sessions is for: another secret of the same seed has other words here.
+const SESSIONS: &str = "remora.dev 2026-11-26 sessions of browsers with exposed ports";
 
 impl std::fmt::Debug for Identity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -86,7 +90,8 @@ impl Identity {
         let ca = rcgen::Issuer::new(ca_params(), key);
         let client = issue(&ca, CLIENT_SAN, ExtendedKeyUsagePurpose::ClientAuth).map_err(unusable)?;
         let ca_certificate = String::from_utf8(ca_certificate).map_err(unusable)?;
-        Ok(Identity { ca, ca_certificate, client, signer: CapabilitySigner::new(&token_key)? })
+        let session_key = blake3::derive_key(SESSIONS, &token_key);
+        Ok(Identity { ca, ca_certificate, client, signer: CapabilitySigner::new(&token_key)?, session_key })
     }
 
     /// The certificate of the CA, in PEM.
@@ -97,6 +102,11 @@ impl Identity {
     /// The 32 bytes that verify capabilities.
     pub fn token_key(&self) -> &[u8] {
         self.signer.public_key()
+    }
+
+    /// The secret with which sessions of browsers are signed; replicas have the same one.
+    pub(crate) fn session_key(&self) -> [u8; 32] {
+        self.session_key
     }
 
     /// A certificate for the agent of one generation.

@@ -159,13 +159,16 @@ pub trait Pods: Send + Sync {
     /// The housekeeping of a pod that serves.
     fn tidy<'a>(&'a mut self, record: &'a Record) -> Boxed<'a, ()>;
 
+    /// Brings the ways in from outside to what the spec says. A pod that runs is not touched.
+    fn route<'a>(&'a mut self, record: &'a Record) -> Boxed<'a, Result<(), Fault>>;
+
     /// What a container's command said last; empty where that is not known.
     fn last_words(&self, generation: Generation, container: &str) -> String;
 
     /// The namespace of what is made for the project; empty where there are none.
     fn namespace(&self) -> &str;
 
-    /// Where the ports of a pod can be reached.
+    /// Where the ports of a pod can be reached: from outside, then by each other.
     fn endpoints(&self, record: &Record, made: &Made) -> Vec<Endpoint>;
 }
 

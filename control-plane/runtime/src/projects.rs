@@ -184,6 +184,16 @@ impl Projects {
         self.get(id)
     }
 
+    /// The secret of all replicas with which sessions of browsers are signed.
+    pub fn session_key(&self) -> [u8; 32] {
+        self.inner.identity.session_key()
+    }
+
+    /// The project of a name, by what is known here.
+    pub fn named(&self, name: &ProjectName) -> Option<Project> {
+        self.inner.by_name(name).map(|entry| entry.project())
+    }
+
     /// One project, by what is known here.
     pub fn get(&self, id: ProjectId) -> Result<Project, Fault> {
         Ok(self.inner.entry(id)?.project())

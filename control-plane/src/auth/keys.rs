@@ -104,6 +104,11 @@ impl Keys {
         self.has(caller.id())
     }
 
+    /// Who has the key of that id.
+    pub(crate) fn of(&self, id: &str) -> Option<Caller> {
+        self.by_hash().values().find(|key| key.id == id).cloned().map(Caller::new)
+    }
+
     /// Whether there is a key of that id.
     pub(crate) fn has(&self, id: &str) -> bool {
         self.by_hash().values().any(|key| key.id == id)

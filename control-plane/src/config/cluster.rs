@@ -2,7 +2,7 @@
 
 use clap::Args;
 use remora_control_plane_kube::{
-    manifests::{EncryptionKey, Settings},
+    manifests::{EncryptionKey, Routing, Settings},
     service_accounts::{Grant, Grants},
 };
 use remora_control_plane_runtime::{StoreEndpoint, identity::CLIENT_SAN};
@@ -63,7 +63,7 @@ pub struct ClusterArgs {
     flush_seconds: u64,
 }
 
-fn label(text: &str) -> Result<(String, String), String> {
+pub(super) fn label(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or_else(|| format!("{text:?} is no KEY=VALUE"))?;
     Ok((key.to_owned(), value.to_owned()))
 }
@@ -84,6 +84,7 @@ impl ClusterArgs {
         self,
         store: Option<StoreEndpoint>,
         encryption_key: Option<String>,
+        routing: Option<Routing>,
     ) -> Result<ClusterPlace, ConfigError> {
         let missing = |flag: &str, variable: &str| ConfigError::Setting(format!("{flag} or {variable} is missing"));
         let store = store.ok_or_else(|| missing("--s3-bucket", "REMORA_S3_BUCKET"))?;
@@ -109,6 +110,7 @@ impl ClusterArgs {
                 grace_seconds: grace,
                 flush_seconds: flush,
                 client_san: CLIENT_SAN.to_owned(),
+                routing,
             },
             namespace,
             pod_name,

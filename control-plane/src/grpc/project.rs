@@ -7,8 +7,8 @@ use futures_util::{Stream, StreamExt as _, stream};
 use remora_proto::{
     control::v1::{
         AddContainerRequest, ContainerChange, CreateProjectRequest, DeleteContainerRequest, DeleteProjectRequest,
-        GetProjectRequest, HibernateProjectRequest, ListProjectsRequest, ListProjectsResponse, PatchContainerRequest,
-        PatchProjectRequest, Project, ProjectEvent, PutSourceHead, PutSourceRequest, RestoreProjectRequest,
+        GetProjectRequest, HibernateProjectRequest, ListProjectsRequest, ListProjectsResponse, MakeLinkRequest,
+        MakeLinkResponse, PatchContainerRequest, PatchProjectRequest, Project, ProjectEvent, PutSourceHead, PutSourceRequest, RestoreProjectRequest,
         RestoreProjectResponse, StartProjectRequest, StopProjectRequest, WakeProjectRequest, WatchProjectsRequest,
         project_event::Kind, project_service_server::ProjectService, put_source_request::Part,
     },
@@ -101,6 +101,13 @@ impl ProjectService for Projects {
         let DeleteContainerRequest { project, resource_version, container, data } = request.into_inner();
         let removed = self.0.remove_container(&caller, &project, resource_version, &container, data).await;
         Ok(Response::new(removed.map_err(refused)?.into()))
+    }
+
+    async fn make_link(&self, request: Request<MakeLinkRequest>) -> Result<Response<MakeLinkResponse>, Status> {
+        let caller = caller(&request)?;
+        let MakeLinkRequest { project, container, port, path } = request.into_inner();
+        let link = self.0.link(&caller, &project, &container, &port, &path).await.map_err(refused)?;
+        Ok(Response::new(MakeLinkResponse { url: link.url, expires_ms: link.expires_ms.unwrap_or_default() }))
     }
 
     async fn delete(&self, request: Request<DeleteProjectRequest>) -> Answer {

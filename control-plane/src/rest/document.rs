@@ -16,7 +16,7 @@ use super::{
         changes, commands, content, edit, entries, exec, search,
         terminals::{self, attach, frames},
     },
-    info, keys, projects, source, tokens, watch,
+    info, keys, links, projects, source, tokens, verify, watch,
 };
 
 #[derive(OpenApi)]
@@ -47,6 +47,7 @@ use super::{
         tokens::list,
         tokens::mint,
         tokens::revoke,
+        links::make,
         exec::run,
         commands::list,
         commands::get,
@@ -74,6 +75,7 @@ use super::{
         terminals::resize,
         terminals::screen,
         terminals::signal,
+        verify::verify,
         keys::list,
         keys::create,
         keys::revoke,

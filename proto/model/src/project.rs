@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     container::{
-        Container, ContainerKind, MAX_COMMAND_WORDS, MAX_CONTAINERS, MAX_ENV, MAX_PORTS, MAX_VARIABLE_NAME_BYTES,
-        MAX_WORD_BYTES, MAX_WORKDIR_BYTES, Port, validate_containers, variable_name,
+        Container, ContainerKind, Exposure, MAX_COMMAND_WORDS, MAX_CONTAINERS, MAX_ENV, MAX_PORTS,
+        MAX_VARIABLE_NAME_BYTES, MAX_WORD_BYTES, MAX_WORKDIR_BYTES, Port, validate_containers, variable_name,
     },
     dependencies::{Dependency, DependencyCondition, HealthCheck, dependents},
     image::{ImageReference, ImageReferenceError, MAX_IMAGE_BYTES},

@@ -475,6 +475,7 @@ mod tests {
             ("containers.ports.port", with(&|c| c.ports[0].port = 0)),
             ("containers.ports.port", with(&|c| c.ports[0].port = 70_000)),
             ("containers.ports.name", with(&|c| c.ports[0].name = "A".to_owned())),
+            ("containers.ports.expose", with(&|c| c.ports[0].expose = 4)),
             ("containers.workdir", with(&|c| c.workdir = "../x".to_owned())),
             ("containers.workdir", with(&|c| c.workdir = "/x".to_owned())),
             ("owner", wire::ProjectSpec { owner: "a/b".to_owned(), ..good() }),

@@ -13,6 +13,7 @@ mod input;
 mod killed;
 mod life;
 mod many;
+mod routes;
 mod store;
 mod terminal;
 mod tools;
@@ -39,6 +40,7 @@ pub fn all() -> Vec<Case> {
         many::cases(),
         volume::cases(),
         containers::cases(),
+        routes::cases(),
         cluster::cases(),
         faults::cases(),
         store::cases(),

@@ -31,6 +31,8 @@ pub struct Case {
     pub needs_host: bool,
     /// Whether its projects have databases, whose image the cluster must be able to pull.
     pub needs_databases: bool,
+    /// Whether it comes in through the cluster's ingress controller, to which the server routes ports.
+    pub needs_ingress: bool,
     run: Arc<dyn Fn(Target) -> Running + Send + Sync>,
 }
 
@@ -41,7 +43,15 @@ impl Case {
         run: impl Fn(Target) -> F + Send + Sync + 'static,
     ) -> Case {
         let run = Arc::new(move |target| -> Running { Box::pin(run(target)) });
-        Case { name, cluster_only: false, alone: false, needs_host: false, needs_databases: false, run }
+        Case {
+            name,
+            cluster_only: false,
+            alone: false,
+            needs_host: false,
+            needs_databases: false,
+            needs_ingress: false,
+            run,
+        }
     }
 
     /// The same case, for servers on a cluster alone.
@@ -68,10 +78,19 @@ impl Case {
         Case { needs_databases: true, ..self.on_cluster() }
     }
 
+    /// The same case, on a cluster where ports are reached through an ingress controller.
+    #[must_use]
+    pub fn through_ingress(self) -> Case {
+        Case { needs_ingress: true, ..self.on_cluster() }
+    }
+
     /// Why it does not run on `target`, though it concerns it.
     fn skipped(&self, target: &Target) -> Option<&'static str> {
         if self.needs_host && !target.host_faults {
             return Some("nobody here stops daemons of the cluster's host (REMORA_HOST_FAULTS is not yes)");
+        }
+        if self.needs_ingress && target.ingress.is_none() {
+            return Some("ports are not reached through an ingress controller here (REMORA_TEST_INGRESS)");
         }
         (self.needs_databases && target.databases.is_none())
             .then_some("no image with databases is given (REMORA_TEST_DATABASES)")
@@ -192,6 +211,7 @@ mod tests {
             key: String::new(),
             image: image.map(str::to_owned),
             databases: None,
+            ingress: None,
             namespace: String::new(),
             host_faults: false,
         }

@@ -12,6 +12,7 @@ mod cluster;
 mod control_plane;
 pub mod harness;
 mod host;
+mod ingress;
 mod junit;
 mod patience;
 mod program;

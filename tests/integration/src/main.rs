@@ -25,6 +25,9 @@ struct Args {
     /// Image with PostgreSQL and Redis there
     #[arg(long, env = "REMORA_TEST_DATABASES", value_name = "REFERENCE")]
     databases: Option<String>,
+    /// TLS entry of the ingress controller there, where the server routes exposed ports to it
+    #[arg(long, env = "REMORA_TEST_INGRESS", value_name = "HOST:PORT")]
+    ingress: Option<String>,
     /// Namespace of the server there
     #[arg(long, env = "REMORA_NAMESPACE", default_value = "remora", value_name = "NAME")]
     namespace: String,
@@ -50,10 +53,12 @@ struct Args {
 
 #[expect(clippy::print_stdout, reason = "the list is what is asked for")]
 fn main() -> anyhow::Result<ExitCode> {
-    let Args { server, key, image, databases, namespace, host_faults, jobs, junit, list, bench, words } = Args::parse();
+    let Args { server, key, image, databases, ingress, namespace, host_faults, jobs, junit, list, bench, words } =
+        Args::parse();
     // An environment that has it empty has none.
     let databases = databases.filter(|reference| !reference.is_empty());
-    let target = Target { server, key, image, databases, namespace, host_faults };
+    let ingress = ingress.filter(|address| !address.is_empty());
+    let target = Target { server, key, image, databases, ingress, namespace, host_faults };
     let cases = harness::selected(cases::all(), &target, &words);
     if list {
         cases.iter().for_each(|case| println!("{}", case.name));

@@ -5,7 +5,11 @@ use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
 
 use crate::patience::LOOK_PATIENCE;
 
@@ -49,13 +53,23 @@ impl Answer {
 pub async fn request(url: &str, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
     let address = url.split("//").nth(1).expect("a URL has a host");
     let stream = TcpStream::connect(address).await.expect("the server listens");
+    let host = [("host", address)];
+    let host = if headers.iter().any(|(name, _)| *name == "host") { &[][..] } else { &host[..] };
+    request_over(stream, method, path, &[host, headers].concat(), body).await
+}
+
+/// The same over a connection that stands, which is that of this call alone.
+pub async fn request_over(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<Bytes>,
+) -> Answer {
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("HTTP/1.1 is spoken");
     let connection = tokio::spawn(connection);
     let mut request = Request::builder().method(method).uri(path);
-    if !headers.iter().any(|(name, _)| *name == "host") {
-        request = request.header(header::HOST, address);
-    }
     for (name, value) in headers {
         request = request.header(*name, *value);
     }

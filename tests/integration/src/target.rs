@@ -13,6 +13,9 @@ pub struct Target {
     /// An image with PostgreSQL and Redis there, as their presets expect it of one
     /// (images/databases), for containers of both kinds.
     pub databases: Option<String>,
+    /// HOST:PORT of the TLS entry of the ingress controller there, where the server routes
+    /// exposed ports to it.
+    pub ingress: Option<String>,
     /// The namespace of the server there.
     pub namespace: String,
     /// Whether daemons of the cluster's host are stopped and started when the ConfigMap

@@ -63,8 +63,9 @@ pub struct UpArgs {
     /// Command line that the container runs, given to `sh -c`.
     #[arg(long, value_name = "STRING", conflicts_with = "argv")]
     cmd: Option<String>,
-    /// Port that the command listens on; repeat for more. In place of those of a project that is there.
-    #[arg(long = "port", value_name = "[NAME:]PORT", value_parser = parse_port)]
+    /// Port that the command listens on, and whom it lets in from outside: private (who may see the project),
+    /// authenticated (who has a key) or public; repeat for more. In place of those of a project that is there.
+    #[arg(long = "port", value_name = "[NAME:]PORT[=WHOM]", value_parser = parse_port)]
     ports: Vec<Port>,
     /// Environment of the container, NAME=VALUE; repeat for more. In place of that of a project that is there.
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = parse_env)]

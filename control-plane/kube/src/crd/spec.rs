@@ -120,6 +120,8 @@ pub struct ProjectSpec {
         .message("is given for a Service container, which has no workspace; leave it out").field_path(".workdir"),
     validation = Rule::new("!has(self.preset) || self.ports.size() <= 1")
         .message("a preset has one port").field_path(".ports"),
+    validation = Rule::new("!has(self.preset) || self.ports.all(p, !has(p.expose))")
+        .message("a preset speaks no HTTP and cannot be exposed; expose the container that uses it").field_path(".ports"),
     validation = Rule::new("!has(self.storage) || has(self.preset) == (self.storage.path == '')")
         .message("a preset knows its own path; without one, say where the container keeps its data").field_path(".storage"),
     validation = Rule::new("self.ports.all(p, self.ports.filter(q, q.port == p.port).size() == 1)")
@@ -304,6 +306,10 @@ pub struct Port {
     /// 1 to 65,535.
     #[schemars(range(min = 1, max = 65535))]
     pub port: i32,
+    /// Whom it lets in from outside of the project, where the server has a domain for ports; absent is nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["Private", "Authenticated", "Public"]))]
+    pub expose: Option<String>,
 }
 
 /// What a container is promised, and what it may not exceed.

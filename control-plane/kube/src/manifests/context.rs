@@ -8,7 +8,7 @@ use remora_proto_model::{
     project::{Container, Project},
 };
 
-use super::Place;
+use super::{Place, routing::Routing};
 
 /// What is the same for every project of a control plane.
 #[derive(Clone, Debug)]
@@ -35,6 +35,8 @@ pub struct Settings {
     pub flush_seconds: u64,
     /// The DNS name in the control plane's client certificate.
     pub client_san: String,
+    /// How exposed ports are reached from outside; none where nothing is made for that.
+    pub routing: Option<Routing>,
 }
 
 /// A key in base64 that is not printed.

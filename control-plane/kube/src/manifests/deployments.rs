@@ -62,7 +62,7 @@ pub fn made_of(spec: &ProjectSpec, generation: Generation, container: &Container
     let owner = spec.dev_containers().next().is_some_and(|owner| owner.name == container.name);
     let generation = (container.kind == ContainerKind::Dev).then_some(generation);
     let exclude = owner.then_some(&spec.snapshots.exclude);
-    serde_json::json!({ "container": container, "generation": generation, "exclude": exclude }).to_string()
+    serde_json::json!({ "container": container.of_its_pod(), "generation": generation, "exclude": exclude }).to_string()
 }
 
 /// The container that a Deployment is for.

@@ -21,7 +21,7 @@ pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// Its value for what the control plane makes.
 pub const MANAGER: &str = "remora";
 /// What of a project it is.
-const COMPONENT: &str = "app.kubernetes.io/component";
+pub const COMPONENT: &str = "app.kubernetes.io/component";
 
 pub(super) fn labels(context: &Context<'_>, component: &str) -> BTreeMap<String, String> {
     let mut labels: BTreeMap<String, String> = [

@@ -10,7 +10,10 @@ use k8s_openapi::{
         IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer,
         NetworkPolicyPort, NetworkPolicySpec,
     },
-    apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
+    apimachinery::pkg::{
+        apis::meta::v1::{LabelSelector, ObjectMeta},
+        util::intstr::IntOrString,
+    },
 };
 use remora_control_plane_runtime::StoreCredentials;
 use remora_proto_model::project::Layout;
@@ -18,6 +21,7 @@ use remora_proto_model::project::Layout;
 use super::{
     Context,
     labels::{metadata, selecting, selector},
+    routing::Gate,
 };
 use crate::defaults::AGENT_PORT;
 
@@ -122,6 +126,24 @@ fn from_control_plane(context: &Context<'_>) -> NetworkPolicyIngressRule {
     let settings = context.settings;
     let control_plane = in_namespace(&settings.control_namespace, Some(settings.control_pod_labels.clone()));
     NetworkPolicyIngressRule { from: Some(vec![control_plane]), ports: Some(vec![port(AGENT_PORT, "TCP")]) }
+}
+
+/// A policy that lets the pods of an ingress controller in to `ports` of `pods`.
+pub(super) fn from_gate(metadata: ObjectMeta, pods: LabelSelector, gate: &Gate, ports: Vec<i32>) -> NetworkPolicy {
+    let labels = Some(gate.pod_labels.clone()).filter(|labels| !labels.is_empty());
+    let rule = NetworkPolicyIngressRule {
+        from: Some(vec![in_namespace(&gate.namespace, labels)]),
+        ports: Some(ports.into_iter().map(|number| port(number, "TCP")).collect()),
+    };
+    NetworkPolicy {
+        metadata,
+        spec: Some(NetworkPolicySpec {
+            pod_selector: Some(pods),
+            policy_types: Some(vec!["Ingress".to_owned()]),
+            ingress: Some(vec![rule]),
+            egress: None,
+        }),
+    }
 }
 
 fn to_dns() -> NetworkPolicyEgressRule {

@@ -49,7 +49,8 @@ const TREE: &str = "tree";
 
 /// What of a spec a pod is made of: a change of anything else needs no other pod.
 pub fn made(spec: &ProjectSpec) -> String {
-    serde_json::json!({ "containers": spec.containers, "exclude": spec.snapshots.exclude }).to_string()
+    let containers: Vec<Container> = spec.containers.iter().map(Container::of_its_pod).collect();
+    serde_json::json!({ "containers": containers, "exclude": spec.snapshots.exclude }).to_string()
 }
 
 /// The pod.

@@ -60,6 +60,7 @@ fn settings() -> Settings {
         grace_seconds: 60,
         flush_seconds: 30,
         client_san: "control-plane.remora.internal".to_owned(),
+        routing: None,
     }
 }
 

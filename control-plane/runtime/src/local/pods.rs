@@ -250,6 +250,11 @@ impl Pods for LocalPods {
         Box::pin(async { Ok(()) })
     }
 
+    fn route<'a>(&'a mut self, _: &'a Record) -> Boxed<'a, Result<(), Fault>> {
+        // Ports of this machine are reached as they are.
+        Box::pin(async { Ok(()) })
+    }
+
     fn tidy<'a>(&'a mut self, record: &'a Record) -> Boxed<'a, ()> {
         Box::pin(async {
             let generation = record.project.status.generation;

@@ -114,14 +114,16 @@ impl Projects {
                 }
                 before.containers_may_become(&spec.containers)?;
                 spec.validate()?;
+                let parts = |spec: &ProjectSpec| spec.containers.iter().map(Container::of_its_pod).collect::<Vec<_>>();
+                let same_pods = parts(&before) == parts(&spec);
                 inner.take_spec(record, spec)?;
                 // What is there of a name that comes back is its own again.
                 record.forget_half_changes();
-                takes_effect = takes(record, inner.runtime.changes_in_place(record));
+                takes_effect = takes(record, same_pods || inner.runtime.changes_in_place(record));
                 if takes_effect == TakesEffect::NewGeneration {
                     record.replace = Some(record.project.status.generation);
                 }
-                if takes_effect != TakesEffect::NextStart {
+                if takes_effect != TakesEffect::NextStart && !same_pods {
                     not_current(record);
                 }
                 Ok(())

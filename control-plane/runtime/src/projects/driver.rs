@@ -62,6 +62,8 @@ pub(crate) struct Driver {
     anew: bool,
     /// Why the last step failed.
     fault: Option<Fault>,
+    /// Why a port is not reached from outside as its spec says.
+    unrouted: Option<Fault>,
     /// The snapshot that [`Memory::proof`] is about.
     committed: Option<Committed>,
     /// What is there, as last seen.
@@ -91,6 +93,7 @@ impl Driver {
             spec_version: 0,
             anew: false,
             fault: None,
+            unrouted: None,
             committed: None,
             seen: Look::default(),
             agent: None,
@@ -145,6 +148,9 @@ impl Driver {
                 self.memory.failure = None;
                 self.fault = None;
             }
+            // Whatever becomes of the pod: a port that was closed is closed now.
+            let routed = self.runs() && record.deletion.is_none();
+            self.unrouted = if routed { self.pods.route(&record).await.err() } else { None };
             if let Err(fault) = self.report(wish, &observed, step).await {
                 warn!(project = %record.project.id, %fault, "the status cannot be recorded");
             }

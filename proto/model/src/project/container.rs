@@ -41,6 +41,18 @@ impl ContainerKind {
     }
 }
 
+/// Whom a port lets in that is reached from outside of its project.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Exposure {
+    /// Whoever may see the project.
+    Private,
+    /// Whoever the server knows.
+    Authenticated,
+    /// Everybody.
+    Public,
+}
+
 /// A port that a container's command listens on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -50,12 +62,15 @@ pub struct Port {
     pub name: String,
     /// 1 to 65,535.
     pub port: u16,
+    /// Whom it lets in from outside of the project, where the server has a domain for ports; absent is nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expose: Option<Exposure>,
 }
 
 impl Port {
-    /// A port.
+    /// A port that nobody outside of the project reaches.
     pub fn named(name: &str, port: u16) -> Port {
-        Port { name: name.to_owned(), port }
+        Port { name: name.to_owned(), port, expose: None }
     }
 }
 
@@ -190,6 +205,14 @@ impl Container {
             }
         }
         Ok(changed)
+    }
+
+    /// What of it a pod is made of: whom its ports let in can change while it runs.
+    #[must_use]
+    pub fn of_its_pod(&self) -> Container {
+        let mut container = self.clone();
+        container.ports.iter_mut().for_each(|port| port.expose = None);
+        container
     }
 
     fn validate(&self) -> Result<(), Fault> {

@@ -100,6 +100,10 @@ impl Container {
                 format!("of {name} are {}; a preset has one", self.ports.len()),
             ));
         }
+        if self.preset.is_some() && self.ports.iter().any(|port| port.expose.is_some()) {
+            return Err(Fault::invalid("containers.ports.expose", format!("is given, and {name} speaks no HTTP"))
+                .hint("expose the container that uses it"));
+        }
         if self.user == Some(0) {
             return Err(Fault::invalid("containers.user", "is 0, which is root; nothing of a project runs as root")
                 .hint("give the uid that the image's own documentation names"));

@@ -3,8 +3,8 @@
 use remora_proto_model::{
     Fault,
     project::{
-        Container, ContainerChange, ContainerKind, Dependency, DependencyCondition, ExecAction, HttpGet, Layout, Port,
-        Preset, Probe, Resources, Storage, TakesEffect, TcpSocket,
+        Container, ContainerChange, ContainerKind, Dependency, DependencyCondition, ExecAction, Exposure, HttpGet,
+        Layout, Port, Preset, Probe, Resources, Storage, TakesEffect, TcpSocket,
     },
 };
 
@@ -57,20 +57,43 @@ fn preset(number: i32) -> Result<Option<Preset>, Fault> {
     }
 }
 
+impl From<Exposure> for wire::Exposure {
+    fn from(exposure: Exposure) -> Self {
+        match exposure {
+            Exposure::Private => wire::Exposure::Private,
+            Exposure::Authenticated => wire::Exposure::Authenticated,
+            Exposure::Public => wire::Exposure::Public,
+        }
+    }
+}
+
+fn exposure(number: i32) -> Result<Option<Exposure>, Fault> {
+    match wire::Exposure::try_from(number) {
+        Ok(wire::Exposure::Unspecified) => Ok(None),
+        Ok(wire::Exposure::Private) => Ok(Some(Exposure::Private)),
+        Ok(wire::Exposure::Authenticated) => Ok(Some(Exposure::Authenticated)),
+        Ok(wire::Exposure::Public) => Ok(Some(Exposure::Public)),
+        Err(_) => Err(Fault::invalid("containers.ports.expose", format!("{number} is unknown"))
+            .hint("give Private, Authenticated or Public, or leave it out")),
+    }
+}
+
 fn port_number(field: &str, number: u32) -> Result<u16, Fault> {
     u16::try_from(number).map_err(|_| Fault::invalid(field, format!("is {number}; give 1 to 65535")))
 }
 
 impl From<Port> for wire::Port {
     fn from(port: Port) -> Self {
-        wire::Port { name: port.name, port: port.port.into() }
+        let expose = port.expose.map_or(wire::Exposure::Unspecified, Into::into);
+        wire::Port { name: port.name, port: port.port.into(), expose: expose.into() }
     }
 }
 
 impl TryFrom<wire::Port> for Port {
     type Error = Fault;
     fn try_from(port: wire::Port) -> Result<Self, Fault> {
-        Ok(Port { name: port.name, port: port_number("containers.ports.port", port.port)? })
+        let number = port_number("containers.ports.port", port.port)?;
+        Ok(Port { name: port.name, port: number, expose: exposure(port.expose)? })
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) struct Flags {
     #[arg(long = "arg", value_name = "STRING", allow_hyphen_values = true)]
     args: Vec<String>,
     /// Port that it listens on; repeat for more.
-    #[arg(long = "port", value_name = "[NAME:]PORT", value_parser = parse_port)]
+    #[arg(long = "port", value_name = "[NAME:]PORT[=WHOM]", value_parser = parse_port)]
     ports: Vec<Port>,
     /// Environment, NAME=VALUE; repeat for more. In place of all that it has.
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = parse_env)]

@@ -2,7 +2,7 @@
 
 use remora_proto_model::{
     Fault, Reason,
-    project::{Container, Phase, Port, Project, ProjectSpec, SnapshotPolicy, Source, Workspace},
+    project::{Container, Exposure, Phase, Port, Project, ProjectSpec, SnapshotPolicy, Source, Workspace},
 };
 
 use super::UpArgs;
@@ -96,8 +96,19 @@ pub(super) fn changed(project: &Project, args: &UpArgs) -> Result<Changed, Fault
     Ok(Changed { spec, what })
 }
 
-/// Parses `[NAME:]PORT`; without a name it is `port-PORT`.
+/// Parses `[NAME:]PORT[=WHOM]`; without a name it is `port-PORT`, without WHOM nobody outside reaches it.
 pub(crate) fn parse_port(text: &str) -> Result<Port, String> {
+    let (text, whom) = match text.split_once('=') {
+        Some((text, whom)) => (text, Some(whom)),
+        None => (text, None),
+    };
+    let expose = match whom {
+        None => None,
+        Some("private") => Some(Exposure::Private),
+        Some("authenticated") => Some(Exposure::Authenticated),
+        Some("public") => Some(Exposure::Public),
+        Some(whom) => return Err(format!("{whom:?} is nobody to let in; give private, authenticated or public")),
+    };
     let (name, number) = match text.split_once(':') {
         Some((name, number)) => (Some(name), number),
         None => (None, text),
@@ -112,8 +123,8 @@ pub(crate) fn parse_port(text: &str) -> Result<Port, String> {
     };
     match name {
         Some(name) if !good(name) => Err(format!("{name:?} is no name of a port; it has 1 to 15 of a-z, 0-9 and '-'")),
-        Some(name) => Ok(Port::named(name, port)),
-        None => Ok(Port::named(&format!("port-{port}"), port)),
+        Some(name) => Ok(Port { expose, ..Port::named(name, port) }),
+        None => Ok(Port { expose, ..Port::named(&format!("port-{port}"), port) }),
     }
 }
 
@@ -161,7 +172,7 @@ mod tests {
             "--port",
             "5173",
             "--port",
-            "api:8080",
+            "api:8080=public",
             "--env",
             "A=b=c",
             "--container",
@@ -175,8 +186,8 @@ mod tests {
         let container = &spec.containers[0];
         assert_eq!(container.command, ["sh", "-c", "npm run dev"]);
         assert_eq!(container.env["A"], "b=c");
-        let ports: Vec<_> = container.ports.iter().map(|port| (port.name.as_str(), port.port)).collect();
-        assert_eq!(ports, [("port-5173", 5173), ("api", 8080)]);
+        let ports: Vec<_> = container.ports.iter().map(|port| (port.name.as_str(), port.port, port.expose)).collect();
+        assert_eq!(ports, [("port-5173", 5173, None), ("api", 8080, Some(Exposure::Public))]);
         assert_eq!((container.name.as_str(), container.workdir.as_str()), ("web", "app"));
         assert_eq!((spec.source, spec.snapshots.exclude), (Source::Archive, vec!["*.log".to_owned()]));
     }

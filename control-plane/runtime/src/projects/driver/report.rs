@@ -4,7 +4,7 @@ use remora_control_plane_project::{Observed, Pod, Step, Tree, Wish, phase};
 use remora_proto::agent::v1::ContainerStatus;
 use remora_proto_model::{
     Fault, Reason,
-    project::{Condition, ConditionType, ContainerState, Phase, ProjectStatus},
+    project::{Condition, ConditionType, Container, ContainerState, Phase, ProjectStatus},
 };
 
 use super::Driver;
@@ -59,7 +59,7 @@ impl Driver {
         let broken = self.fault.as_ref().filter(|_| wish == Wish::Run);
         verdicts.push((
             ConditionType::Degraded,
-            broken.is_some() || observed.pod == Pod::Broken || failed,
+            broken.is_some() || observed.pod == Pod::Broken || failed || self.unrouted.is_some(),
             match broken {
                 Some(fault) => (fault.reason.as_str(), fault.to_string()),
                 None if !ended.is_empty() => (
@@ -80,7 +80,9 @@ impl Driver {
                     Reason::ContainerUnavailable.as_str(),
                     "a process of the pod has ended and is started again".to_owned(),
                 ),
-                None => (FINE, String::new()),
+                None => self.unrouted.as_ref().map_or((FINE, String::new()), |fault| {
+                    (fault.reason.as_str(), format!("a port is not reached from outside as it should be: {fault}"))
+                }),
             },
         ));
         let outdated = self.outdated(observed);
@@ -143,8 +145,11 @@ impl Driver {
             return Vec::new();
         };
         let spec = self.entry.project().spec;
-        let differs =
-            [("containers", made.containers != spec.containers), ("exclude", made.exclude != spec.snapshots.exclude)];
+        let parts = |containers: &[Container]| containers.iter().map(Container::of_its_pod).collect::<Vec<_>>();
+        let differs = [
+            ("containers", parts(&made.containers) != parts(&spec.containers)),
+            ("exclude", made.exclude != spec.snapshots.exclude),
+        ];
         differs.into_iter().filter_map(|(what, differs)| differs.then_some(what)).collect()
     }
 

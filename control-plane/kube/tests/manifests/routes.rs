@@ -1,0 +1,279 @@
+//! The ways in from outside, as files and as what they must hold to.
+
+use std::{collections::BTreeSet, env, fs, path::Path};
+
+use kube::{ResourceExt as _, core::DynamicObject};
+use remora_control_plane_kube::manifests::{self, Controller, Gate, Rate, Routing, Tls, Way};
+use remora_proto_model::project::Exposure;
+use serde_json::Value;
+
+use crate::project::{self, Made};
+
+fn routing() -> Routing {
+    Routing {
+        way: Way::Ingress { class: None },
+        controller: Controller::Traefik,
+        domain: "ports.example.com".to_owned(),
+        tls: Tls::Controller,
+        auth_url: "http://remora.remora-system.svc.cluster.local:7600/auth/verify".to_owned(),
+        login_url: None,
+        cors_origins: Vec::new(),
+        frame_ancestors: Vec::new(),
+        rate: None,
+        max_body_bytes: None,
+        timeout_seconds: 3_600,
+        from: Gate { namespace: "traefik".to_owned(), pod_labels: [].into() },
+    }
+}
+
+/// Everything that the settings can say.
+fn full(controller: Controller, tls: Tls) -> Routing {
+    Routing {
+        way: Way::Ingress { class: Some("edge".to_owned()) },
+        controller,
+        tls,
+        login_url: Some("https://app.example.com/login".to_owned()),
+        cors_origins: vec!["https://app.example.com".to_owned(), "http://localhost:3000".to_owned()],
+        frame_ancestors: match controller {
+            Controller::Traefik => vec!["https://app.example.com".to_owned()],
+            Controller::Nginx => Vec::new(),
+        },
+        rate: Some(Rate { per_second: 100, burst: 250 }),
+        max_body_bytes: Some(64 << 20),
+        from: Gate {
+            namespace: "ingress".to_owned(),
+            pod_labels: [("app.kubernetes.io/name".to_owned(), "controller".to_owned())].into(),
+        },
+        ..routing()
+    }
+}
+
+fn gateway() -> Routing {
+    let way =
+        Way::Gateway { namespace: "edge".to_owned(), name: "public".to_owned(), listener: Some("https".to_owned()) };
+    Routing { way, ..routing() }
+}
+
+/// The shop: its frontend for whoever may see it, its API for everybody, and one port of
+/// it whose name needs a hash.
+fn shop(layout: &str, routing: Option<Routing>) -> Made {
+    let mut made = project::shop(layout);
+    let containers = &mut made.project.spec.containers;
+    containers[0].ports[0].expose = Some(Exposure::Private);
+    containers[1].ports[0].expose = Some(Exposure::Public);
+    let debug = serde_json::from_value(serde_json::json!({"name": "a--b", "port": 9229, "expose": "Authenticated"}));
+    containers[1].ports.push(debug.unwrap());
+    made.settings.routing = routing;
+    made
+}
+
+fn objects(made: &Made) -> Vec<DynamicObject> {
+    manifests::routes(&made.context())
+}
+
+fn kind(object: &DynamicObject) -> &str {
+    &object.types.as_ref().unwrap().kind
+}
+
+fn of_kind(made: &Made, wanted: &str) -> Vec<DynamicObject> {
+    objects(made).into_iter().filter(|object| kind(object) == wanted).collect()
+}
+
+#[test]
+fn routes_are_as_they_were_looked_at() {
+    let traefik = full(Controller::Traefik, Tls::Issuer("letsencrypt".to_owned()));
+    let nginx = full(Controller::Nginx, Tls::Secret("ports-tls".to_owned()));
+    for (name, made) in [
+        ("routes-traefik", shop("SinglePod", Some(traefik))),
+        ("routes-nginx", shop("PodPerContainer", Some(nginx))),
+        ("routes-gateway", shop("SinglePod", Some(gateway()))),
+    ] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/manifests/{name}.yaml"));
+        let text: String = objects(&made)
+            .iter()
+            .map(|object| {
+                format!("---\n{}", serde_norway::to_string(&serde_norway::to_value(object).unwrap()).unwrap())
+            })
+            .collect();
+        if env::var_os("REMORA_WRITE_MANIFESTS").is_some_and(|value| value == "1") {
+            fs::write(&path, &text).unwrap();
+        }
+        let there = fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            there == text,
+            "{} differs; run this test with REMORA_WRITE_MANIFESTS=1 and look at it",
+            path.display()
+        );
+    }
+}
+
+#[test]
+fn nothing_is_made_where_nothing_is_exposed_or_no_way_is_set() {
+    assert!(objects(&shop("SinglePod", None)).is_empty());
+    let mut unexposed = project::shop("SinglePod");
+    unexposed.settings.routing = Some(routing());
+    assert!(objects(&unexposed).is_empty());
+    assert_eq!(manifests::tls_secret_name(&unexposed.context()), None);
+}
+
+/// Each kind that is made is one that is looked for when something is to be removed, and
+/// what guards a route is made before what leads to it.
+#[test]
+fn what_is_made_is_found_again() {
+    for routing in [routing(), full(Controller::Nginx, Tls::Controller), gateway()] {
+        let kinds = manifests::route_kinds(&routing);
+        let made = shop("PodPerContainer", Some(routing));
+        let at = |object: &DynamicObject| {
+            let types = object.types.as_ref().unwrap();
+            let found = kinds.iter().position(|kind| kind.kind == types.kind && kind.api_version == types.api_version);
+            found.unwrap_or_else(|| panic!("{types:?} is not looked for"))
+        };
+        let order: Vec<usize> = objects(&made).iter().map(at).collect();
+        assert!(order.is_sorted(), "{order:?}");
+        for object in objects(&made) {
+            let labels = object.labels();
+            assert_eq!(labels["remora.dev/project-id"], project::ID);
+            assert_eq!(labels["app.kubernetes.io/component"], "routes");
+            assert_eq!(labels["app.kubernetes.io/managed-by"], "remora");
+            assert_eq!(object.annotations()["remora.dev/route"].len(), 64);
+        }
+        let names: BTreeSet<_> = objects(&made).iter().map(|one| (kind(one).to_owned(), one.name_any())).collect();
+        assert_eq!(names.len(), order.len(), "two objects have one name");
+    }
+}
+
+/// a095: annotations hold names that were parsed and what the settings say.
+#[test]
+fn a095_no_text_of_people_is_in_an_annotation() {
+    let hostile = "x\"; return 200; #${IFS}\u{1F6D2}";
+    for routing in [full(Controller::Traefik, Tls::Controller), full(Controller::Nginx, Tls::Controller), gateway()] {
+        let calm = shop("SinglePod", Some(routing.clone()));
+        let mut loud = shop("SinglePod", Some(routing));
+        loud.project.spec.display_name = hostile.to_owned();
+        for container in &mut loud.project.spec.containers {
+            container.env.insert("A".to_owned(), hostile.to_owned());
+            container.args = vec![hostile.to_owned()];
+        }
+        assert_eq!(objects(&calm), objects(&loud), "what people write changes a route");
+        for object in objects(&loud) {
+            for (name, value) in object.annotations() {
+                let plain = |c: char| c.is_ascii_alphanumeric() || "-._~:/@,".contains(c);
+                assert!(value.chars().all(plain), "{name}: {value}");
+            }
+        }
+    }
+}
+
+/// Of each way: a port that is not for everybody has the question in front of it.
+#[test]
+fn strangers_are_asked_about_unless_a_port_is_public() {
+    let annotation = |object: &DynamicObject, name: &str| object.annotations().get(name).cloned();
+    let is_public = |object: &DynamicObject| object.name_any() == "shop--api--http";
+
+    let nginx = shop("SinglePod", Some(full(Controller::Nginx, Tls::Controller)));
+    let ingresses = of_kind(&nginx, "Ingress");
+    assert_eq!(ingresses.len(), 3);
+    for ingress in &ingresses {
+        let asked = annotation(ingress, "nginx.ingress.kubernetes.io/auth-url");
+        assert_eq!(asked.is_none(), is_public(ingress), "{}", ingress.name_any());
+        let decided = annotation(ingress, "nginx.ingress.kubernetes.io/auth-response-headers");
+        let wanted = (!is_public(ingress)).then(|| "X-Remora-User,X-Remora-Project,Authorization,Cookie".to_owned());
+        assert_eq!(decided, wanted);
+        assert_eq!(annotation(ingress, "nginx.ingress.kubernetes.io/proxy-read-timeout").as_deref(), Some("3600"));
+    }
+
+    let traefik = shop("SinglePod", Some(routing()));
+    for ingress in of_kind(&traefik, "Ingress") {
+        let chain = annotation(&ingress, "traefik.ingress.kubernetes.io/router.middlewares").unwrap();
+        let last = if is_public(&ingress) { "routes-stranger" } else { "routes-auth" };
+        assert_eq!(chain, format!("proj-{}-{last}@kubernetescrd", project::ID));
+    }
+    for route in of_kind(&shop("SinglePod", Some(gateway())), "HTTPRoute") {
+        let filters = &route.data["spec"]["rules"][0]["filters"];
+        let last = if is_public(&route) { "routes-stranger" } else { "routes-auth" };
+        assert_eq!(filters[0]["extensionRef"]["name"], last, "{filters}");
+        assert_eq!(filters.as_array().map(Vec::len), Some(1));
+    }
+    let auth = of_kind(&traefik, "Middleware").into_iter().find(|one| one.name_any() == "routes-auth").unwrap();
+    assert_eq!(auth.data["spec"]["forwardAuth"]["trustForwardHeader"], Value::Bool(false));
+}
+
+/// The controller's pods reach the ports that are exposed, of the pods that have them.
+#[test]
+fn the_policy_opens_exposed_ports_alone() {
+    let rules = |made: &Made| -> Vec<(String, Value, Value)> {
+        let policies = of_kind(made, "NetworkPolicy").into_iter();
+        policies
+            .map(|policy| {
+                let spec = &policy.data["spec"];
+                assert_eq!(spec["policyTypes"], serde_json::json!(["Ingress"]));
+                assert_eq!(spec["ingress"].as_array().map(Vec::len), Some(1));
+                (policy.name_any(), spec["podSelector"]["matchLabels"].clone(), spec["ingress"][0].clone())
+            })
+            .collect()
+    };
+    let numbers = |rule: &Value| -> Vec<u64> {
+        rule["ports"].as_array().unwrap().iter().map(|port| port["port"].as_u64().unwrap()).collect()
+    };
+    let one = rules(&shop("SinglePod", Some(full(Controller::Traefik, Tls::Controller))));
+    assert_eq!((one.len(), one[0].0.as_str(), numbers(&one[0].2)), (1, "routes", vec![5173, 8080, 9229]));
+    let from = &one[0].2["from"];
+    assert_eq!(from[0]["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"], "ingress");
+    assert_eq!(from[0]["podSelector"]["matchLabels"]["app.kubernetes.io/name"], "controller");
+
+    let two = rules(&shop("PodPerContainer", Some(routing())));
+    let seen: Vec<_> = two
+        .iter()
+        .map(|(name, pods, rule)| (name.as_str(), pods["remora.dev/container"].as_str().unwrap(), numbers(rule)))
+        .collect();
+    assert_eq!(seen, [("routes-web", "web", vec![5173]), ("routes-api", "api", vec![8080, 9229])]);
+    assert!(two[0].2["from"][0]["podSelector"].is_null(), "every pod of the namespace");
+}
+
+#[test]
+fn whom_a_port_lets_in_is_no_part_of_a_pod() {
+    let (made, plain) = (shop("PodPerContainer", Some(routing())), {
+        let mut plain = shop("PodPerContainer", None);
+        plain
+            .project
+            .spec
+            .containers
+            .iter_mut()
+            .for_each(|one| one.ports.iter_mut().for_each(|port| port.expose = None));
+        plain
+    });
+    assert_eq!(manifests::deployments(&made.context()), manifests::deployments(&plain.context()));
+    assert_eq!(manifests::made(&made.project.spec), manifests::made(&plain.project.spec));
+}
+
+#[test]
+fn a_certificate_is_copied_without_what_else_its_secret_holds() {
+    let made = shop("SinglePod", Some(full(Controller::Traefik, Tls::Secret("ports-tls".to_owned()))));
+    assert_eq!(manifests::tls_secret_name(&made.context()), Some("ports-tls"));
+    let secret = |keys: &[&str]| {
+        let data: serde_json::Map<String, Value> = keys.iter().map(|key| ((*key).to_owned(), "YQ==".into())).collect();
+        serde_json::from_value(serde_json::json!({"data": data})).unwrap()
+    };
+    let copy = manifests::tls_secret(&made.context(), &secret(&["tls.crt", "tls.key", "ca.key"])).unwrap();
+    assert_eq!(copy.data["data"], serde_json::json!({"tls.crt": "YQ==", "tls.key": "YQ=="}));
+    assert_eq!((copy.name_any().as_str(), &copy.data["type"]), ("routes-tls", &"kubernetes.io/tls".into()));
+    assert_eq!(manifests::tls_secret(&made.context(), &secret(&["tls.crt"])), None);
+    for ingress in of_kind(&made, "Ingress") {
+        assert_eq!(ingress.data["spec"]["tls"][0]["secretName"], "routes-tls");
+    }
+}
+
+#[test]
+fn addresses_are_the_same_in_every_way() {
+    let made = shop("SinglePod", None);
+    let container = &made.project.spec.containers[0];
+    let of = |routing: &Routing| manifests::address(Some(routing), &made.project, container, &container.ports[0]);
+    for routing in [routing(), gateway(), full(Controller::Nginx, Tls::Issuer("x".to_owned()))] {
+        assert_eq!(of(&routing).as_deref(), Some("https://shop--web--http.ports.example.com"));
+    }
+    assert_eq!(
+        of(&Routing { tls: Tls::Off, ..routing() }).as_deref(),
+        Some("http://shop--web--http.ports.example.com")
+    );
+    assert_eq!(manifests::address(None, &made.project, container, &container.ports[0]), None);
+}

@@ -1,0 +1,263 @@
+//! Ports that are reached from outside, through the cluster's ingress controller.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::{
+    cluster::{get, kubectl},
+    harness::Case,
+    ingress::Visitor,
+    patience::{eventually, seen},
+    project::{Project, phase},
+    rest::{self, Answer},
+    target::Target,
+};
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![
+        Case::new("routes::each_port_has_its_host_and_lets_in_whom_it_says", requests).through_ingress(),
+        Case::new("routes::a_browser_follows_a_link_and_its_socket_stands", sockets).through_ingress(),
+        Case::new("routes::answers_are_for_the_pages_that_the_operator_names", pages).through_ingress(),
+        Case::new("routes::a_port_that_is_closed_has_no_route_any_more_and_nothing_ends", closed).through_ingress(),
+        Case::new("routes::a_project_that_sleeps_says_so_and_its_hosts_are_there_after_it", asleep).through_ingress(),
+    ]
+}
+
+/// Answers each request with what it saw of it, and each frame of a WebSocket with the same one.
+const MIRROR: &str = r"
+import base64, hashlib, http.server, json, os
+
+class Mirror(http.server.BaseHTTPRequestHandler):
+    protocol_version = 'HTTP/1.1'
+
+    def do_GET(self):
+        key = self.headers.get('Sec-WebSocket-Key')
+        if key:
+            accept = hashlib.sha1((key + '258EAFA5-E914-47DA-95CA-C5AB0DC85B11').encode()).digest()
+            self.send_response(101)
+            self.send_header('Upgrade', 'websocket')
+            self.send_header('Connection', 'Upgrade')
+            self.send_header('Sec-WebSocket-Accept', base64.b64encode(accept).decode())
+            self.end_headers()
+            self.close_connection = True
+            return self.frames()
+        body = json.dumps({'name': os.environ['NAME'], 'path': self.path, 'headers': self.headers.items()}).encode()
+        self.send_response(200)
+        self.send_header('X-Frame-Options', 'DENY')
+        self.send_header('Content-Length', str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def frames(self):
+        while True:
+            head = self.rfile.read(2)
+            if len(head) < 2 or head[0] & 15 == 8:
+                return
+            length, mask = head[1] & 127, self.rfile.read(4)
+            text = bytes(b ^ mask[at % 4] for at, b in enumerate(self.rfile.read(length)))
+            self.wfile.write(bytes([0x81, length]) + text)
+
+    def log_message(self, *words):
+        pass
+
+http.server.ThreadingHTTPServer(('', int(os.environ['PORT'])), Mirror).serve_forever()
+";
+
+/// A container that mirrors what it is asked on one port.
+fn mirror(target: &Target, name: &str, port: u16, expose: Option<&str>) -> Value {
+    let image = json!(target.image.as_ref().expect("a case for clusters"));
+    let mut http = json!({"name": "http", "port": port});
+    if let Some(expose) = expose {
+        http["expose"] = json!(expose);
+    }
+    json!({"name": name, "image": image, "command": ["python3", "-c", MIRROR], "env": {"NAME": name}, "ports": [http]})
+}
+
+async fn up(project: &Project, containers: Value) {
+    let spec = json!({"containers": containers});
+    let file = project.cli.folder().join("project.json");
+    let object = json!({
+        "apiVersion": "remora.dev/v1alpha1", "kind": "Project", "metadata": {"name": project.name}, "spec": spec,
+    });
+    std::fs::write(&file, object.to_string()).expect("the folder takes files");
+    project.cli.run(&["up", "-f", file.to_str().expect("the case's folders are text")]).await.ok();
+}
+
+/// The host of a container's port, by the project's status.
+async fn host(project: &Project, container: &str) -> String {
+    let status = project.status().await;
+    let all = status["status"]["endpoints"].as_array().into_iter().flatten();
+    let mut urls = all.filter(|one| one["container"] == container).filter_map(|one| one["url"].as_str());
+    let host = urls.find_map(|url| url.strip_prefix("https://"));
+    host.unwrap_or_else(|| panic!("{container} has no address outside: {status:#}")).to_owned()
+}
+
+/// Calls until the controller has heard of the route.
+async fn called(visitor: &Visitor, host: &str, headers: &[(&str, &str)], wanted: u16) -> Answer {
+    eventually(|| async {
+        let answer = visitor.call("GET", host, "/", headers).await;
+        if answer.status == wanted { Ok(answer) } else { Err(format!("{host} answers {answer:?}, not {wanted}")) }
+    })
+    .await
+}
+
+fn header<'a>(seen: &'a Value, name: &str) -> Option<&'a str> {
+    let all = seen["headers"].as_array().into_iter().flatten();
+    let mut values = all.filter(|pair| pair[0].as_str().is_some_and(|one| one.eq_ignore_ascii_case(name)));
+    values.next().and_then(|pair| pair[1].as_str())
+}
+
+fn bearer(target: &Target) -> String {
+    format!("Bearer {}", target.key)
+}
+
+async fn requests(target: Target) {
+    let project = Project::named(&target, "hosts");
+    let containers = json!([
+        mirror(&target, "web", 8080, Some("Private")),
+        mirror(&target, "docs", 8081, Some("Public")),
+        mirror(&target, "inner", 8082, None),
+    ]);
+    up(&project, containers).await;
+    let visitor = Visitor::new(&target);
+    let (web, docs) = (host(&project, "web").await, host(&project, "docs").await);
+    assert_ne!(web, docs);
+    let authorization = bearer(&target);
+    let admin = [("authorization", authorization.as_str())];
+
+    let seen = called(&visitor, &web, &admin, 200).await.json();
+    assert_eq!((&seen["name"], header(&seen, "x-remora-project")), (&json!("web"), Some(project.name.as_str())));
+    assert!(header(&seen, "x-remora-user").is_some_and(|user| !user.is_empty()), "{seen:#}");
+    assert_eq!(header(&seen, "authorization"), None, "the key reaches the program");
+    assert_eq!(called(&visitor, &web, &[], 401).await.reason(), "CREDENTIALS_MISSING");
+    // What a client says of who it is, and of which host it means, is not believed.
+    let lies = [("x-remora-user", "admin"), ("x-forwarded-host", docs.as_str()), ("x-original-url", "https://x/")];
+    called(&visitor, &web, &lies, 401).await;
+    let seen = called(&visitor, &docs, &lies[..1], 200).await.json();
+    assert_eq!((&seen["name"], header(&seen, "x-remora-user")), (&json!("docs"), None), "{seen:#}");
+    // What is not exposed has no host, whoever asks.
+    let inner = web.replacen("--web--", "--inner--", 1);
+    assert_eq!(visitor.call("GET", &inner, "/", &admin).await.status, StatusCode::NOT_FOUND);
+    project.remove().await;
+    eventually(|| async {
+        let status = visitor.call("GET", &docs, "/", &[]).await.status;
+        seen_gone(status, &docs)
+    })
+    .await;
+}
+
+fn seen_gone(status: StatusCode, host: &str) -> Result<(), String> {
+    seen(status == StatusCode::NOT_FOUND, || format!("{host} answers {status}"))
+}
+
+async fn sockets(target: Target) {
+    let project = Project::named(&target, "socket");
+    up(&project, json!([mirror(&target, "web", 8080, Some("Private"))])).await;
+    let visitor = Visitor::new(&target);
+    let web = host(&project, "web").await;
+    called(&visitor, &web, &[], 401).await;
+    assert_eq!(visitor.socket(&web, &[]).await.err(), Some(401));
+
+    let links = format!("/api/v1/projects/{}/links", project.name);
+    let wanted = json!({"container": "web", "port": "http", "path": "/start?a=b"});
+    let made = rest::request_as(&target.server, &target.key, "POST", &links, Some(&wanted)).await.ok(201);
+    let url = made["url"].as_str().expect("a link has a URL").to_owned();
+    let target_of = url.strip_prefix(&format!("https://{web}")).expect("the link is to that host");
+    let followed = visitor.call("GET", &web, target_of, &[]).await;
+    assert_eq!(followed.status, StatusCode::FOUND, "{followed:?}");
+    assert_eq!(followed.headers["location"], format!("https://{web}/start?a=b"));
+    let cookie = followed.headers["set-cookie"].to_str().expect("a cookie is text");
+    let cookie = cookie.split(';').next().expect("a cookie has a value").to_owned();
+
+    let seen = called(&visitor, &web, &[("cookie", &format!("mine=1; {cookie}"))], 200).await.json();
+    assert_eq!(header(&seen, "cookie"), Some("mine=1"), "{seen:#}");
+    let own = format!("https://{web}");
+    let session = [("cookie", cookie.as_str()), ("origin", own.as_str())];
+    let mut socket = visitor.socket(&web, &session).await.expect("it is let in");
+    assert_eq!(socket.echo("one").await.as_deref(), Some("one"));
+    let stranger = [session[0], ("origin", "https://evil.test")];
+    assert_eq!(visitor.socket(&web, &stranger).await.err(), Some(403), "another site's page");
+    // Requests go on beside it, and it goes on beside them.
+    called(&visitor, &web, &session, 200).await;
+    assert_eq!(socket.echo("two").await.as_deref(), Some("two"));
+    project.remove().await;
+}
+
+/// The pages of one origin, which the release was installed with.
+async fn pages(target: Target) {
+    const APP: &str = "https://app.test";
+    let project = Project::named(&target, "pages");
+    up(&project, json!([mirror(&target, "web", 8080, Some("Private"))])).await;
+    let visitor = Visitor::new(&target);
+    let web = host(&project, "web").await;
+    let authorization = bearer(&target);
+    let from = |origin| [("authorization", authorization.as_str()), ("origin", origin)];
+    let answer = called(&visitor, &web, &from(APP), 200).await;
+    assert_eq!(answer.headers["access-control-allow-origin"], APP);
+    assert_eq!(answer.headers["access-control-allow-credentials"], "true");
+    assert_eq!(answer.headers["content-security-policy"], format!("frame-ancestors 'self' {APP}"));
+    assert!(!answer.headers.contains_key("x-frame-options"), "{answer:?}");
+    let other = visitor.call("GET", &web, "/", &from("https://evil.test")).await;
+    assert!(!other.headers.contains_key("access-control-allow-origin"), "{other:?}");
+    // A browser asks before it sends what is not simple, and brings nothing with it.
+    let asks = [("origin", APP), ("access-control-request-method", "PUT")];
+    let preflight = visitor.call("OPTIONS", &web, "/", &asks).await;
+    assert!(preflight.status.is_success(), "{preflight:?}");
+    assert_eq!(preflight.headers["access-control-allow-origin"], APP);
+    project.remove().await;
+}
+
+async fn closed(target: Target) {
+    let project = Project::named(&target, "closed");
+    up(&project, json!([mirror(&target, "web", 8080, Some("Public"))])).await;
+    let visitor = Visitor::new(&target);
+    let (web, generation) = (host(&project, "web").await, project.generation().await);
+    called(&visitor, &web, &[], 200).await;
+    let namespace = project.namespace().await;
+    let path = format!("/api/v1/projects/{}/containers/web", project.name);
+    let change = async |port: Value| {
+        let body = json!({"ports": [port]});
+        let changed = rest::request_as(&target.server, &target.key, "PATCH", &path, Some(&body)).await.ok(200);
+        assert_eq!(changed["takesEffect"], "InPlace");
+    };
+    change(json!({"name": "http", "port": 8080, "expose": "Private"})).await;
+    called(&visitor, &web, &[], 401).await;
+    change(json!({"name": "http", "port": 8080})).await;
+    called(&visitor, &web, &[], 404).await;
+    let selector = "app.kubernetes.io/component=routes";
+    let left = ["ingresses,networkpolicies,middlewares", "--namespace", &namespace, "--selector", selector];
+    eventually(|| async {
+        let there = get(&left).await;
+        seen(there["items"].as_array().is_some_and(Vec::is_empty), || format!("it is there still: {there:#}"))
+    })
+    .await;
+    assert_eq!(project.generation().await, generation);
+    // Somebody who takes a route away by hand has it back with the next change.
+    change(json!({"name": "http", "port": 8080, "expose": "Public"})).await;
+    called(&visitor, &web, &[], 200).await;
+    kubectl(&["delete", "ingresses", "--all", "--namespace", &namespace], "").await.expect("it is removed");
+    called(&visitor, &web, &[], 404).await;
+    change(json!({"name": "http", "port": 8080, "expose": "Authenticated"})).await;
+    called(&visitor, &web, &[], 401).await;
+    project.remove().await;
+}
+
+async fn asleep(target: Target) {
+    let project = Project::named(&target, "asleep");
+    up(&project, json!([mirror(&target, "web", 8080, Some("Private"))])).await;
+    let visitor = Visitor::new(&target);
+    let web = host(&project, "web").await;
+    let authorization = bearer(&target);
+    let admin = [("authorization", authorization.as_str())];
+    called(&visitor, &web, &admin, 200).await;
+    project.verb("hibernate", &[]).await.ok();
+    let answer = called(&visitor, &web, &admin, 503).await;
+    assert_eq!(answer.reason(), "PROJECT_NOT_READY");
+    assert!(answer.headers.contains_key("retry-after"), "{answer:?}");
+    called(&visitor, &web, &[], 401).await;
+    project.verb("wake", &[]).await.ok();
+    project.becomes("the end of its sleep", phase("Ready")).await;
+    assert_eq!(called(&visitor, &web, &admin, 200).await.json()["name"], "web");
+    assert_eq!(host(&project, "web").await, web);
+    project.remove().await;
+}

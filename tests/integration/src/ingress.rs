@@ -1,0 +1,135 @@
+//! The way in from outside: through the cluster's ingress controller, over TLS, as a
+//! browser or a program takes it.
+
+use std::sync::Arc;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use http::header;
+use rustls::{
+    ClientConfig, DigitallySignedStruct, SignatureScheme,
+    client::{
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        verify_server_name,
+    },
+    crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, ServerName, UnixTime},
+    server::ParsedCertificate,
+};
+use tokio::{net::TcpStream, time::timeout};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio_tungstenite::{
+    WebSocketStream, client_async,
+    tungstenite::{Error, Message, client::IntoClientRequest as _},
+};
+
+use crate::{
+    patience::LOOK_PATIENCE,
+    rest::{Answer, request_over},
+    target::Target,
+};
+
+/// Whoever comes in.
+pub(crate) struct Visitor {
+    address: String,
+    connector: TlsConnector,
+}
+
+impl Visitor {
+    pub(crate) fn new(target: &Target) -> Visitor {
+        let provider = Arc::new(ring::default_provider());
+        let named = Arc::new(Named(Arc::clone(&provider)));
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("ring has what TLS needs")
+            .dangerous()
+            .with_custom_certificate_verifier(named)
+            .with_no_client_auth();
+        let address = target.ingress.clone().expect("a case for an ingress");
+        Visitor { address, connector: TlsConnector::from(Arc::new(config)) }
+    }
+
+    async fn connect(&self, host: &str) -> TlsStream<TcpStream> {
+        let name = ServerName::try_from(host.to_owned()).expect("a port's host is a name");
+        let stream = TcpStream::connect(&self.address).await.expect("the controller listens");
+        self.connector.connect(name, stream).await.unwrap_or_else(|error| panic!("TLS with {host}: {error}"))
+    }
+
+    /// Asks for `target` of `host`.
+    pub(crate) async fn call(&self, method: &str, host: &str, target: &str, headers: &[(&str, &str)]) -> Answer {
+        let stream = self.connect(host).await;
+        request_over(stream, method, target, &[&[("host", host)], headers].concat(), "").await
+    }
+
+    /// Opens a WebSocket, or hears with which status it is refused.
+    pub(crate) async fn socket(&self, host: &str, headers: &[(&'static str, &str)]) -> Result<Socket, u16> {
+        let stream = self.connect(host).await;
+        let mut request = format!("wss://{host}/").into_client_request().expect("a request");
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().expect("a header value"));
+        }
+        request.headers_mut().insert(header::HOST, host.parse().expect("a host"));
+        match client_async(request, stream).await {
+            Ok((socket, _)) => Ok(Socket(socket)),
+            Err(Error::Http(response)) => Err(response.status().as_u16()),
+            Err(error) => panic!("a WebSocket with {host}: {error}"),
+        }
+    }
+}
+
+/// A WebSocket that stands.
+pub(crate) struct Socket(WebSocketStream<TlsStream<TcpStream>>);
+
+impl Socket {
+    /// Sends `text` and hears what comes back; nothing where the socket has ended.
+    pub(crate) async fn echo(&mut self, text: &str) -> Option<String> {
+        self.0.send(Message::text(text)).await.ok()?;
+        loop {
+            match timeout(LOOK_PATIENCE, self.0.next()).await.expect("an answer comes in time") {
+                Some(Ok(Message::Text(text))) => return Some(text.to_string()),
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
+                Some(Ok(_)) => {}
+            }
+        }
+    }
+}
+
+/// Takes the certificate of whoever can show one for the name that was called: whom
+/// the cluster's operator trusts is none of the suite's business.
+#[derive(Debug)]
+struct Named(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Named {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        verify_server_name(&ParsedCertificate::try_from(end_entity)?, name)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,7 +1,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help demo test setup fmt lint unit acceptance bench bench-cluster dist images test-integration cluster \
-	cluster-down clean
+.PHONY: help demo test setup fmt lint unit acceptance bench bench-cluster dist images test-integration \
+	test-e2e cluster cluster-down clean
 
 help:
 	@echo "make demo   the main job on this machine, step by step with times"
@@ -10,6 +10,7 @@ help:
 	@echo "make bench  seconds and peak memory of searches and of snapshots of 100,000 files; fails above a bound"
 	@echo "make bench-cluster   commands and terminals through the server on a cluster, beside kubectl exec"
 	@echo "make test-integration   the chart on a cluster, and the suite as a Job in it; target/integration has what it saw"
+	@echo "make test-e2e   the same on two nodes with enforced NetworkPolicies: the cases of the suite that need that"
 	@echo "make cluster   a ready Kubernetes, checked; prints its KUBECONFIG last (make cluster-down ends it)"
 	@echo "RIG_PROFILE=full make cluster   with two nodes, enforced NetworkPolicies and an ingress controller (docs/rig.md)"
 	@echo "make dist   static binaries in dist/"
@@ -75,6 +76,9 @@ images: dist
 
 test-integration:
 	@tests/cluster/run.sh
+
+test-e2e:
+	@RIG_PROFILE=full tests/cluster/run.sh
 
 # As a Job beside the server, from where both ways are as long.
 bench-cluster:

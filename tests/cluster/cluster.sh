@@ -3,7 +3,8 @@
 # shellcheck disable=SC2034,SC2154 # run.sh and its parts share variables
 
 # Sets KUBECONFIG and REMORA_REGISTRY, puts kubectl and helm on PATH, and says in
-# `bare_rig` whether the cluster is the one whose daemons this machine can stop.
+# `bare_rig` whether the cluster is the one whose daemons this machine can stop,
+# and in `full_profile` whether that has the full profile.
 find_cluster() {
     local log tools tool
     mkdir -p "$out/bin"
@@ -21,6 +22,9 @@ find_cluster() {
     export KUBECONFIG REMORA_REGISTRY PATH
     # shellcheck source=tests/rig/settings.sh
     source tests/rig/settings.sh
-    bare_rig=no
-    if [ "$KUBECONFIG" = "$RIG_KUBECONFIG" ]; then bare_rig=yes; fi
+    bare_rig=no full_profile=no
+    if [ "$KUBECONFIG" = "$RIG_KUBECONFIG" ]; then
+        bare_rig=yes
+        [ "$RIG_PROFILE" = minimal ] || full_profile=yes
+    fi
 }

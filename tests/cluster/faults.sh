@@ -26,7 +26,11 @@ answer_host_faults() {
         answer='done'
         case $action in
             stop | start) tests/rig/part.sh "$action" "$part" || answer=failed ;;
-            pause) { tests/rig/part.sh stop "$part" && sleep "${seconds:-10}" && tests/rig/part.sh start "$part"; } || answer=failed ;;
+            pause)
+                echo "$part" >"$out/paused"
+                { tests/rig/part.sh stop "$part" && sleep "${seconds:-10}" && tests/rig/part.sh start "$part"; } || answer=failed
+                rm -f "$out/paused"
+                ;;
             *) answer=failed ;;
         esac
         # A part that was just started may be the one that takes the answer.
@@ -38,4 +42,9 @@ answer_host_faults() {
 stop_faults() {
     kill "$faults" 2>/dev/null || true
     wait "$faults" 2>/dev/null || true
+    # The case that had it stopped failed, and the suite ended meanwhile.
+    if [ -e "$out/paused" ]; then
+        tests/rig/part.sh start "$(cat "$out/paused")" || true
+        rm -f "$out/paused"
+    fi
 }

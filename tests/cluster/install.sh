@@ -29,8 +29,10 @@ install_chart() {
     ingress=''
     if kubectl get ingressclass traefik >/dev/null 2>&1 && kubectl --namespace traefik get service traefik >/dev/null 2>&1; then
         ingress=traefik.traefik.svc:443
+        give_certificate
         routing=(--set "routing.mode=ingress,routing.domain=projects.test,routing.ingressClass=traefik"
-            --set "routing.from.namespace=traefik"
+            --set "routing.from.namespace=traefik,routing.tls.existingSecret=ports"
+            --set "routing.requestsPerSecond=50,routing.burst=200"
             --set "routing.corsOrigins={https://app.test},routing.frameAncestors={https://app.test}")
     fi
     # Two callers of the suite are ServiceAccounts; it makes them itself.
@@ -39,6 +41,18 @@ install_chart() {
         "${routing[@]}" \
         --set-json "serviceAccountRoles=[\"$space/it-viewer=viewer\",\"$space/it-editor=editor\"]" \
         --wait --timeout 180s
+}
+
+# The Secret `ports`: a certificate that is not Traefik's own, of the rig's authority where there is one.
+give_certificate() {
+    local authority=() folder=$out/certificate
+    if [ "$bare_rig" = yes ]; then authority=(-CA "$RIG_STATE/pki/ca.crt" -CAkey "$RIG_STATE/pki/ca.key"); fi
+    mkdir -p "$folder"
+    openssl req -x509 "${authority[@]}" -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 \
+        -subj "/CN=ports of projects" -addext "subjectAltName=DNS:*.projects.test" -addext "basicConstraints=critical,CA:FALSE" \
+        -keyout "$folder/tls.key" -out "$folder/tls.crt" 2>/dev/null
+    kubectl --namespace "$space" create secret tls ports --cert "$folder/tls.crt" --key "$folder/tls.key"
+    rm -rf "$folder"
 }
 
 # Removes all that the run made, in the order in which it can go: projects while

@@ -2,17 +2,22 @@
 # What docs/parity.md says that a cluster shows, against what the suite saw in one:
 # fails, and names it, where a case did not run, failed or was skipped.
 #
-#   parity.sh JUNIT [DOCUMENT]    docs/parity.md, from the root of the checkout
+#   parity.sh JUNIT [DOCUMENT [yes|no]]
+#
+# DOCUMENT is docs/parity.md, from the root of the checkout; `yes` takes what it
+# says of the full profile, else what it says of a cluster as any.
 set -euo pipefail
 shopt -s inherit_errexit
 junit=$1
 document=${2:-docs/parity.md}
+mark=''
+[ "${3:-no}" = no ] || mark='e2e: '
 
 fail() { echo "parity: $1" >&2; exit 1; }
 
 [ -s "$junit" ] || fail "there is no JUnit in $junit"
-# Names alone are of the suite; those of other tests have the name of their program before them.
-names=$(sed -nE '/^\| [A-Z][0-9]+ \|/p' "$document" | grep -oE "\`[a-z_]+::[a-z0-9_]+\`" | tr -d '\140' | sort -u) ||
+# Names alone are of the suite, and so with `e2e`; those of other tests have the name of their program before them.
+names=$(sed -nE '/^\| [A-Z][0-9]+ \|/p' "$document" | grep -oE "\`${mark}[a-z_]+::[a-z0-9_]+\`" | sed "s/^.${mark}//; s/.\$//" | sort -u) ||
     fail "$document names no case of the suite"
 
 # SUBJECT::SENTENCE passed|failed|skipped, as tests/integration/src/junit.rs writes them.

@@ -2,7 +2,8 @@
 # `make test-integration`: the chart as it is installed in production, on a real
 # cluster, and the suite as a Job in it. Exits with the Job's verdict. All that it
 # saw is in target/integration: junit.xml, acceptance.log, the logs and events of
-# every pod.
+# every pod. `make test-e2e` is the same on the rig's full profile, with the cases
+# of the suite that are marked for it and without what the minimal profile shows.
 #
 #   KEEP=1         leaves everything in the cluster as it is at the end
 #   SUITE="..."    arguments for the suite, a filter or --bench for example; then nothing but the suite runs
@@ -37,7 +38,10 @@ step "a cluster"
 find_cluster
 step "images"
 make --no-print-directory images "REGISTRY=$REMORA_REGISTRY"
-if [ -z "${SUITE:-}" ]; then
+only_suite=no
+# shellcheck disable=SC2154 # find_cluster says it
+if [ -n "${SUITE:-}" ] || [ "$full_profile" = yes ]; then only_suite=yes; fi
+if [ "$only_suite" = no ]; then
     step "the chart's own tests"
     tests/chart/run.sh
 fi
@@ -45,7 +49,7 @@ trap finish EXIT
 step "helm install, in the namespace $space"
 install_chart
 verdict=0
-if [ -z "${SUITE:-}" ]; then
+if [ "$only_suite" = no ]; then
     step "what the control plane may not do"
     tests/cluster/refusals.sh "$space" remora
     step "helm test"
@@ -55,7 +59,9 @@ step "the suite"
 run_suite || verdict=1
 if [ -z "${SUITE:-}" ]; then
     step "what docs/parity.md says of the suite"
-    tests/cluster/parity.sh "$out/junit.xml" || verdict=1
+    tests/cluster/parity.sh "$out/junit.xml" docs/parity.md "$full_profile" || verdict=1
+fi
+if [ "$only_suite" = no ]; then
     step "the acceptance project, from outside the cluster"
     run_acceptance || verdict=1
 fi

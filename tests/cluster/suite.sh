@@ -10,6 +10,7 @@
 #   REMORA_TEST_INGRESS          where exposed ports are reached through the ingress controller
 #   REMORA_NAMESPACE             where the release is
 #   REMORA_HOST_FAULTS           yes, where faults.sh answers
+#   REMORA_FULL_PROFILE          yes, on the rig's full profile: the cases marked for it, if SUITE names none
 #   REMORA_S3_*, AWS_*           the store that the release uses
 # Its ServiceAccount may do everything: it drains nodes and deletes pods.
 run_suite() {
@@ -43,6 +44,12 @@ spec:
       restartPolicy: Never
       serviceAccountName: integration
       securityContext: {runAsNonRoot: true, runAsUser: 65532, fsGroup: 65532, seccompProfile: {type: RuntimeDefault}}
+      # With the store, whose node is none that a case has lost.
+      affinity:
+        podAffinity:
+          requiredDuringSchedulingIgnoredDuringExecution:
+          - labelSelector: {matchLabels: {app.kubernetes.io/component: trial-store}}
+            topologyKey: kubernetes.io/hostname
       volumes: [{name: out, emptyDir: {}}, {name: tmp, emptyDir: {}}]
       containers:
       - name: suite
@@ -59,6 +66,7 @@ spec:
         - {name: REMORA_TEST_DATABASES, value: "$databases"}
         - {name: REMORA_TEST_INGRESS, value: "$ingress"}
         - {name: REMORA_HOST_FAULTS, value: "$bare_rig"}
+        - {name: REMORA_FULL_PROFILE, value: "$full_profile"}
         - {name: REMORA_S3_ENDPOINT, value: "http://remora-trial-store.$space.svc:8333"}
         - {name: REMORA_S3_BUCKET, valueFrom: {secretKeyRef: {name: remora-store, key: bucket}}}
         - {name: AWS_ACCESS_KEY_ID, valueFrom: {secretKeyRef: {name: remora-store, key: accessKey}}}

@@ -14,6 +14,7 @@ async fn a_server_on_this_machine_does_what_one_in_a_cluster_does() {
         ingress: None,
         namespace: String::new(),
         host_faults: false,
+        full_profile: false,
     };
     let cases = harness::selected(cases::all(), &target, &[]);
     assert!(cases.len() > 10, "the suite is gone");

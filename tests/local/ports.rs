@@ -477,12 +477,14 @@ async fn a_link_is_made_by_grpc_and_opened_by_the_command_line() {
     create(&server).await;
     let cli = Cli::new(&server.url, &server.key);
     let mut projects = server.projects().await;
-    let wanted = MakeLinkRequest { project: "shop".to_owned(), port: "private".to_owned(), ..MakeLinkRequest::default() };
+    let wanted =
+        MakeLinkRequest { project: "shop".to_owned(), port: "private".to_owned(), ..MakeLinkRequest::default() };
     let made = projects.make_link(wanted.clone()).await.unwrap().into_inner();
     assert!(opens(&server, &made.url).await && made.expires_ms > 0, "{made:?}");
     let several = projects.make_link(MakeLinkRequest { port: String::new(), ..wanted.clone() }).await.unwrap_err();
     assert_eq!(from_status(&several).reason, Reason::InvalidArgument);
-    let public = projects.make_link(MakeLinkRequest { port: "public".to_owned(), ..wanted }).await.unwrap().into_inner();
+    let public =
+        projects.make_link(MakeLinkRequest { port: "public".to_owned(), ..wanted }).await.unwrap().into_inner();
     assert_eq!((public.url, public.expires_ms), (format!("https://{PUBLIC}/"), 0));
 
     let link = cli.run(&["open", "shop", "private", "--container", "web", "--path", "/a?b=c"]).await.ok();

@@ -34,6 +34,6 @@ check_policy() {
         cat "$RIG_CACHE/policy-check.log" >&2
         return 1
     }
-    grep -hE '^(=== RUN|--- SKIP)|POLICY_SEED|packets pass' "$RIG_CACHE/policy-check.log"
+    grep -hE '^--- SKIP|POLICY_SEED|packets pass' "$RIG_CACHE/policy-check.log"
     touch "$RIG_CACHE/policy-checked"
 }

@@ -52,11 +52,10 @@ nodes_ready() {
         [ "$(kubectl_admin get node "$node" -o jsonpath='{.status.conditions[?(@.type=="Ready")].status}')" = True ] || return 1
     done
 }
-available() {
-    [ "$(kubectl_admin -n "$1" get deployment "$2" -o jsonpath='{.status.conditions[?(@.type=="Available")].status}')" = True ]
+dns_ready() {
+    [ "$(kubectl_admin -n kube-system get deployment coredns -o jsonpath='{.status.availableReplicas}')" = "${#RIG_NODES[@]}" ]
 }
-dns_ready() { available kube-system coredns; }
-ingress_ready() { available traefik traefik; }
+ingress_ready() { [ "$(kubectl_admin -n traefik get deployment traefik -o jsonpath='{.status.availableReplicas}')" = 1 ]; }
 
 # Says what is broken, a line each; nothing when the cluster is healthy.
 broken_parts() {

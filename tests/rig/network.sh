@@ -34,6 +34,10 @@ attach_machine() {
 
 make_network() {
     local RIG_MACHINE other number=0
+    if ip -4 -brief address show | grep -qF " $RIG_HOST_ADDRESS/"; then
+        echo "cluster: something on this machine has the address $RIG_HOST_ADDRESS already; another REMORA_RIG has others" >&2
+        return 1
+    fi
     ip link add "$RIG_LINK" type bridge
     ip address add "$RIG_HOST_ADDRESS/24" dev "$RIG_LINK"
     ip link set "$RIG_LINK" up

@@ -14,13 +14,15 @@ source "$(dirname "$0")/settings.sh"
 # shellcheck source=tests/rig/bare.sh
 source "$RIG_SOURCE/bare.sh"
 
-if [ $# != 2 ] || ! rig_parts | grep -qxF -- "$2"; then
+part=${2:-}
+part=${part%"@$RIG_NODE"}
+if [ $# != 2 ] || ! rig_parts | grep -qxF -- "$part"; then
     sed -n '2,6s/^# \{0,1\}//p' "$0" >&2
     echo "The parts: $(rig_parts | paste -sd' ')" >&2
     exit 2
 fi
 case $1 in
-    stop) in_part "$2" stop_daemon "" ;;
-    start) in_part "$2" start_; wait_for 60 "$2" ;;
+    stop) in_part "$part" stop_daemon "" ;;
+    start) in_part "$part" start_; wait_for 60 "$part" ;;
     *) echo "part: '$1' is neither stop nor start" >&2; exit 2 ;;
 esac

@@ -69,9 +69,15 @@ fn place(test: &str) -> &'static str {
         None if test.starts_with("make ") => "a whole run",
         None => "a Job in a cluster",
         Some(("acceptance-cluster", _)) => "beside a cluster",
+        Some(("e2e", _)) => "a Job in the full profile",
         Some(("agent" | "local" | "projects", _)) => "one machine",
         Some(_) => "unit",
     }
+}
+
+/// Whether the suite has it, for the full profile or for a cluster as any.
+fn is_case(name: &str, full_profile: bool) -> bool {
+    cases::all().iter().any(|case| case.name == name && case.is_of_full_profile() == full_profile)
 }
 
 /// That there is such a test, and that it is one that runs.
@@ -82,10 +88,15 @@ fn is_there(test: &str) -> Result<(), String> {
                 let rule = format!("{target}:");
                 ("the Makefile", read("Makefile")?.lines().any(|line| line.starts_with(&rule)))
             }
-            None => ("the suite", cases::all().iter().any(|case| case.name == test)),
+            None => ("the suite", is_case(test, false)),
         };
         return there.then_some(()).ok_or_else(|| format!("{list} has no {test}"));
     };
+    if program == "e2e" {
+        return is_case(test, true)
+            .then_some(())
+            .ok_or_else(|| format!("the suite has no {test} for the full profile"));
+    }
     let (modules, name) = test.rsplit_once("::").unwrap_or(("", test));
     let path = match (program, modules) {
         ("acceptance-cluster", "") => "tests/acceptance/cluster.rs".to_owned(),
@@ -140,6 +151,8 @@ fn every_line_names_tests_that_are_there_or_says_what_is_missing() {
 fn what_is_no_test_is_found_out() {
     for name in [
         "files::no_such_case",
+        "isolation::a_pod_gets_no_packet_through_before_its_policies_hold",
+        "e2e: files::they_are_written_read_changed_listed_and_removed",
         "make no-such-target",
         "agent: files::paths::no_such_test",
         "agent: no_such_file::no_such_test",
@@ -151,18 +164,24 @@ fn what_is_no_test_is_found_out() {
     ] {
         assert!(is_there(name).is_err(), "`{name}` is taken for a test");
     }
-    for name in ["tidy: parity::what_is_no_test_is_found_out", "tests/tidy/parity: what_is_no_test_is_found_out"] {
+    for name in [
+        "tidy: parity::what_is_no_test_is_found_out",
+        "tests/tidy/parity: what_is_no_test_is_found_out",
+        "e2e: isolation::a_pod_gets_no_packet_through_before_its_policies_hold",
+    ] {
         is_there(name).unwrap();
     }
 }
 
 /// tests/cluster/parity.sh with a JUnit as the suite writes it.
-fn compared(outcomes: &[Outcome], document: &str) -> Output {
+fn compared(outcomes: &[Outcome], document: &str, full_profile: bool) -> Output {
     let folder = tempfile::tempdir().unwrap();
     let (junit, path) = (folder.path().join("junit.xml"), folder.path().join("parity.md"));
     harness::report(outcomes, &junit).unwrap();
     fs::write(&path, document).unwrap();
-    Command::new(repository().join("tests/cluster/parity.sh")).args([junit, path]).output().unwrap()
+    let full_profile = if full_profile { "yes" } else { "no" };
+    let script = repository().join("tests/cluster/parity.sh");
+    Command::new(script).args([junit, path, full_profile.into()]).output().unwrap()
 }
 
 fn outcome(name: &'static str, failure: Option<&str>, skipped: Option<&'static str>) -> Outcome {
@@ -175,7 +194,7 @@ fn the_run_has_to_have_passed_what_the_document_counts_on() {
                     | N2 | x | `a::fails`, `a::is_skipped`; not yet: x | x |\n| K11 | x | `a::is_absent`, `a::passes` | x |\n";
     let fails = outcome("a::fails", Some("it <testcase classname=\"a\" name=\"is_absent\"/>\n<b>"), None);
     let ran = [outcome("a::passes", None, None), fails, outcome("a::is_skipped", None, Some("not here"))];
-    let told = compared(&ran, document);
+    let told = compared(&ran, document, false);
     assert_eq!(told.status.code(), Some(1));
     let said = String::from_utf8(told.stderr).unwrap();
     let lines: BTreeSet<String> = said
@@ -188,9 +207,15 @@ fn the_run_has_to_have_passed_what_the_document_counts_on() {
     let wanted = ["a::fails, which is failed", "a::is_absent, which is absent", "a::is_skipped, which is skipped"];
     assert_eq!(lines, wanted.map(str::to_owned).into());
 
-    let passed = compared(&ran, "| N1 | x | `a::passes` | x |\n");
+    let passed = compared(&ran, "| N1 | x | `a::passes`, `e2e: a::fails` | x |\n", false);
     assert!(passed.status.success(), "{passed:?}");
     assert!(String::from_utf8_lossy(&passed.stdout).starts_with("parity: the 1 cases"), "{passed:?}");
-    let nothing = compared(&ran, "| N1 | x | not yet: x | nowhere |\n");
+    let nothing = compared(&ran, "| N1 | x | not yet: x | nowhere |\n", false);
     assert!(!nothing.status.success(), "{nothing:?}");
+
+    let document = "| N1 | x | `a::fails`, `e2e: a::passes` | x |\n";
+    let passed = compared(&ran, document, true);
+    assert!(passed.status.success(), "{passed:?}");
+    let failed = compared(&ran, &document.replace("passes", "is_absent"), true);
+    assert!(String::from_utf8_lossy(&failed.stderr).contains("a::is_absent, which is absent"), "{failed:?}");
 }

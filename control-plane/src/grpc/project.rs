@@ -8,9 +8,10 @@ use remora_proto::{
     control::v1::{
         AddContainerRequest, ContainerChange, CreateProjectRequest, DeleteContainerRequest, DeleteProjectRequest,
         GetProjectRequest, HibernateProjectRequest, ListProjectsRequest, ListProjectsResponse, MakeLinkRequest,
-        MakeLinkResponse, PatchContainerRequest, PatchProjectRequest, Project, ProjectEvent, PutSourceHead, PutSourceRequest, RestoreProjectRequest,
-        RestoreProjectResponse, StartProjectRequest, StopProjectRequest, WakeProjectRequest, WatchProjectsRequest,
-        project_event::Kind, project_service_server::ProjectService, put_source_request::Part,
+        MakeLinkResponse, PatchContainerRequest, PatchProjectRequest, Project, ProjectEvent, PutSourceHead,
+        PutSourceRequest, RestoreProjectRequest, RestoreProjectResponse, StartProjectRequest, StopProjectRequest,
+        WakeProjectRequest, WatchProjectsRequest, project_event::Kind, project_service_server::ProjectService,
+        put_source_request::Part,
     },
     fault::from_status,
     model::{

@@ -10,6 +10,7 @@ mod faults;
 mod files;
 mod host;
 mod input;
+mod isolation;
 mod killed;
 mod life;
 mod many;
@@ -41,6 +42,7 @@ pub fn all() -> Vec<Case> {
         volume::cases(),
         containers::cases(),
         routes::cases(),
+        isolation::cases(),
         cluster::cases(),
         faults::cases(),
         store::cases(),

@@ -76,6 +76,59 @@ fn ends(pod: &Value) -> bool {
     pod["metadata"]["deletionTimestamp"].is_string()
 }
 
+/// No replica runs.
+pub(crate) struct Away {
+    namespace: String,
+    deployment: String,
+    replicas: u64,
+    /// Whether they are wanted again.
+    undone: bool,
+}
+
+/// A case that fails meanwhile leaves the others a server.
+impl Drop for Away {
+    fn drop(&mut self) {
+        if !self.undone {
+            _ = std::process::Command::new("kubectl").args(self.scale(self.replicas)).status();
+        }
+    }
+}
+
+impl Away {
+    /// Ends every replica, and returns once none is left.
+    pub(crate) async fn taken(namespace: &str) -> Away {
+        let deployment = deployment(namespace).await;
+        let replicas = deployment["spec"]["replicas"].as_u64().expect("it has a number of replicas");
+        let away = Away { namespace: namespace.to_owned(), deployment: name_of(&deployment), replicas, undone: false };
+        away.are(0).await;
+        let left = ["pods", "--namespace", namespace, "--selector", REPLICAS];
+        eventually(|| async move {
+            let pods = get(&left).await;
+            seen(pods["items"].as_array().is_some_and(Vec::is_empty), || "a replica does not end".to_owned())
+        })
+        .await;
+        away
+    }
+
+    /// Returns once they are all there again.
+    pub(crate) async fn back(mut self) {
+        self.are(self.replicas).await;
+        self.undone = true;
+        settled(&self.namespace, &self.deployment).await;
+    }
+
+    async fn are(&self, replicas: u64) {
+        let scale = self.scale(replicas);
+        let scale: Vec<&str> = scale.iter().map(String::as_str).collect();
+        kubectl(&scale, "").await.expect("it is scaled");
+    }
+
+    fn scale(&self, replicas: u64) -> Vec<String> {
+        let replicas = format!("--replicas={replicas}");
+        ["scale", &self.deployment, "--namespace", &self.namespace, &replicas].map(str::to_owned).into()
+    }
+}
+
 /// Every replica opens the store with a role, and has no keys.
 pub(crate) struct WithRole {
     namespace: String,

@@ -33,6 +33,8 @@ pub struct Case {
     pub needs_databases: bool,
     /// Whether it comes in through the cluster's ingress controller, to which the server routes ports.
     pub needs_ingress: bool,
+    /// Whether it asks what only the rig's full profile has.
+    pub needs_full_profile: bool,
     run: Arc<dyn Fn(Target) -> Running + Send + Sync>,
 }
 
@@ -50,6 +52,7 @@ impl Case {
             needs_host: false,
             needs_databases: false,
             needs_ingress: false,
+            needs_full_profile: false,
             run,
         }
     }
@@ -84,6 +87,17 @@ impl Case {
         Case { needs_ingress: true, ..self.on_cluster() }
     }
 
+    /// The same case, on a cluster as the rig's full profile is one (docs/rig.md).
+    #[must_use]
+    pub fn on_full_profile(self) -> Case {
+        Case { needs_full_profile: true, ..self.on_cluster() }
+    }
+
+    /// Whether it runs on the rig's full profile and not on the minimal one, which has no ingress controller.
+    pub fn is_of_full_profile(&self) -> bool {
+        self.needs_full_profile || self.needs_ingress
+    }
+
     /// Why it does not run on `target`, though it concerns it.
     fn skipped(&self, target: &Target) -> Option<&'static str> {
         if self.needs_host && !target.host_faults {
@@ -91,6 +105,9 @@ impl Case {
         }
         if self.needs_ingress && target.ingress.is_none() {
             return Some("ports are not reached through an ingress controller here (REMORA_TEST_INGRESS)");
+        }
+        if self.needs_full_profile && !target.full_profile {
+            return Some("the cluster is not as the rig's full profile (REMORA_FULL_PROFILE is not yes)");
         }
         (self.needs_databases && target.databases.is_none())
             .then_some("no image with databases is given (REMORA_TEST_DATABASES)")
@@ -110,10 +127,14 @@ pub struct Outcome {
     pub skipped: Option<&'static str>,
 }
 
-/// The cases that concern `target` and whose names have one of `words` in them; all of
-/// them where there is no word.
+/// The cases that concern `target` and whose names have one of `words` in them. Where there
+/// is no word, all of them; on a cluster as the full profile is one those that are of it, for
+/// the others run on the minimal one.
 pub fn selected(cases: Vec<Case>, target: &Target, words: &[String]) -> Vec<Case> {
-    let wanted = |case: &Case| words.is_empty() || words.iter().any(|word| case.name.contains(word.as_str()));
+    let wanted = |case: &Case| {
+        let named = words.iter().any(|word| case.name.contains(word.as_str()));
+        named || words.is_empty() && (case.is_of_full_profile() || !target.full_profile)
+    };
     cases.into_iter().filter(|case| !case.cluster_only || target.image.is_some()).filter(wanted).collect()
 }
 
@@ -214,6 +235,7 @@ mod tests {
             ingress: None,
             namespace: String::new(),
             host_faults: false,
+            full_profile: false,
         }
     }
 
@@ -245,6 +267,22 @@ mod tests {
         assert!(outcomes[0].skipped.is_some_and(|why| why.contains("REMORA_HOST_FAULTS")), "{outcomes:?}");
         let outcomes = run(case(), &Target { host_faults: true, ..target(Some("i")) }, 1).await;
         assert!(outcomes[0].skipped.is_none() && outcomes[0].failure.is_some(), "{outcomes:?}");
+    }
+
+    #[tokio::test]
+    async fn what_only_the_full_profile_has_is_skipped_elsewhere() {
+        let case = || vec![Case::new("isolation::packets", |_| async {}).on_full_profile()];
+        let outcomes = run(case(), &target(Some("i")), 1).await;
+        assert!(outcomes[0].skipped.is_some_and(|why| why.contains("REMORA_FULL_PROFILE")), "{outcomes:?}");
+        let full = Target { full_profile: true, ..target(Some("i")) };
+        let outcomes = run(case(), &full, 1).await;
+        assert!(outcomes[0].skipped.is_none() && outcomes[0].failure.is_none(), "{outcomes:?}");
+        let through = Case::new("routes::requests", |_| async {}).through_ingress();
+        let both = || [cases(), case(), vec![through.clone()]].concat();
+        let names =
+            |words: &[String]| -> Vec<&str> { selected(both(), &full, words).iter().map(|case| case.name).collect() };
+        assert_eq!(names(&[]), ["isolation::packets", "routes::requests"], "the others run elsewhere");
+        assert_eq!(names(&["ends_well".to_owned()]), ["life::ends_well"]);
     }
 
     #[test]

@@ -32,7 +32,7 @@ impl Pause {
 
     /// The kubelet of `node`, for `time`.
     pub(crate) async fn of_kubelet(namespace: &str, node: &str, time: Duration) -> Pause {
-        Pause::of(namespace, "kubelet", time, format!("/api/v1/nodes/{node}/proxy/healthz")).await
+        Pause::of(namespace, &format!("kubelet@{node}"), time, format!("/api/v1/nodes/{node}/proxy/healthz")).await
     }
 
     /// Returns once it is away. The host starts it again by itself: who asked may be

@@ -1,10 +1,10 @@
 //! The way in from outside: through the cluster's ingress controller, over TLS, as a
 //! browser or a program takes it.
 
-use std::sync::Arc;
+use std::{io, sync::Arc, time::Duration};
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use http::header;
+use http::{StatusCode, header};
 use rustls::{
     ClientConfig, DigitallySignedStruct, SignatureScheme,
     client::{
@@ -24,9 +24,12 @@ use tokio_tungstenite::{
 
 use crate::{
     patience::LOOK_PATIENCE,
-    rest::{Answer, request_over},
+    rest::{Answer, Connection, request_over},
     target::Target,
 };
+
+/// Longest wait for a connection and its handshake.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Whoever comes in.
 pub(crate) struct Visitor {
@@ -48,10 +51,22 @@ impl Visitor {
         Visitor { address, connector: TlsConnector::from(Arc::new(config)) }
     }
 
-    async fn connect(&self, host: &str) -> TlsStream<TcpStream> {
+    /// A connection to the controller, which may be away.
+    async fn try_connect(&self, host: &str) -> io::Result<TlsStream<TcpStream>> {
         let name = ServerName::try_from(host.to_owned()).expect("a port's host is a name");
-        let stream = TcpStream::connect(&self.address).await.expect("the controller listens");
-        self.connector.connect(name, stream).await.unwrap_or_else(|error| panic!("TLS with {host}: {error}"))
+        let connected = async { self.connector.connect(name, TcpStream::connect(&self.address).await?).await };
+        timeout(CONNECT_PATIENCE, connected).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    async fn connect(&self, host: &str) -> TlsStream<TcpStream> {
+        self.try_connect(host).await.unwrap_or_else(|error| panic!("no connection with {host}: {error}"))
+    }
+
+    /// The certificate that it shows for `host`, which is for that name.
+    pub(crate) async fn certificate(&self, host: &str) -> CertificateDer<'static> {
+        let stream = self.connect(host).await;
+        let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+        shown.expect("a server shows a certificate").clone().into_owned()
     }
 
     /// Asks for `target` of `host`.
@@ -60,18 +75,40 @@ impl Visitor {
         request_over(stream, method, target, &[&[("host", host)], headers].concat(), "").await
     }
 
+    /// Asks for `/` of `host` over and over, on one connection: the first answer of `wanted`, if one
+    /// of the first `most` is that.
+    pub(crate) async fn until(&self, host: &str, wanted: StatusCode, most: usize) -> Option<Answer> {
+        let mut connection = Connection::over(self.connect(host).await).await;
+        for _ in 0..most {
+            let answer = connection.request("GET", "/", &[("host", host)], "").await;
+            if answer.status == wanted {
+                return Some(answer);
+            }
+        }
+        None
+    }
+
     /// Opens a WebSocket, or hears with which status it is refused.
     pub(crate) async fn socket(&self, host: &str, headers: &[(&'static str, &str)]) -> Result<Socket, u16> {
-        let stream = self.connect(host).await;
+        self.try_socket(host, headers).await.unwrap_or_else(|error| panic!("no connection with {host}: {error}"))
+    }
+
+    /// The same while the controller may be away.
+    pub(crate) async fn try_socket(
+        &self,
+        host: &str,
+        headers: &[(&'static str, &str)],
+    ) -> io::Result<Result<Socket, u16>> {
+        let stream = self.try_connect(host).await?;
         let mut request = format!("wss://{host}/").into_client_request().expect("a request");
         for (name, value) in headers {
             request.headers_mut().insert(*name, value.parse().expect("a header value"));
         }
         request.headers_mut().insert(header::HOST, host.parse().expect("a host"));
         match client_async(request, stream).await {
-            Ok((socket, _)) => Ok(Socket(socket)),
-            Err(Error::Http(response)) => Err(response.status().as_u16()),
-            Err(error) => panic!("a WebSocket with {host}: {error}"),
+            Ok((socket, _)) => Ok(Ok(Socket(socket))),
+            Err(Error::Http(response)) => Ok(Err(response.status().as_u16())),
+            Err(error) => Err(io::Error::other(error)),
         }
     }
 }
@@ -80,6 +117,12 @@ impl Visitor {
 pub(crate) struct Socket(WebSocketStream<TlsStream<TcpStream>>);
 
 impl Socket {
+    /// Returns once it has ended.
+    pub(crate) async fn ended(&mut self) {
+        let over = async { while let Some(Ok(_)) = self.0.next().await {} };
+        timeout(LOOK_PATIENCE, over).await.expect("it ends in time");
+    }
+
     /// Sends `text` and hears what comes back; nothing where the socket has ended.
     pub(crate) async fn echo(&mut self, text: &str) -> Option<String> {
         self.0.send(Message::text(text)).await.ok()?;

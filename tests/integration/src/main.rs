@@ -35,6 +35,10 @@ struct Args {
     #[arg(long, env = "REMORA_HOST_FAULTS", default_value = "no", value_name = "yes|no", action = ArgAction::Set,
           value_parser = BoolishValueParser::new())]
     host_faults: bool,
+    /// Whether the cluster is as the rig's full profile, with enforced NetworkPolicies
+    #[arg(long, env = "REMORA_FULL_PROFILE", default_value = "no", value_name = "yes|no", action = ArgAction::Set,
+          value_parser = BoolishValueParser::new())]
+    full_profile: bool,
     /// Cases that run beside one another
     #[arg(long, env = "REMORA_TEST_JOBS", default_value_t = 2)]
     jobs: usize,
@@ -53,12 +57,25 @@ struct Args {
 
 #[expect(clippy::print_stdout, reason = "the list is what is asked for")]
 fn main() -> anyhow::Result<ExitCode> {
-    let Args { server, key, image, databases, ingress, namespace, host_faults, jobs, junit, list, bench, words } =
-        Args::parse();
+    let Args {
+        server,
+        key,
+        image,
+        databases,
+        ingress,
+        namespace,
+        host_faults,
+        full_profile,
+        jobs,
+        junit,
+        list,
+        bench,
+        words,
+    } = Args::parse();
     // An environment that has it empty has none.
     let databases = databases.filter(|reference| !reference.is_empty());
     let ingress = ingress.filter(|address| !address.is_empty());
-    let target = Target { server, key, image, databases, ingress, namespace, host_faults };
+    let target = Target { server, key, image, databases, ingress, namespace, host_faults, full_profile };
     let cases = harness::selected(cases::all(), &target, &words);
     if list {
         cases.iter().for_each(|case| println!("{}", case.name));

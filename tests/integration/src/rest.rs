@@ -3,11 +3,13 @@
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
+    task::JoinHandle,
     time::timeout,
 };
 
@@ -66,23 +68,48 @@ pub async fn request_over(
     headers: &[(&str, &str)],
     body: impl Into<Bytes>,
 ) -> Answer {
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("HTTP/1.1 is spoken");
-    let connection = tokio::spawn(connection);
-    let mut request = Request::builder().method(method).uri(path);
-    for (name, value) in headers {
-        request = request.header(*name, *value);
+    Connection::over(stream).await.request(method, path, headers, body).await
+}
+
+/// A connection for one call after the other. Cut when dropped.
+pub(crate) struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    driver: JoinHandle<hyper::Result<()>>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.driver.abort();
     }
-    let request = request.body(Full::new(body.into())).expect("a request");
-    let answered = async {
-        let response = sender.send_request(request).await.expect("an answer comes");
-        let (parts, body) = response.into_parts();
-        let body = body.collect().await.expect("the body comes").to_bytes();
-        Answer { status: parts.status, headers: parts.headers, body }
-    };
-    let answer = timeout(LOOK_PATIENCE, answered).await.expect("an answer comes in time");
-    connection.abort();
-    answer
+}
+
+impl Connection {
+    pub(crate) async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Connection {
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("HTTP/1.1 is spoken");
+        Connection { sender, driver: tokio::spawn(connection) }
+    }
+
+    pub(crate) async fn request(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Answer {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(body.into())).expect("a request");
+        let answered = async {
+            self.sender.ready().await.expect("the connection stands");
+            let response = self.sender.send_request(request).await.expect("an answer comes");
+            let (parts, body) = response.into_parts();
+            let body = body.collect().await.expect("the body comes").to_bytes();
+            Answer { status: parts.status, headers: parts.headers, body }
+        };
+        timeout(LOOK_PATIENCE, answered).await.expect("an answer comes in time")
+    }
 }
 
 /// Calls the server at `url` as the one with `credential`, a key or a token.

@@ -21,4 +21,7 @@ pub struct Target {
     /// Whether daemons of the cluster's host are stopped and started when the ConfigMap
     /// `host-fault` in that namespace asks for it (tests/cluster/faults.sh).
     pub host_faults: bool,
+    /// Whether the cluster is as the rig's full profile (docs/rig.md): two nodes, enforced
+    /// NetworkPolicies, hosts outside, an ingress controller.
+    pub full_profile: bool,
 }

@@ -1,10 +1,13 @@
 //! Ports that are reached from outside, through the cluster's ingress controller.
 
+use futures_util::future::join_all;
 use http::StatusCode;
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use serde_json::{Value, json};
 
 use crate::{
-    cluster::{get, kubectl},
+    cluster::{get, kubectl, pods, restarts},
+    control_plane::Away,
     harness::Case,
     ingress::Visitor,
     patience::{eventually, seen},
@@ -20,6 +23,12 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("routes::answers_are_for_the_pages_that_the_operator_names", pages).through_ingress(),
         Case::new("routes::a_port_that_is_closed_has_no_route_any_more_and_nothing_ends", closed).through_ingress(),
         Case::new("routes::a_project_that_sleeps_says_so_and_its_hosts_are_there_after_it", asleep).through_ingress(),
+        Case::new("routes::each_host_shows_the_certificate_that_the_operator_gave", certificate).through_ingress(),
+        Case::new("routes::more_than_the_bound_is_refused_there_and_nowhere_else", bounded).through_ingress(),
+        Case::new("routes::nobody_passes_while_nobody_can_be_asked", unasked).through_ingress().alone(),
+        Case::new("routes::a_socket_ends_with_its_controller_and_another_one_stands", restarted)
+            .through_ingress()
+            .alone(),
     ]
 }
 
@@ -225,7 +234,7 @@ async fn closed(target: Target) {
     change(json!({"name": "http", "port": 8080})).await;
     called(&visitor, &web, &[], 404).await;
     let selector = "app.kubernetes.io/component=routes";
-    let left = ["ingresses,networkpolicies,middlewares", "--namespace", &namespace, "--selector", selector];
+    let left = ["ingresses,networkpolicies,middlewares,secrets", "--namespace", &namespace, "--selector", selector];
     eventually(|| async {
         let there = get(&left).await;
         seen(there["items"].as_array().is_some_and(Vec::is_empty), || format!("it is there still: {there:#}"))
@@ -259,5 +268,110 @@ async fn asleep(target: Target) {
     project.becomes("the end of its sleep", phase("Ready")).await;
     assert_eq!(called(&visitor, &web, &admin, 200).await.json()["name"], "web");
     assert_eq!(host(&project, "web").await, web);
+    project.remove().await;
+}
+
+/// The Secret of the release that holds it (tests/cluster/install.sh).
+async fn certificate(target: Target) {
+    const GIVEN: &str = "ports";
+    let project = Project::named(&target, "tls");
+    up(&project, json!([mirror(&target, "web", 8080, Some("Private"))])).await;
+    let visitor = Visitor::new(&target);
+    let web = host(&project, "web").await;
+    called(&visitor, &web, &[], 401).await;
+    let print = "go-template={{index .data \"tls.crt\" | base64decode}}";
+    let read = ["get", "secret", GIVEN, "--namespace", &target.namespace, "--output", print];
+    let given = kubectl(&read, "").await.expect("the release has a certificate");
+    let given = CertificateDer::from_pem_slice(given.as_bytes()).expect("a certificate is PEM");
+    eventually(|| async {
+        let shown = visitor.certificate(&web).await;
+        seen(shown == given, || format!("{web} shows another certificate"))
+    })
+    .await;
+    // The project's copy has what the controller needs and nothing else.
+    let copy = get(&["secret", "routes-tls", "--namespace", &project.namespace().await]).await;
+    let mut names: Vec<&String> = copy["data"].as_object().expect("it holds something").keys().collect();
+    names.sort();
+    assert_eq!(names, ["tls.crt", "tls.key"]);
+    project.remove().await;
+}
+
+/// The bound is that of the release (tests/cluster/install.sh), for each host.
+async fn bounded(target: Target) {
+    /// Connections that ask at once, and how often each does at most.
+    const CONNECTIONS: usize = 8;
+    const REQUESTS: usize = 1_000;
+    let project = Project::named(&target, "bound");
+    let containers =
+        json!([mirror(&target, "web", 8080, Some("Public")), mirror(&target, "docs", 8081, Some("Public"))]);
+    up(&project, containers).await;
+    let visitor = Visitor::new(&target);
+    let (web, docs) = (host(&project, "web").await, host(&project, "docs").await);
+    called(&visitor, &web, &[], 200).await;
+    called(&visitor, &docs, &[], 200).await;
+    let flood = (0..CONNECTIONS).map(|_| visitor.until(&web, StatusCode::TOO_MANY_REQUESTS, REQUESTS));
+    let refused: Vec<Answer> = join_all(flood).await.into_iter().flatten().collect();
+    assert!(!refused.is_empty(), "{} requests pass at once", CONNECTIONS * REQUESTS);
+    assert!(refused.iter().all(|answer| answer.headers.contains_key("retry-after")), "{refused:?}");
+    let elsewhere = visitor.call("GET", &docs, "/", &[]).await;
+    assert_eq!(elsewhere.status, StatusCode::OK, "another host pays for it: {elsewhere:?}");
+    called(&visitor, &web, &[], 200).await;
+    project.remove().await;
+}
+
+/// The server is away: whoever it would let in waits outside, and what lets everybody in goes on.
+async fn unasked(target: Target) {
+    let project = Project::named(&target, "unasked");
+    let containers =
+        json!([mirror(&target, "web", 8080, Some("Private")), mirror(&target, "docs", 8081, Some("Public"))]);
+    up(&project, containers).await;
+    let visitor = Visitor::new(&target);
+    let (web, docs) = (host(&project, "web").await, host(&project, "docs").await);
+    let authorization = bearer(&target);
+    let admin = [("authorization", authorization.as_str())];
+    called(&visitor, &web, &admin, 200).await;
+    let away = Away::taken(&target.namespace).await;
+    let answer = visitor.call("GET", &web, "/", &admin).await;
+    assert!(answer.status.is_server_error(), "{answer:?}");
+    let socket = visitor.socket(&web, &admin).await;
+    assert!(socket.as_ref().is_err_and(|status| *status >= 500), "{:?}", socket.err());
+    called(&visitor, &docs, &[], 200).await;
+    away.back().await;
+    called(&visitor, &web, &admin, 200).await;
+    assert!(visitor.socket(&web, &admin).await.is_ok());
+    project.remove().await;
+}
+
+/// The controller is started anew, as for its next version.
+async fn restarted(target: Target) {
+    let project = Project::named(&target, "anew");
+    up(&project, json!([mirror(&target, "web", 8080, Some("Private"))])).await;
+    let visitor = Visitor::new(&target);
+    let web = host(&project, "web").await;
+    let authorization = bearer(&target);
+    let admin = [("authorization", authorization.as_str())];
+    called(&visitor, &web, &admin, 200).await;
+    let namespace = project.namespace().await;
+    let program = async || {
+        let pods = pods(&namespace).await;
+        assert_eq!(pods.len(), 1, "{pods:#?}");
+        (pods[0]["metadata"]["uid"].clone(), restarts(&pods[0], "web"))
+    };
+    let before = program().await;
+    let mut socket = visitor.socket(&web, &admin).await.expect("it is let in");
+    assert_eq!(socket.echo("one").await.as_deref(), Some("one"));
+    let end = ["delete", "pods", "--namespace", "traefik", "--selector", "app.kubernetes.io/name=traefik"];
+    kubectl(&end, "").await.expect("it is started anew");
+    socket.ended().await;
+    let mut again = eventually(|| async {
+        match visitor.try_socket(&web, &admin).await {
+            Ok(Ok(socket)) => Ok(socket),
+            Ok(Err(status)) => Err(format!("{web} refuses it with {status}")),
+            Err(error) => Err(format!("{web}: {error}")),
+        }
+    })
+    .await;
+    assert_eq!(again.echo("two").await.as_deref(), Some("two"));
+    assert_eq!(program().await, before, "the program behind it was disturbed");
     project.remove().await;
 }

@@ -52,6 +52,9 @@ refused /routing/corsOrigins/0 'routing.corsOrigins={https://a.example/x}'
 ingress=(routing.mode=ingress routing.domain=p.example.com routing.from.namespace=traefik)
 refused "are both set" "${ingress[@]}" routing.tls.clusterIssuer=a routing.tls.existingSecret=b
 refused "routing.tls.enabled is false" "${ingress[@]}" routing.tls.clusterIssuer=a routing.tls.enabled=false
+for namespace in shared proj- proj-A proj-3f0c9a52-8d1b-4a77-9a0e-6b1d6c1f2e44; do
+    refused /projects/sharedNamespace "projects.sharedNamespace=$namespace"
+done
 refused /networkPolicy/egressPorts 'networkPolicy.egressPorts={https}'
 if output=$(helm template remora "$chart" --kube-version 1.29.0 2>&1); then fail "Kubernetes 1.29 is taken"; fi
 grep -qF 'kubeVersion: >=1.30' <<<"$output" || fail "Kubernetes 1.29 is refused without saying why: $output"
@@ -96,4 +99,9 @@ without "[httproutes]" "${ingress[@]}"
 without "[ingresses]" "${gateway[@]}"
 without "[middlewares]" "${ingress[@]}" routing.controller=nginx
 if grep -q -e remora-store -e AWS_ACCESS_KEY <<<"$(render "${sts[@]/#/--set=}")"; then fail "with a role, keys are asked for"; fi
+holds "|| oldObject.metadata.name != 'proj-common'" projects.sharedNamespace=proj-common
+holds 'value: "proj-common"' projects.sharedNamespace=proj-common
+if grep -q -e oldObject.metadata.name -e proj-shared <<<"$(render --set=projects.sharedNamespace=)"; then
+    fail "without a namespace to share, one is named"
+fi
 echo "chart: linted, rendered as its snapshots, bad values refused"

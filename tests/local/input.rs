@@ -4,10 +4,10 @@
 use remora_proto::{
     control::v1::{
         Amounts, Container, ContainerKind, ContainerList, CreateKeyRequest, CreateProjectRequest, DeleteProjectRequest,
-        Dependency, GetProjectRequest, HibernateProjectRequest, ListProjectsRequest, MakeLinkRequest, MintTokenRequest,
-        PatchProjectRequest, Port, Preset, Probe, ProjectSpec, PutSourceHead, PutSourceRequest, Quota, Resources,
-        RestoreProjectRequest, RevokeKeyRequest, Role, SnapshotPolicy, StartProjectRequest, StopProjectRequest,
-        Storage, WakeProjectRequest, WatchProjectsRequest, Workspace, put_source_request::Part,
+        Dependency, GetProjectRequest, HibernateProjectRequest, Isolation, ListProjectsRequest, MakeLinkRequest,
+        MintTokenRequest, PatchProjectRequest, Port, Preset, Probe, ProjectSpec, PutSourceHead, PutSourceRequest,
+        Quota, Resources, RestoreProjectRequest, RevokeKeyRequest, Role, SnapshotPolicy, StartProjectRequest,
+        StopProjectRequest, Storage, WakeProjectRequest, WatchProjectsRequest, Workspace, put_source_request::Part,
     },
     fault::from_status,
     model::{Effect, Reason},
@@ -169,6 +169,8 @@ fn bad_specs() -> Vec<(&'static str, Option<ProjectSpec>)> {
         ("containers.dependsOn", container_with(|container| container.depends_on = waits_for(&["dev"]))),
         ("containers.probe", container_with(|container| container.probe = Some(Probe::default()))),
         ("layout", spec_with(|spec| spec.layout = 9)),
+        ("isolation", spec_with(|spec| spec.isolation = 9)),
+        ("isolation", spec_with(|spec| spec.isolation = Isolation::Shared.into())),
         ("quota.pods", spec_with(|spec| spec.quota = Some(Quota { pods: Some(1), ..Quota::default() }))),
     ]
 }
@@ -187,7 +189,7 @@ async fn each_bad_field_over_grpc_is_named_and_changes_nothing() {
     }
     for (field, spec) in bad_specs() {
         refused(field, projects.create(CreateProjectRequest { name: "bad".to_owned(), spec: spec.clone() }).await);
-        let Some(spec) = spec.filter(|_| !["desired", "layout"].contains(&field)) else { continue };
+        let Some(spec) = spec.filter(|_| !["desired", "layout", "isolation"].contains(&field)) else { continue };
         let patch = PatchProjectRequest {
             name: "good".to_owned(),
             resource_version: 0,

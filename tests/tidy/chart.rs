@@ -101,6 +101,28 @@ fn secrets_of_its_own_namespace_are_read_by_name() {
     }
 }
 
+#[test]
+fn the_namespace_that_projects_share_is_not_the_control_planes_to_delete() {
+    for profile in PROFILES {
+        let objects = objects(profile);
+        let server = of_kind(&objects, "Deployment")
+            .into_iter()
+            .flat_map(|one| one["spec"]["template"]["spec"]["containers"].as_array().into_iter().flatten())
+            .find(|container| container["name"] == "server")
+            .expect("there is the server");
+        let variables = server["env"].as_array().expect("it has variables");
+        let shared = variables.iter().find(|variable| variable["name"] == "REMORA_SHARED_NAMESPACE");
+        let shared = shared.and_then(|variable| variable["value"].as_str()).expect("it is told its name");
+        let [policy] = of_kind(&objects, "ValidatingAdmissionPolicy")[..] else { panic!("{profile}: one policy") };
+        let rules = policy["spec"]["validations"].as_array().expect("it has rules");
+        let guards = |rule: &&Value| {
+            let text = rule["expression"].as_str().unwrap_or_default();
+            text.contains("request.operation != 'DELETE'") && text.contains(&format!("metadata.name != '{shared}'"))
+        };
+        assert_eq!(rules.iter().filter(guards).count(), 1, "{profile}: {shared}");
+    }
+}
+
 /// What Pod Security `restricted` asks for, and a root file system that is read only.
 #[test]
 fn every_pod_is_restricted() {

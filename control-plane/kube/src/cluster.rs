@@ -21,7 +21,7 @@ use remora_control_plane_runtime::{
     records::{Boxed, Record, SOURCE_PREFIX},
 };
 use remora_proto_model::{
-    ContainerName, Fault, ProjectId, Reason,
+    ContainerName, Fault, Generation, ProjectId, Reason,
     project::{ContainerKind, Layout},
 };
 use tokio::sync::Notify;
@@ -164,7 +164,12 @@ impl Runtime for KubeRuntime {
     }
 
     fn accepts(&self, record: &Record) -> Result<(), Fault> {
-        manifests::accepts(&record.project.spec)
+        manifests::accepts(&record.project.spec)?;
+        // One that has begun may be stopped, and ended.
+        if record.project.status.generation == Generation(0) {
+            manifests::has_a_place(&record.project, &self.0.settings)?;
+        }
+        Ok(())
     }
 
     fn changes_in_place(&self, record: &Record) -> bool {

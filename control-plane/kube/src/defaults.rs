@@ -6,6 +6,8 @@ pub const AGENT_PORT: i32 = 7070;
 pub const AGENT_METRICS_PORT: i32 = 7071;
 /// User and group of every container of a project: Pod Security `restricted` wants one that is not root.
 pub const PROJECT_USER: i64 = 1_000;
+/// The namespace of projects that share one, where the settings name none.
+pub const SHARED_NAMESPACE: &str = "proj-shared";
 /// What an agent is promised: it waits most of the time.
 pub const AGENT_CPU_REQUEST: &str = "50m";
 /// See [`AGENT_CPU_REQUEST`].

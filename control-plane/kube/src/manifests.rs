@@ -25,7 +25,7 @@ mod text;
 mod volume;
 
 pub use self::{
-    accepts::accepts,
+    accepts::{accepts, has_a_place},
     context::{AgentMaterial, Context, EncryptionKey, Settings, agent_secret_name, pod_name},
     credentials::{credentials, credentials_name},
     deployments::{container_of, deployments, made_of},

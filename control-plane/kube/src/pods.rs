@@ -2,6 +2,7 @@
 
 mod apart;
 mod routes;
+mod shared;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -58,14 +59,8 @@ pub(crate) struct KubePods {
 impl KubePods {
     pub(crate) fn new(cluster: Arc<Cluster>, events: Arc<Notify>, record: &Record) -> KubePods {
         let project = record.project.id;
-        KubePods {
-            cluster,
-            project,
-            name: record.project.name.to_string(),
-            place: Place::of(project),
-            events,
-            routed: None,
-        }
+        let place = Place::of(&record.project, &cluster.settings);
+        KubePods { cluster, project, name: record.project.name.to_string(), place, events, routed: None }
     }
 
     fn pods(&self) -> Api<Pod> {
@@ -124,6 +119,7 @@ impl KubePods {
         let client = &cluster.client;
         let namespace = self.place.namespace();
         self.hold_the_record().await?;
+        manifests::has_a_place(&record.project, &cluster.settings)?;
         let commands = cluster.commands_of(record).await?;
         let context = self.context(record, generation, &commands);
         apply(&Api::all(client.clone()), &manifests::namespace(&context)).await?;
@@ -133,10 +129,13 @@ impl KubePods {
         in_force(|| apply_in(client, namespace, &account)).await?;
         match manifests::resource_quota(&context) {
             Some(quota) => drop(apply_in(client, namespace, &quota).await?),
+            None if self.place.is_shared() => {}
             // One of an earlier spec would bound this one.
             None => self.remove::<ResourceQuota>(manifests::QUOTA).await?,
         }
-        apply_in(client, namespace, &manifests::limit_range(&context)).await?;
+        if let Some(limits) = manifests::limit_range(&context) {
+            apply_in(client, namespace, &limits).await?;
+        }
         for policy in manifests::network_policies(&context) {
             apply_in(client, namespace, &policy).await?;
         }
@@ -544,9 +543,13 @@ impl Pods for KubePods {
         Box::pin(self.remove::<PersistentVolumeClaim>(manifests::WORKSPACE))
     }
 
-    fn forget<'a>(&'a mut self, _: &'a Record) -> Boxed<'a, Result<(), Fault>> {
-        Box::pin(async {
-            self.remove_namespace().await?;
+    fn forget<'a>(&'a mut self, record: &'a Record) -> Boxed<'a, Result<(), Fault>> {
+        Box::pin(async move {
+            if self.place.is_shared() {
+                self.remove_from_shared(record).await?;
+            } else {
+                self.remove_namespace().await?;
+            }
             self.cluster.events.forget(self.project);
             Ok(())
         })

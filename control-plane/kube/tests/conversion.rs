@@ -6,8 +6,8 @@ use remora_proto_model::{
     Generation,
     project::{
         AccessMode, Amounts, Condition, ConditionType, Container, ContainerKind, ContainerState, Dependency,
-        DependencyCondition, Desired, Durability, Endpoint, ExecAction, Exposure, Head, HttpGet, Layout, Phase,
-        PodState, Port, Preset, Probe, ProjectSpec, ProjectStatus, Quota, Resources, SnapshotPolicy, Source,
+        DependencyCondition, Desired, Durability, Endpoint, ExecAction, Exposure, Head, HttpGet, Isolation, Layout,
+        Phase, PodState, Port, Preset, Probe, ProjectSpec, ProjectStatus, Quota, Resources, SnapshotPolicy, Source,
         StartTimings, Storage, TcpSocket, Volume, Workspace,
     },
 };
@@ -104,10 +104,11 @@ fn spec() -> impl Strategy<Value = ProjectSpec> {
     );
     let quota =
         option::of((2_u32..100).prop_map(|pods| Quota { pods: Some(pods), cpu: "4".parse().ok(), ..Quota::default() }));
-    let containers = (collection::vec(container(), 1..4), option::of(service()), option::of(probe()));
+    let isolation = select(&[Isolation::Dedicated, Isolation::Shared][..]);
+    let containers = (collection::vec(container(), 1..4), option::of(service()), option::of(probe()), isolation);
     (owner, "[ -~]{0,9}", desired, containers, workspace(), source, snapshots, quota).prop_map(
         |(owner, display_name, desired, containers, workspace, source, snapshots, quota)| {
-            let (mut containers, server, probe) = containers;
+            let (mut containers, server, probe, isolation) = containers;
             for (at, container) in containers.iter_mut().enumerate() {
                 container.name = format!("c{at}").parse().unwrap();
                 let expose = [None, Some(Exposure::Private), Some(Exposure::Public)][at % 3];
@@ -122,7 +123,19 @@ fn spec() -> impl Strategy<Value = ProjectSpec> {
             let shared =
                 workspace.volume.as_ref().is_some_and(|volume| volume.access_mode == AccessMode::ReadWriteMany);
             let layout = if shared { Layout::PodPerContainer } else { Layout::SinglePod };
-            ProjectSpec { owner, display_name, desired, containers, layout, workspace, source, snapshots, quota }
+            let isolation = if quota.is_none() { isolation } else { Isolation::Dedicated };
+            ProjectSpec {
+                owner,
+                display_name,
+                desired,
+                containers,
+                layout,
+                isolation,
+                workspace,
+                source,
+                snapshots,
+                quota,
+            }
         },
     )
 }

@@ -6,6 +6,8 @@ mod project;
 mod restricted;
 #[path = "manifests/routes.rs"]
 mod routes;
+#[path = "manifests/shared.rs"]
+mod shared;
 #[path = "manifests/web_identity.rs"]
 mod web_identity;
 
@@ -33,7 +35,7 @@ fn rendered(made: &Made) -> String {
     text += &document(&manifests::role_binding(&context));
     text += &document(&manifests::service_account(&context));
     text += &manifests::resource_quota(&context).iter().map(document).collect::<String>();
-    text += &document(&manifests::limit_range(&context));
+    text += &manifests::limit_range(&context).iter().map(document).collect::<String>();
     text += &manifests::network_policies(&context).iter().map(document).collect::<String>();
     text += &manifests::store_secret(&context).iter().map(document).collect::<String>();
     text += &document(&manifests::agent_secret(&context, &project::material()));
@@ -52,6 +54,11 @@ fn rendered(made: &Made) -> String {
     text
 }
 
+/// The same, read again.
+fn objects(made: &Made) -> Vec<serde_norway::Value> {
+    rendered(made).split("---\n").skip(1).map(|document| serde_norway::from_str(document).unwrap()).collect()
+}
+
 /// The specs of all pods, each with a name.
 fn pods(made: &Made) -> Vec<(String, PodSpec)> {
     let context = made.context();
@@ -64,13 +71,23 @@ fn pods(made: &Made) -> Vec<(String, PodSpec)> {
         .collect()
 }
 
-fn all() -> [Made; 4] {
+fn dedicated() -> [Made; 4] {
     [project::small(), project::full(), project::shop("SinglePod"), project::shop("PodPerContainer")]
+}
+
+/// Those that can share a namespace: all but the one with a quota.
+fn sharing() -> [Made; 3] {
+    [project::small(), project::shop("SinglePod"), project::shop("PodPerContainer")].map(project::shared)
+}
+
+fn all() -> impl Iterator<Item = Made> {
+    dedicated().into_iter().chain(sharing())
 }
 
 #[test]
 fn objects_are_as_they_were_looked_at() {
-    for (name, made) in ["small", "full", "shop-one-pod", "shop-pods"].into_iter().zip(all()) {
+    let names = ["small", "full", "shop-one-pod", "shop-pods", "shared-small", "shared-one-pod", "shared-pods"];
+    for (name, made) in names.into_iter().zip(all()) {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/manifests/{name}.yaml"));
         let text = rendered(&made);
         if env::var_os("REMORA_WRITE_MANIFESTS").is_some_and(|value| value == "1") {
@@ -141,7 +158,8 @@ fn the_check_of_the_profile_sees_violations() {
 /// What must not leak is where the project's own code is not.
 #[test]
 fn credentials_are_the_agents_alone() {
-    for (made, spec) in all().iter().flat_map(|made| pods(made).into_iter().map(move |(_, spec)| (made, spec))) {
+    let all: Vec<Made> = all().collect();
+    for (made, spec) in all.iter().flat_map(|made| pods(made).into_iter().map(move |(_, spec)| (made, spec))) {
         assert_eq!(spec.automount_service_account_token, Some(false));
         for container in &spec.containers {
             let mounts: BTreeSet<_> = container.volume_mounts.iter().flatten().map(|mount| &*mount.name).collect();
@@ -204,14 +222,14 @@ fn text_of_people_is_passed_on_as_it_is() {
 #[test]
 fn every_object_is_labelled_and_in_the_projects_namespace() {
     for made in all() {
-        let text = rendered(&made);
-        for document in text.split("---\n").skip(1) {
-            let value: serde_norway::Value = serde_norway::from_str(document).unwrap();
-            let metadata = &value["metadata"];
+        let namespace = made.context().place().namespace().to_owned();
+        for value in objects(&made) {
+            let (metadata, document) = (&value["metadata"], value["kind"].as_str().unwrap());
             let labels = &metadata["labels"];
-            assert_eq!(labels["remora.dev/project-id"].as_str(), Some(project::ID), "{document}");
+            let of_all = made.context().place().is_shared() && shared::is_the_namespaces_own(&value);
+            let project = (!of_all).then_some(project::ID);
+            assert_eq!(labels["remora.dev/project-id"].as_str(), project, "{document}");
             assert_eq!(labels["app.kubernetes.io/managed-by"].as_str(), Some("remora"));
-            let namespace = format!("proj-{}", project::ID);
             let place = if value["kind"] == "Namespace" { &metadata["name"] } else { &metadata["namespace"] };
             assert_eq!(place.as_str(), Some(namespace.as_str()), "{document}");
         }

@@ -2,10 +2,12 @@
 
 use clap::Args;
 use remora_control_plane_kube::{
+    defaults::SHARED_NAMESPACE,
     manifests::{EncryptionKey, Routing, Settings},
     service_accounts::{Grant, Grants},
 };
 use remora_control_plane_runtime::{StoreEndpoint, identity::CLIENT_SAN};
+use remora_proto_model::ProjectId;
 
 use super::ConfigError;
 
@@ -31,6 +33,15 @@ pub struct ClusterArgs {
     /// ClusterRole that this server binds to itself in a project's namespace.
     #[arg(long, env = "REMORA_PROJECT_CLUSTER_ROLE", default_value = "remora-project", value_name = "NAME")]
     project_cluster_role: String,
+    /// Namespace of projects with the isolation Shared; empty refuses such projects.
+    #[arg(
+        long,
+        env = "REMORA_SHARED_NAMESPACE",
+        default_value = SHARED_NAMESPACE,
+        value_parser = shared_namespace,
+        value_name = "NAME"
+    )]
+    shared_namespace: SharedNamespace,
     /// Label of this server's pods, from which agents take connections; repeat for more.
     #[arg(
         long = "pod-label",
@@ -66,6 +77,27 @@ pub struct ClusterArgs {
 pub(super) fn label(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or_else(|| format!("{text:?} is no KEY=VALUE"))?;
     Ok((key.to_owned(), value.to_owned()))
+}
+
+/// Where projects share a namespace, if they may.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct SharedNamespace(Option<String>);
+
+/// The rights that the control plane has reach the namespaces of projects alone, which
+/// are called so; and one of those is named after its only project.
+fn shared_namespace(text: &str) -> Result<SharedNamespace, String> {
+    if text.is_empty() {
+        return Ok(SharedNamespace(None));
+    }
+    let rest = text.strip_prefix("proj-").ok_or("must begin with proj-, as the namespaces of projects do")?;
+    if rest.parse::<ProjectId>().is_ok() {
+        return Err("is the namespace of one project; give it another name, for example proj-shared".to_owned());
+    }
+    let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if rest.is_empty() || rest.ends_with('-') || text.len() > 63 || !rest.bytes().all(good) {
+        return Err("must be 6 to 63 of a-z, 0-9 and '-', and not end with '-'".to_owned());
+    }
+    Ok(SharedNamespace(Some(text.to_owned())))
 }
 
 /// Checked settings.
@@ -104,6 +136,7 @@ impl ClusterArgs {
                 control_service_account: self.service_account,
                 control_pod_labels: self.pod_labels.into_iter().collect(),
                 project_cluster_role: self.project_cluster_role,
+                shared_namespace: self.shared_namespace.0,
                 store,
                 store_cidrs: self.store_cidrs,
                 encryption_key: encryption_key.map(EncryptionKey),
@@ -117,5 +150,31 @@ impl ClusterArgs {
             insecure_registries: self.insecure_registries,
             grants: self.service_account_roles.into_iter().collect(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_to_share_is_one_that_the_rights_reach_and_no_projects_own() {
+        for good in ["proj-shared", "proj-a", "proj-1-2"] {
+            assert_eq!(shared_namespace(good), Ok(SharedNamespace(Some(good.to_owned()))));
+        }
+        assert_eq!(shared_namespace(""), Ok(SharedNamespace(None)));
+        let long = format!("proj-{}", "a".repeat(59));
+        for bad in [
+            "shared",
+            "proj",
+            "proj-",
+            "proj-A",
+            "proj-a-",
+            "proj-a.b",
+            "proj-3f0c9a52-8d1b-4a77-9a0e-6b1d6c1f2e44",
+            &long,
+        ] {
+            assert!(shared_namespace(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -110,6 +110,11 @@ macro_rules! uuid_type {
             pub fn new() -> Self {
                 $name(Uuid::new_v4())
             }
+
+            /// Its 16 bytes.
+            pub fn into_bytes(self) -> [u8; 16] {
+                self.0.into_bytes()
+            }
         }
 
         impl FromStr for $name {

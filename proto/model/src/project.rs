@@ -5,6 +5,7 @@
 mod container;
 mod dependencies;
 mod image;
+mod isolation;
 mod probe;
 mod quantity;
 mod resources;
@@ -22,6 +23,7 @@ pub use self::{
     },
     dependencies::{Dependency, DependencyCondition, HealthCheck, dependents},
     image::{ImageReference, ImageReferenceError, MAX_IMAGE_BYTES},
+    isolation::{Isolation, MAX_SHARED_CONTAINER_NAME_BYTES},
     probe::{ExecAction, HttpGet, MAX_PROBE_FAILURES, MAX_PROBE_PATH_BYTES, MAX_PROBE_SECONDS, Probe, TcpSocket},
     quantity::{MAX_QUANTITY_BYTES, Quantity, QuantityError},
     resources::{Amounts, MAX_QUOTA_PODS, Quota, Resources},
@@ -169,6 +171,9 @@ pub struct ProjectSpec {
     /// How they become pods of a cluster. Cannot change.
     #[serde(default, skip_serializing_if = "Layout::is_default")]
     pub layout: Layout,
+    /// Whether it has a namespace of a cluster to itself. Cannot change.
+    #[serde(default, skip_serializing_if = "Isolation::is_default")]
+    pub isolation: Isolation,
     /// Where containers see the workspace, and what holds it.
     #[serde(default, skip_serializing_if = "Workspace::is_default")]
     pub workspace: Workspace,
@@ -197,6 +202,7 @@ impl ProjectSpec {
         self.workspace.validate()?;
         self.workspace_is_shared()?;
         self.snapshots.validate()?;
+        self.isolation.validate(self)?;
         self.quota.as_ref().map_or(Ok(()), Quota::validate)
     }
 

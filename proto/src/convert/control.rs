@@ -95,8 +95,18 @@ impl TryFrom<wire::SnapshotPolicy> for SnapshotPolicy {
 
 impl From<ProjectSpec> for wire::ProjectSpec {
     fn from(spec: ProjectSpec) -> Self {
-        let ProjectSpec { owner, display_name, desired, containers, layout, workspace, source, snapshots, quota } =
-            spec;
+        let ProjectSpec {
+            owner,
+            display_name,
+            desired,
+            containers,
+            layout,
+            isolation,
+            workspace,
+            source,
+            snapshots,
+            quota,
+        } = spec;
         let source = match source {
             Source::Empty => wire::source::Source::Empty(true),
             Source::Archive => wire::source::Source::Archive(true),
@@ -111,6 +121,7 @@ impl From<ProjectSpec> for wire::ProjectSpec {
             workspace: Some(workspace.into()),
             quota: quota.map(Into::into),
             layout: wire::Layout::from(layout).into(),
+            isolation: wire::Isolation::from(isolation).into(),
         }
     }
 }
@@ -130,6 +141,7 @@ impl TryFrom<wire::ProjectSpec> for ProjectSpec {
             desired: desired(spec.desired)?,
             containers: spec.containers.into_iter().map(Container::try_from).collect::<Result<_, Fault>>()?,
             layout: containers::layout(spec.layout)?,
+            isolation: containers::isolation(spec.isolation)?,
             workspace: spec.workspace.map(Workspace::try_from).transpose()?.unwrap_or_default(),
             source,
             snapshots: spec.snapshots.map(SnapshotPolicy::try_from).transpose()?.unwrap_or_default(),

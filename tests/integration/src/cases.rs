@@ -15,6 +15,7 @@ mod killed;
 mod life;
 mod many;
 mod routes;
+mod shared;
 mod store;
 mod terminal;
 mod tools;
@@ -39,6 +40,7 @@ pub fn all() -> Vec<Case> {
         agent::cases(),
         life::cases(),
         many::cases(),
+        shared::cases(),
         volume::cases(),
         containers::cases(),
         routes::cases(),

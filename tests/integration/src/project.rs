@@ -85,6 +85,13 @@ impl Project {
         format!("proj-{}", status["id"].as_str().expect("a project has an id"))
     }
 
+    /// Its namespace as the server says it, which others may share, and its id.
+    pub(crate) async fn place(&self) -> (String, String) {
+        let status = self.status().await;
+        let text = |value: &Value| value.as_str().expect("a project that runs has it").to_owned();
+        (text(&status["status"]["namespace"]), text(&status["id"]))
+    }
+
     /// Waits until the status is as `wanted`; says what it was where it does not become so.
     pub(crate) async fn becomes(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let wanted = &wanted;

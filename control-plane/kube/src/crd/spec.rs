@@ -58,6 +58,15 @@ use super::status::ProjectStatus;
     validation = Rule::new("self.layout == oldSelf.layout")
         .message("cannot change; make another project with it")
         .field_path(".layout"),
+    validation = Rule::new("self.isolation == oldSelf.isolation")
+        .message("cannot change; make another project with it")
+        .field_path(".isolation"),
+    validation = Rule::new("self.isolation == 'Dedicated' || !has(self.quota)")
+        .message("is of a namespace, and with the isolation Shared this project shares its one; leave it out, or take Dedicated")
+        .field_path(".quota"),
+    validation = Rule::new("self.isolation == 'Dedicated' || self.containers.all(c, c.name.size() <= 24)")
+        .message("a name is too long; with the isolation Shared they have at most 24 characters")
+        .field_path(".containers"),
     validation = Rule::new("has(self.owner) == has(oldSelf.owner) && (!has(self.owner) || self.owner == oldSelf.owner)")
         .message("cannot change; make another project for another owner")
         .field_path(".owner"),
@@ -94,6 +103,10 @@ pub struct ProjectSpec {
     #[serde(default = "single_pod")]
     #[schemars(extend("enum" = ["SinglePod", "PodPerContainer"]))]
     pub layout: String,
+    /// Whether it has a namespace to itself, or is in the one that all such projects share. Cannot change.
+    #[serde(default = "dedicated")]
+    #[schemars(extend("enum" = ["Dedicated", "Shared"]))]
+    pub isolation: String,
     /// Where containers see the workspace, and what holds it.
     #[serde(default)]
     pub workspace: Workspace,
@@ -491,6 +504,10 @@ fn empty() -> String {
 
 fn single_pod() -> String {
     "SinglePod".to_owned()
+}
+
+fn dedicated() -> String {
+    "Dedicated".to_owned()
 }
 
 fn dev() -> String {

@@ -1,11 +1,11 @@
 //! What only a cluster refuses of a spec that is good elsewhere.
 
 use remora_proto_model::{
-    Fault,
-    project::{Container, ContainerKind, Layout, Port, ProjectSpec},
+    Fault, Reason,
+    project::{Container, ContainerKind, Isolation, Layout, Port, Project, ProjectSpec},
 };
 
-use super::made;
+use super::{Settings, made};
 use crate::{
     defaults::{AGENT_METRICS_PORT, AGENT_PORT},
     limits::MAX_MADE_BYTES,
@@ -56,4 +56,16 @@ pub fn accepts(spec: &ProjectSpec) -> Result<(), Fault> {
             .hint("put long commands and values into files of the workspace"));
     }
     Ok(())
+}
+
+/// Checks that there is a namespace for it to be made in.
+pub fn has_a_place(project: &Project, settings: &Settings) -> Result<(), Fault> {
+    if project.spec.isolation == Isolation::Dedicated || settings.shared_namespace.is_some() {
+        return Ok(());
+    }
+    Err(Fault::new(
+        Reason::FailedPrecondition,
+        "isolation: is Shared, and this installation has no namespace that projects share",
+    )
+    .hint("set projects.sharedNamespace of the chart (--shared-namespace of the server), or make a project with the isolation Dedicated"))
 }

@@ -23,6 +23,8 @@ pub struct Settings {
     pub control_pod_labels: BTreeMap<String, String>,
     /// The ClusterRole that the control plane binds to itself in a project's namespace.
     pub project_cluster_role: String,
+    /// The namespace of projects that share one; `None` where no project may.
+    pub shared_namespace: Option<String>,
     /// Where snapshots go.
     pub store: StoreEndpoint,
     /// Address ranges that the store's name means, where these are private ones.
@@ -100,7 +102,7 @@ pub fn agent_secret_name(generation: Generation) -> String {
 impl Context<'_> {
     /// Where the project's objects are.
     pub fn place(&self) -> Place {
-        Place::of(self.project.id)
+        Place::of(self.project, self.settings)
     }
 
     /// The name of the object that is `base` to the project. No manifest makes a name otherwise.

@@ -23,16 +23,21 @@ pub const MANAGER: &str = "remora";
 /// What of a project it is.
 pub const COMPONENT: &str = "app.kubernetes.io/component";
 
-pub(super) fn labels(context: &Context<'_>, component: &str) -> BTreeMap<String, String> {
-    let mut labels: BTreeMap<String, String> = [
+/// The labels of what is no project's in particular.
+fn common(component: &str) -> BTreeMap<String, String> {
+    [
         ("app.kubernetes.io/name", "remora-project"),
-        ("app.kubernetes.io/instance", context.project.name.as_str()),
         (COMPONENT, component),
         (MANAGED_BY, MANAGER),
         ("app.kubernetes.io/part-of", "remora"),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .into();
+    .into()
+}
+
+pub(super) fn labels(context: &Context<'_>, component: &str) -> BTreeMap<String, String> {
+    let mut labels = common(component);
+    labels.insert("app.kubernetes.io/instance".to_owned(), context.project.name.to_string());
     labels.insert(PROJECT_ID.to_owned(), context.project.id.to_string());
     if let Some(owner) = &context.project.spec.owner {
         labels.insert(USER_ID.to_owned(), owner.to_string());
@@ -47,6 +52,20 @@ pub(super) fn metadata(context: &Context<'_>, base: &str, component: &str) -> Ob
         namespace: Some(context.namespace()),
         labels: Some(labels(context, component)),
         ..ObjectMeta::default()
+    }
+}
+
+/// The labels of the namespace, and of what is its own: the project's, where it has it to itself.
+pub(super) fn of_namespace(context: &Context<'_>, component: &str) -> BTreeMap<String, String> {
+    if context.place().is_shared() { common(component) } else { labels(context, component) }
+}
+
+/// The metadata of an object that is the namespace's own, and stays where others share it.
+pub(super) fn own_metadata(context: &Context<'_>, name: &str, component: &str) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(name.to_owned()),
+        labels: Some(of_namespace(context, component)),
+        ..metadata(context, name, component)
     }
 }
 
@@ -70,6 +89,15 @@ pub(super) fn selector_of(context: &Context<'_>, container: &ContainerName) -> B
 /// What selects the project's pods, whatever their generation.
 pub(super) fn selector(context: &Context<'_>) -> BTreeMap<String, String> {
     [(COMPONENT.to_owned(), DEV.to_owned()), (PROJECT_ID.to_owned(), context.project.id.to_string())].into()
+}
+
+/// What selects all pods of the project, and none of another one.
+pub(super) fn all_pods(context: &Context<'_>) -> LabelSelector {
+    if context.place().is_shared() {
+        return selecting([(PROJECT_ID.to_owned(), context.project.id.to_string())].into());
+    }
+    // What else somebody puts into its namespace is shut in as well.
+    LabelSelector::default()
 }
 
 pub(super) fn selecting(labels: BTreeMap<String, String>) -> LabelSelector {

@@ -1,4 +1,4 @@
-//! The namespace of a project: who may do what in it, and how much it may use.
+//! The namespace of a project, or of several: who may do what in it, and how much it may use.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use k8s_openapi::{
 
 use super::{
     Context,
-    labels::{labels, metadata},
+    labels::{metadata, of_namespace, own_metadata},
 };
 use crate::defaults::{CONTAINER_CPU_REQUEST, CONTAINER_MEMORY_LIMIT, CONTAINER_MEMORY_REQUEST};
 
@@ -26,7 +26,7 @@ const COMPONENT: &str = "namespace";
 
 /// The namespace. Pod Security `restricted` is enforced by its label.
 pub fn namespace(context: &Context<'_>) -> Namespace {
-    let mut labels = labels(context, COMPONENT);
+    let mut labels = of_namespace(context, COMPONENT);
     for mode in ["enforce", "audit", "warn"] {
         labels.insert(format!("pod-security.kubernetes.io/{mode}"), "restricted".to_owned());
     }
@@ -40,7 +40,7 @@ pub fn namespace(context: &Context<'_>) -> Namespace {
 pub fn role_binding(context: &Context<'_>) -> RoleBinding {
     let settings = context.settings;
     RoleBinding {
-        metadata: metadata(context, "control-plane", COMPONENT),
+        metadata: own_metadata(context, "control-plane", COMPONENT),
         role_ref: RoleRef {
             api_group: "rbac.authorization.k8s.io".to_owned(),
             kind: "ClusterRole".to_owned(),
@@ -64,9 +64,9 @@ pub fn service_account(context: &Context<'_>) -> ServiceAccount {
     }
 }
 
-/// What all of the project may use, where its spec says so.
+/// What all of the project may use, where its spec says so: a namespace that is shared has none for one of them.
 pub fn resource_quota(context: &Context<'_>) -> Option<ResourceQuota> {
-    let quota = context.project.spec.quota.as_ref()?;
+    let quota = context.project.spec.quota.as_ref().filter(|_| !context.place().is_shared())?;
     let amounts = [
         ("requests.cpu", quota.cpu.as_ref().map(ToString::to_string)),
         ("limits.memory", quota.memory.as_ref().map(ToString::to_string)),
@@ -83,10 +83,14 @@ pub fn resource_quota(context: &Context<'_>) -> Option<ResourceQuota> {
 }
 
 /// What a pod gets that says nothing of its own: the project's pods say all of it,
-/// and one that something else makes here is bounded too.
-pub fn limit_range(context: &Context<'_>) -> LimitRange {
+/// and one that something else makes here is bounded too. What holds in a namespace that
+/// is shared is for whoever runs the cluster to say.
+pub fn limit_range(context: &Context<'_>) -> Option<LimitRange> {
+    if context.place().is_shared() {
+        return None;
+    }
     let amount = |name: &str, text: &str| (name.to_owned(), Quantity(text.to_owned()));
-    LimitRange {
+    Some(LimitRange {
         metadata: metadata(context, "project", COMPONENT),
         spec: Some(LimitRangeSpec {
             limits: vec![LimitRangeItem {
@@ -98,5 +102,5 @@ pub fn limit_range(context: &Context<'_>) -> LimitRange {
                 ..LimitRangeItem::default()
             }],
         }),
-    }
+    })
 }

@@ -2,6 +2,8 @@
 //!
 //! One policy denies both ways; each other one opens one thing. None counts on an
 //! address range covering a pod or a node, or not covering it: enforcers differ.
+//! Where projects share a namespace, they select the pods of their project by its label,
+//! and one more, which is the namespace's own, denies whatever is in none of them.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -20,7 +22,7 @@ use remora_proto_model::project::Layout;
 
 use super::{
     Context,
-    labels::{metadata, selecting, selector},
+    labels::{all_pods, metadata, own_metadata, selecting, selector},
     routing::Gate,
 };
 use crate::defaults::AGENT_PORT;
@@ -36,21 +38,25 @@ const AWS: &str = "https://amazonaws.com";
 /// The label that every namespace has its name in.
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 
-/// Every policy of a project's namespace.
+/// Every policy of a project, and of the namespace that it shares.
 pub fn network_policies(context: &Context<'_>) -> Vec<NetworkPolicy> {
     let agents = agents(context);
-    let mut policies = vec![
+    let mut policies = Vec::new();
+    if context.place().is_shared() {
+        policies.push(shared_deny(context));
+    }
+    policies.extend([
         policy(context, "deny", Some(Vec::new()), Some(Vec::new())),
         of(policy(context, "control-plane", Some(vec![from_control_plane(context)]), None), &agents),
         policy(
             context,
             "project",
-            Some(vec![NetworkPolicyIngressRule { from: Some(vec![own_pods()]), ports: None }]),
-            Some(vec![NetworkPolicyEgressRule { to: Some(vec![own_pods()]), ports: None }]),
+            Some(vec![NetworkPolicyIngressRule { from: Some(vec![own_pods(context)]), ports: None }]),
+            Some(vec![NetworkPolicyEgressRule { to: Some(vec![own_pods(context)]), ports: None }]),
         ),
         policy(context, "dns", None, Some(vec![to_dns()])),
         policy(context, "internet", None, Some(vec![to_internet()])),
-    ];
+    ]);
     let store = to_store(context);
     if !store.is_empty() {
         policies.push(of(policy(context, "store", None, Some(store)), &agents));
@@ -58,7 +64,7 @@ pub fn network_policies(context: &Context<'_>) -> Vec<NetworkPolicy> {
     policies
 }
 
-/// A policy for all pods of the namespace; `None` leaves a direction alone.
+/// A policy for all pods of the project; `None` leaves a direction alone.
 fn policy(
     context: &Context<'_>,
     name: &str,
@@ -69,7 +75,7 @@ fn policy(
     NetworkPolicy {
         metadata: metadata(context, name, "network"),
         spec: Some(NetworkPolicySpec {
-            pod_selector: Some(LabelSelector::default()),
+            pod_selector: Some(all_pods(context)),
             policy_types: Some(types.iter().filter(|(_, is)| *is).map(|(name, _)| (*name).to_owned()).collect()),
             ingress: ingress.filter(|rules| !rules.is_empty()),
             egress: egress.filter(|rules| !rules.is_empty()),
@@ -77,10 +83,17 @@ fn policy(
     }
 }
 
+/// Denies both ways for every pod of a namespace that is shared, whosever it is.
+fn shared_deny(context: &Context<'_>) -> NetworkPolicy {
+    let mut deny = of(policy(context, "deny", Some(Vec::new()), Some(Vec::new())), &LabelSelector::default());
+    deny.metadata = own_metadata(context, "deny", "network");
+    deny
+}
+
 /// The pods with an agent: all of them, but for the databases beside them that have pods of their own.
 fn agents(context: &Context<'_>) -> LabelSelector {
     match context.project.spec.layout {
-        Layout::SinglePod => LabelSelector::default(),
+        Layout::SinglePod => all_pods(context),
         Layout::PodPerContainer => selecting(selector(context)),
     }
 }
@@ -117,9 +130,9 @@ fn addresses(cidr: &str, except: &[&str]) -> NetworkPolicyPeer {
     }
 }
 
-/// The namespace holds one project, so that its pods are the project's.
-fn own_pods() -> NetworkPolicyPeer {
-    NetworkPolicyPeer { pod_selector: Some(LabelSelector::default()), ..NetworkPolicyPeer::default() }
+/// The project's pods: a peer without a selector of namespaces is in the policy's own.
+fn own_pods(context: &Context<'_>) -> NetworkPolicyPeer {
+    NetworkPolicyPeer { pod_selector: Some(all_pods(context)), ..NetworkPolicyPeer::default() }
 }
 
 fn from_control_plane(context: &Context<'_>) -> NetworkPolicyIngressRule {

@@ -1,4 +1,4 @@
-//! Two projects: one that says as little as it can, and one that says everything.
+//! Projects: one that says as little as it can, one that says everything, and a shop.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,14 @@ use remora_control_plane_kube::manifests::{AgentMaterial, Context, EncryptionKey
 use remora_control_plane_runtime::{StoreCredentials, StoreEndpoint};
 use remora_proto_model::{
     ContainerName, Generation,
-    project::{Container, Project, ProjectSpec, ProjectStatus},
+    project::{Container, Isolation, Project, ProjectSpec, ProjectStatus},
 };
 
 pub(crate) const ID: &str = "3f0c9a52-8d1b-4a77-9a0e-6b1d6c1f2e44";
+/// The id as a name has it in a namespace that projects share.
+pub(crate) const SUFFIX: &str = "h4gjuuundnfhpgqonmowyhzoiq";
+/// The namespace that projects share here.
+pub(crate) const SHARED: &str = "proj-shared";
 
 /// A project and what its objects are made from.
 pub(crate) struct Made {
@@ -47,6 +51,7 @@ fn settings() -> Settings {
         control_service_account: "remora".to_owned(),
         control_pod_labels: [("app.kubernetes.io/component".to_owned(), "control-plane".to_owned())].into(),
         project_cluster_role: "remora-project".to_owned(),
+        shared_namespace: Some(SHARED.to_owned()),
         store: StoreEndpoint {
             endpoint: Some("http://remora-trial-store.remora-system.svc:8333".to_owned()),
             bucket: "remora".to_owned(),
@@ -75,6 +80,19 @@ fn project(spec: ProjectSpec) -> Project {
         spec,
         status: ProjectStatus::default(),
     }
+}
+
+/// The same project in the namespace that projects share.
+pub(crate) fn shared(mut made: Made) -> Made {
+    made.project.spec.isolation = Isolation::Shared;
+    made.project = project(made.project.spec);
+    made
+}
+
+/// The same project beside it: another one of whoever likes the name.
+pub(crate) fn sibling(mut made: Made) -> Made {
+    made.project.id = "7c1e5d80-22b3-4f6e-8a91-d4405b6e9f13".parse().unwrap();
+    made
 }
 
 /// A container with an image, and nothing else.

@@ -9,7 +9,7 @@ use futures_util::{
 };
 use remora_proto_model::{
     Fault, Reason, errno_reason,
-    project::{ContainerKind, Layout, validate_containers},
+    project::{ContainerKind, Isolation, Layout, validate_containers},
 };
 use tokio::{fs, io::AsyncWriteExt as _};
 
@@ -72,6 +72,11 @@ impl Runtime for LocalRuntime {
 
     fn accepts(&self, record: &Record) -> Result<(), Fault> {
         let spec = &record.project.spec;
+        if spec.isolation == Isolation::Shared {
+            return Err(Fault::invalid("isolation", "is Shared, and a local server has no namespaces to share").hint(
+                "leave it out here; on this machine projects are folders and processes of one user, whatever is said",
+            ));
+        }
         for container in &spec.containers {
             let name = &container.name;
             if container.kind == ContainerKind::Service {

@@ -4,7 +4,7 @@ use remora_proto_model::{
     Fault,
     project::{
         Container, ContainerChange, ContainerKind, Dependency, DependencyCondition, ExecAction, Exposure, HttpGet,
-        Layout, Port, Preset, Probe, Resources, Storage, TakesEffect, TcpSocket,
+        Isolation, Layout, Port, Preset, Probe, Resources, Storage, TakesEffect, TcpSocket,
     },
 };
 
@@ -34,6 +34,7 @@ macro_rules! words {
 }
 
 words!(Layout, layout, "layout", SinglePod, SinglePod, PodPerContainer);
+words!(Isolation, isolation, "isolation", Dedicated, Dedicated, Shared);
 words!(ContainerKind, kind, "containers.kind", Dev, Dev, Service);
 words!(DependencyCondition, condition, "containers.dependsOn.condition", Started, Started, Healthy);
 

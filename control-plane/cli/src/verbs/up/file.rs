@@ -73,6 +73,7 @@ pub(super) fn changed(project: &Project, wanted: &ProjectSpec) -> Result<Changed
         ("owner", there.owner != wanted.owner),
         ("source", there.source != wanted.source),
         ("layout", there.layout != wanted.layout),
+        ("isolation", there.isolation != wanted.isolation),
     ];
     if let Some((field, _)) = fixed.into_iter().find(|(_, differs)| *differs) {
         return Err(Fault::new(
@@ -141,6 +142,9 @@ spec:
         let apart = parse("x", &SHOP.replace("spec:", "spec:\n  layout: PodPerContainer")).unwrap();
         let fault = changed(&there, &apart.spec).unwrap_err();
         assert!(fault.message.contains("layout, which cannot change"), "{fault}");
+        let shared = parse("x", &SHOP.replace("spec:", "spec:\n  isolation: Shared")).unwrap();
+        let fault = changed(&there, &shared.spec).unwrap_err();
+        assert!(fault.message.contains("isolation, which cannot change"), "{fault}");
     }
 
     #[test]

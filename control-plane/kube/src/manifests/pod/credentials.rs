@@ -42,7 +42,7 @@ pub(super) fn variables(context: &Context<'_>) -> Vec<EnvVar> {
         value("AWS_ROLE_ARN", role_arn),
         value("AWS_WEB_IDENTITY_TOKEN_FILE", &format!("{TOKEN_FOLDER}/{TOKEN_FILE}")),
         // What the token service's own log calls the project.
-        value("AWS_ROLE_SESSION_NAME", &context.namespace()),
+        value("AWS_ROLE_SESSION_NAME", &format!("proj-{}", context.project.id)),
     ];
     variables.extend(sts_endpoint.iter().map(|url| value("AWS_ENDPOINT_URL_STS", url)));
     variables

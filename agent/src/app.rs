@@ -30,9 +30,16 @@ use crate::{
     metrics::Metrics,
     precopy,
     probes::{self, Readiness},
-    rpc::{agent::Agent, exec::Commands, files::Files, snapshot::SnapshotRpc, terminal::Terminals},
+    rpc::{
+        agent::{Agent, Seen},
+        exec::Commands,
+        files::Files,
+        snapshot::SnapshotRpc,
+        terminal::Terminals,
+    },
     shims::Shims,
     snapshots::{Snapshots, missing_settings},
+    usage::{Usage, visitors::Visitors},
 };
 
 /// An agent whose ports are bound and which serves nothing yet.
@@ -73,6 +80,7 @@ pub async fn build(config: ServeConfig, stop: &CancellationToken) -> io::Result<
         state_dir,
         shims,
         shim_secret,
+        ports,
         ready_file,
         last,
         snapshots,
@@ -90,7 +98,10 @@ pub async fn build(config: ServeConfig, stop: &CancellationToken) -> io::Result<
     let calls = Calls::new("calls", MAX_CALLS);
     let shims = Arc::new(Shims::start(shims, shim_secret));
     let durability = snapshots.as_ref().ok().map(Snapshots::durability);
-    let agent = Agent::new(project, generation, Arc::clone(&shims), calls.clone(), durability, stop.clone());
+    let (usage, visitors) = (Usage::default(), Visitors::default());
+    tokio::spawn(stop.clone().run_until_cancelled_owned(visitors.clone().watch(ports)));
+    let seen = Seen { calls: calls.clone(), usage: usage.clone(), visitors, durability };
+    let agent = Agent::new(project, generation, Arc::clone(&shims), seen, stop.clone());
     let agent = AgentServiceServer::new(agent)
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
@@ -141,7 +152,7 @@ pub async fn build(config: ServeConfig, stop: &CancellationToken) -> io::Result<
         .add_service(reflection)
         .prepare();
     let gate = Arc::new(Gate { verifier, project, generation });
-    let service = Guarded::new(routes, gate, calls.clone(), metrics.clone());
+    let service = Guarded::new(routes, gate, calls.clone(), metrics.clone(), usage);
     if let Some(path) = &ready_file {
         announce(path, &addresses)?;
     }

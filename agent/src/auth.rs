@@ -20,7 +20,7 @@ use remora_proto_serving::{calls::Calls, linger::Lingering};
 use tonic::body::Body;
 use tower::Service;
 
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, usage::Usage};
 
 /// What a token must be for.
 #[derive(Debug)]
@@ -82,12 +82,13 @@ pub struct Guarded<S> {
     gate: Arc<Gate>,
     calls: Calls,
     metrics: Metrics,
+    usage: Usage,
 }
 
 impl<S> Guarded<S> {
     /// `inner` behind `gate`.
-    pub fn new(inner: S, gate: Arc<Gate>, calls: Calls, metrics: Metrics) -> Self {
-        Guarded { inner, gate, calls, metrics }
+    pub fn new(inner: S, gate: Arc<Gate>, calls: Calls, metrics: Metrics, usage: Usage) -> Self {
+        Guarded { inner, gate, calls, metrics, usage }
     }
 }
 
@@ -124,13 +125,14 @@ where
         };
         self.metrics.admitted();
         tracing::debug!(method = %path, subject = %capability.sub, token = %capability.jti, "call");
+        let in_use = self.usage.call(&path, &capability.sub);
         request.extensions_mut().insert(capability);
         // The clone that was polled ready is the one that is called.
         let ready = self.inner.clone();
         let future = std::mem::replace(&mut self.inner, ready).call(request);
         Box::pin(async move {
             let response = future.await?;
-            Ok(response.map(|body| permit.hold(body)))
+            Ok(response.map(|body| permit.hold(body, in_use)))
         })
     }
 }

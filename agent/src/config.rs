@@ -69,6 +69,9 @@ pub struct ServeArgs {
     /// A container and the socket of its shim, as NAME=SOCKET; repeat it. The first is the default container.
     #[arg(long = "shim", env = "REMORA_SHIMS", value_delimiter = ',', value_name = "NAME=SOCKET")]
     shims: Vec<ShimAddress>,
+    /// A port that a container serves its users on: who is connected to it uses the project; repeat it.
+    #[arg(long = "port", env = "REMORA_PORTS", value_delimiter = ',', value_name = "PORT")]
+    ports: Vec<u16>,
     /// File with the secret that the agent presents to the shims.
     #[arg(long, env = "REMORA_SHIM_SECRET_FILE", value_name = "FILE")]
     shim_secret_file: Option<PathBuf>,
@@ -117,6 +120,8 @@ pub struct ServeConfig {
     pub shims: Vec<ShimAddress>,
     /// What the agent presents to their shims.
     pub shim_secret: Option<Secret>,
+    /// Ports whose connections are use of the project.
+    pub ports: Vec<u16>,
     /// Written once every port is bound.
     pub ready_file: Option<PathBuf>,
     /// The last snapshot, where one is made.
@@ -183,6 +188,7 @@ impl ServeArgs {
             state_dir,
             shims,
             shim_secret_file,
+            ports,
             ready_file,
             final_snapshot,
             flush_budget,
@@ -221,6 +227,7 @@ impl ServeArgs {
             workspace,
             state_dir,
             shim_secret: shim_secret(&shims, shim_secret_file.as_deref())?,
+            ports,
             shims,
             ready_file,
             last,

@@ -23,3 +23,4 @@ pub mod shims;
 pub mod snapshot_args;
 mod snapshots;
 mod termination;
+pub mod usage;

@@ -92,6 +92,28 @@ pub const SHIM_TEXT_CHARACTERS: usize = 1_000;
 /// Time between two looks at what changes without a word (calls in flight), for WatchStatus.
 pub const STATUS_LOOK: Duration = Duration::from_millis(500);
 
+/// Time between two looks at whether a container is used: a command that ends in between
+/// was noticed when it began.
+pub const USAGE_LOOK: Duration = Duration::from_secs(1);
+/// Time over which the processor time of a container's processes is looked at: a server
+/// that only wakes up now and then is not at work.
+pub const BUSY_WINDOW: Duration = Duration::from_secs(5);
+/// Thousandths of a processor from which on a container is at work. A dev server that
+/// waits takes under ten, one that polls its files up to thirty, a build hundreds. One that
+/// gets less and wants more at both ends of the window is at work too.
+pub const BUSY_MILLICORES: u128 = 50;
+/// Time between two looks at connections. One that both of them see counts: a probe of the
+/// cluster is gone by the next.
+pub const VISITOR_LOOK: Duration = Duration::from_secs(2);
+/// Other ends of connections that are remembered: a project has up to 16 pods that may
+/// stand twice while they are replaced, and who comes beside those matters only once.
+pub const MAX_VISITORS: usize = 64;
+/// Largest table of connections that is read, in bytes: some 50,000 of them.
+pub const MAX_CONNECTION_TABLE_BYTES: u64 = 8 << 20;
+/// Time within which another use is no news for those who follow the status: it is in what
+/// they are told at the latest then.
+pub const USE_IS_NEWS_AFTER: Duration = Duration::from_secs(5);
+
 /// Every bound that a caller may want to know, by name (`GetInfo.limits`).
 pub fn table() -> impl Iterator<Item = (&'static str, u64)> {
     [

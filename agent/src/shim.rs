@@ -22,6 +22,7 @@ mod listen;
 mod main_command;
 mod peer;
 mod terminal;
+mod usage;
 mod wire;
 
 use std::{
@@ -55,6 +56,7 @@ use self::{
     freezer::Freezer,
     main_command::{Main, MainState, Signals},
     terminal::TerminalRpc,
+    usage::Usage,
 };
 pub use self::{control::PROTOCOL, peer::SECRET_METADATA};
 use crate::gates::{self, Gate};
@@ -146,7 +148,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         _ => None,
     };
     let freezer = Freezer::default();
-    let rpc = ShimRpc::new(container.clone(), Arc::clone(&registry), status, stop, freezer.clone());
+    let usage = Usage::begun();
+    let _watching = AbortOnDropHandle::new(tokio::spawn(usage.clone().watch(Arc::clone(&registry))));
+    let rpc = ShimRpc::new(container.clone(), Arc::clone(&registry), status, stop, freezer.clone(), usage);
     let guard = peer::Guard::new(&secret);
     let server = tonic::transport::Server::builder()
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)

@@ -117,8 +117,8 @@ impl Shims {
         self.0.iter().map(|shim| shim.name.to_string()).collect()
     }
 
-    /// How each container is, with the milliseconds since the epoch of its last activity.
-    pub(crate) fn status(&self) -> Vec<(ContainerStatus, u64)> {
+    /// How each container is, and its use.
+    pub(crate) fn status(&self) -> Vec<(ContainerStatus, Used)> {
         self.0.iter().map(|shim| shown(&shim.name, &shim.state.borrow())).collect()
     }
 
@@ -154,12 +154,22 @@ fn no_containers() -> Fault {
         .hint("start `remora-agent serve` with --shim NAME=SOCKET")
 }
 
-fn shown(name: &ContainerName, state: &State) -> (ContainerStatus, u64) {
+/// When a container was used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Used {
+    /// Milliseconds since the epoch; 0 is never.
+    pub(crate) last_ms: u64,
+    /// Milliseconds since then, by its own clock; `None` while it does not answer.
+    pub(crate) quiet_ms: Option<u64>,
+}
+
+fn shown(name: &ContainerName, state: &State) -> (ContainerStatus, Used) {
     let mut status = ContainerStatus { name: name.to_string(), ..ContainerStatus::default() };
-    let State::Up(Up { boot_id, report, .. }) = state else { return (status, 0) };
+    let State::Up(Up { boot_id, report, .. }) = state else { return (status, Used { last_ms: 0, quiet_ms: None }) };
     status.reachable = true;
     status.boot_id.clone_from(boot_id);
-    let Report { main_running, main_exit, terminals, commands, last_activity_ms, frozen, waiting, gave_up } = report;
+    let Report { main_running, main_exit, terminals, commands, last_activity_ms, quiet_ms, frozen, waiting, gave_up } =
+        report;
     status.main_running = *main_running;
     status.main_exit = *main_exit;
     status.running_terminals = *terminals;
@@ -167,7 +177,7 @@ fn shown(name: &ContainerName, state: &State) -> (ContainerStatus, u64) {
     status.frozen = *frozen;
     status.waiting.clone_from(waiting);
     status.gave_up = *gave_up;
-    (status, *last_activity_ms)
+    (status, Used { last_ms: *last_activity_ms, quiet_ms: Some(*quiet_ms) })
 }
 
 impl Shim {

@@ -107,7 +107,7 @@ impl Front {
                 Err(fault) => self.refuse(surface, path, &fault),
             },
         };
-        response.map(|body| permit.hold(body))
+        response.map(|body| permit.hold(body, ()))
     }
 
     /// Who calls a method of the server's own; nobody has to be anybody to ask for its health.

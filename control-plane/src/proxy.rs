@@ -122,7 +122,7 @@ impl Proxy {
         let has_status = response.headers().contains_key("grpc-status");
         let control = self.control.clone();
         let standing = Standing::new(move || control.stands(&identity));
-        Ok(response.map(|body| permit.hold(Body::new(Relayed::new(body, has_status, deadline, Some(standing))))))
+        Ok(response.map(|body| permit.hold(Body::new(Relayed::new(body, has_status, deadline, Some(standing))), ())))
     }
 
     /// Returns when the credentials of a call are revoked or expire.

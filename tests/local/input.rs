@@ -4,7 +4,7 @@
 use remora_proto::{
     control::v1::{
         Amounts, Container, ContainerKind, ContainerList, CreateKeyRequest, CreateProjectRequest, DeleteProjectRequest,
-        Dependency, GetProjectRequest, HibernateProjectRequest, Isolation, ListProjectsRequest, MakeLinkRequest,
+        Dependency, GetProjectRequest, HibernateProjectRequest, Idle, Isolation, ListProjectsRequest, MakeLinkRequest,
         MintTokenRequest, PatchProjectRequest, Port, Preset, Probe, ProjectSpec, PutSourceHead, PutSourceRequest,
         Quota, Resources, RestoreProjectRequest, RevokeKeyRequest, Role, SnapshotPolicy, StartProjectRequest,
         StopProjectRequest, Storage, WakeProjectRequest, WatchProjectsRequest, Workspace, put_source_request::Part,
@@ -105,6 +105,9 @@ fn bad_specs() -> Vec<(&'static str, Option<ProjectSpec>)> {
         ("containers.ports", container_with(|container| container.ports = vec![port("a", 1), port("b", 1)])),
         ("containers.workdir", container_with(|container| container.workdir = "../x".to_owned())),
         ("snapshots.intervalSeconds", spec_with(|spec| spec.snapshots = policy(|p| p.interval_seconds = 9))),
+        ("idle.afterSeconds", spec_with(|spec| spec.idle = Some(Idle { after_seconds: 4, action: 1 }))),
+        ("idle.afterSeconds", spec_with(|spec| spec.idle = Some(Idle { after_seconds: 2_592_001, action: 1 }))),
+        ("idle.action", spec_with(|spec| spec.idle = Some(Idle { after_seconds: 5, action: 9 }))),
         ("snapshots.keepLast", spec_with(|spec| spec.snapshots = policy(|p| p.keep_last = 1_001))),
         ("snapshots.keepHourly", spec_with(|spec| spec.snapshots = policy(|p| p.keep_hourly = 1_001))),
         ("snapshots.keepDaily", spec_with(|spec| spec.snapshots = policy(|p| p.keep_daily = 1_001))),
@@ -198,6 +201,7 @@ async fn each_bad_field_over_grpc_is_named_and_changes_nothing() {
             snapshots: spec.snapshots,
             workspace: spec.workspace,
             quota: spec.quota,
+            idle: spec.idle,
         };
         refused(field, projects.patch(patch).await);
     }
@@ -211,7 +215,8 @@ async fn each_bad_field_over_grpc_is_named_and_changes_nothing() {
     named! {
         get GetProjectRequest {};
         patch PatchProjectRequest {
-            resource_version: 0, display_name: None, containers: None, snapshots: None, workspace: None, quota: None
+            resource_version: 0, display_name: None, containers: None, snapshots: None, workspace: None, quota: None,
+            idle: None
         };
         delete DeleteProjectRequest { purge: true };
         start StartProjectRequest {};

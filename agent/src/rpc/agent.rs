@@ -6,10 +6,11 @@ use futures_util::{
     future::select_all,
     stream::{self, BoxStream, StreamExt as _},
 };
+use remora_agent_term::Moment;
 use remora_proto::{
     agent::v1::{
         AgentStatus, DrainRequest, DrainResponse, Durability, FreezeContainersRequest, FreezeContainersResponse,
-        GetInfoRequest, GetInfoResponse, ThawContainersRequest, ThawContainersResponse, WatchStatusRequest,
+        GetInfoRequest, GetInfoResponse, ThawContainersRequest, ThawContainersResponse, Visitor, WatchStatusRequest,
         agent_service_server::AgentService,
     },
     model::{Fault, Generation, ProjectId},
@@ -25,10 +26,11 @@ use uuid::Uuid;
 
 use super::relay::capability;
 use crate::{
-    limits::{self, STATUS_LOOK},
+    limits::{self, STATUS_LOOK, USE_IS_NEWS_AFTER},
     requests::{milliseconds, refused},
     shims::Shims,
     snapshots,
+    usage::{Usage, visitors::Visitors},
 };
 
 /// The agent as its callers see it.
@@ -37,10 +39,18 @@ pub(crate) struct Agent {
     generation: Generation,
     boot_id: Uuid,
     shims: Arc<Shims>,
-    calls: Calls,
-    /// What would be lost; `None` without a store.
-    durability: Option<watch::Receiver<Option<snapshots::Durability>>>,
+    seen: Seen,
     stop: CancellationToken,
+}
+
+/// What the status tells beside the containers.
+#[derive(Clone)]
+pub(crate) struct Seen {
+    pub(crate) calls: Calls,
+    pub(crate) usage: Usage,
+    pub(crate) visitors: Visitors,
+    /// What would be lost; `None` without a store.
+    pub(crate) durability: Option<watch::Receiver<Option<snapshots::Durability>>>,
 }
 
 impl Agent {
@@ -49,11 +59,10 @@ impl Agent {
         project: ProjectId,
         generation: Generation,
         shims: Arc<Shims>,
-        calls: Calls,
-        durability: Option<watch::Receiver<Option<snapshots::Durability>>>,
+        seen: Seen,
         stop: CancellationToken,
     ) -> Self {
-        Agent { project, generation, boot_id: Uuid::new_v4(), shims, calls, durability, stop }
+        Agent { project, generation, boot_id: Uuid::new_v4(), shims, seen, stop }
     }
 }
 
@@ -79,13 +88,7 @@ impl AgentService for Agent {
     ) -> Result<Response<Self::WatchStatusStream>, Status> {
         let interval =
             milliseconds("interval_ms", request.get_ref().interval_ms, 10_000, 500..=60_000).map_err(defaulted)?;
-        let watching = Watching {
-            shims: Arc::clone(&self.shims),
-            calls: self.calls.clone(),
-            durability: self.durability.clone(),
-            interval,
-            last: None,
-        };
+        let watching = Watching { shims: Arc::clone(&self.shims), seen: self.seen.clone(), interval, last: None };
         let statuses = stream::unfold(watching, |mut watching| async { Some((Ok(watching.next().await), watching)) });
         Ok(Response::new(statuses.take_until(self.stop.clone().cancelled_owned()).boxed()))
     }
@@ -116,8 +119,7 @@ impl AgentService for Agent {
 /// One caller of WatchStatus.
 struct Watching {
     shims: Arc<Shims>,
-    calls: Calls,
-    durability: Option<watch::Receiver<Option<snapshots::Durability>>>,
+    seen: Seen,
     interval: Duration,
     last: Option<AgentStatus>,
 }
@@ -128,7 +130,7 @@ impl Watching {
         let mut changes = self.shims.changes();
         loop {
             let now = self.look();
-            if self.last.as_ref() != Some(&now) || Instant::now() >= due {
+            if self.last.as_ref().is_none_or(|last| is_news(last, &now)) || Instant::now() >= due {
                 self.last = Some(now.clone());
                 return now;
             }
@@ -146,15 +148,43 @@ impl Watching {
     }
 
     fn look(&self) -> AgentStatus {
+        let Seen { calls, usage, visitors, durability } = &self.seen;
         let containers = self.shims.status();
+        let called = usage.last();
+        // Unknown of one is unknown of all.
+        let quiet = containers.iter().map(|(_, used)| used.quiet_ms).collect::<Option<Vec<u64>>>();
+        let visits = visitors.all();
+        let last = containers.iter().map(|(_, used)| used.last_ms).chain([called.epoch_ms()]);
         AgentStatus {
             ready: containers.iter().all(|(container, _)| container.reachable),
-            last_activity_ms: containers.iter().map(|(_, activity)| *activity).max().unwrap_or(0),
+            last_activity_ms: last.chain(visits.iter().map(|(_, at)| at.epoch_ms())).max().unwrap_or(0),
             containers: containers.into_iter().map(|(container, _)| container).collect(),
-            calls: u32::try_from(self.calls.count()).unwrap_or(u32::MAX),
-            durability: self.durability.as_ref().and_then(|seen| seen.borrow().clone()).map(shown),
+            calls: u32::try_from(calls.count()).unwrap_or(u32::MAX),
+            durability: durability.as_ref().and_then(|seen| seen.borrow().clone()).map(shown),
+            quiet_ms: quiet.map(|all| all.into_iter().chain([age(&called)]).min().unwrap_or(0)),
+            visitors: visits
+                .iter()
+                .map(|(address, at)| Visitor { address: address.to_string(), quiet_ms: age(at) })
+                .collect(),
         }
     }
+}
+
+fn age(moment: &Moment) -> u64 {
+    u64::try_from(moment.age().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Whether there is more to say than that time went by, and that what was in use a moment
+/// ago still is.
+fn is_news(last: &AgentStatus, now: &AgentStatus) -> bool {
+    let soon = u64::try_from(USE_IS_NEWS_AFTER.as_millis()).unwrap_or(u64::MAX);
+    let timeless = |status: &AgentStatus| AgentStatus {
+        quiet_ms: status.quiet_ms.map(|_| 0),
+        visitors: Vec::new(),
+        last_activity_ms: 0,
+        ..status.clone()
+    };
+    now.last_activity_ms > last.last_activity_ms.saturating_add(soon) || timeless(last) != timeless(now)
 }
 
 fn shown(durability: snapshots::Durability) -> Durability {

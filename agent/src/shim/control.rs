@@ -20,6 +20,7 @@ use tonic::{Request, Response, Status};
 use super::{
     freezer::Freezer,
     main_command::{MainState, MainStatus},
+    usage::Usage,
 };
 use crate::requests::{milliseconds, refused};
 
@@ -35,6 +36,7 @@ pub(super) struct ShimRpc {
     main: MainStatus,
     stop: watch::Sender<Option<Duration>>,
     freezer: Freezer,
+    usage: Usage,
 }
 
 impl ShimRpc {
@@ -44,9 +46,10 @@ impl ShimRpc {
         main: MainStatus,
         stop: watch::Sender<Option<Duration>>,
         freezer: Freezer,
+        usage: Usage,
     ) -> Self {
         let boot_id = uuid::Uuid::new_v4().to_string();
-        ShimRpc { container, boot_id, registry, main, stop, freezer }
+        ShimRpc { container, boot_id, registry, main, stop, freezer, usage }
     }
 }
 
@@ -66,14 +69,15 @@ impl ShimService for ShimRpc {
     async fn status(&self, request: Request<StatusRequest>) -> Result<Response<Self::StatusStream>, Status> {
         let interval =
             milliseconds("interval_ms", request.get_ref().interval_ms, 10_000, 500..=60_000).map_err(refused)?;
-        let (registry, freezer, main) = (Arc::clone(&self.registry), self.freezer.clone(), self.main.clone());
-        let follow = (registry, freezer, main, None::<StatusResponse>);
-        let stream = futures_util::stream::unfold(follow, move |(registry, freezer, mut main, last)| async move {
+        let look = (Arc::clone(&self.registry), self.freezer.clone(), self.usage.clone());
+        let follow = (look, self.main.clone(), None::<StatusResponse>);
+        let stream = futures_util::stream::unfold(follow, move |(look, mut main, last)| async move {
             let mut waited = Duration::ZERO;
             loop {
-                let now = status(&registry, &freezer, &main);
-                if last.as_ref() != Some(&now) || waited >= interval {
-                    return Some((Ok(now.clone()), (registry, freezer, main, Some(now))));
+                let (registry, freezer, usage) = &look;
+                let now = status(registry, freezer, &main, usage);
+                if last.as_ref().is_none_or(|last| is_news(last, &now)) || waited >= interval {
+                    return Some((Ok(now.clone()), (look, main, Some(now))));
                 }
                 // A closed channel ends with the shim; until then the clock goes on.
                 if !matches!(timeout(LOOK, main.changed()).await, Ok(Ok(()))) {
@@ -114,8 +118,15 @@ async fn apart<T: Send + 'static>(work: impl FnOnce() -> Result<T, Fault> + Send
     tokio::task::spawn_blocking(work).await.map_err(lost)?.map_err(|fault| to_status(&fault))
 }
 
-fn status(registry: &Registry, freezer: &Freezer, main: &MainStatus) -> StatusResponse {
+/// Whether there is more to say than that time went by.
+fn is_news(last: &StatusResponse, now: &StatusResponse) -> bool {
+    let timeless = |status: &StatusResponse| StatusResponse { quiet_ms: 0, ..status.clone() };
+    timeless(last) != timeless(now)
+}
+
+fn status(registry: &Registry, freezer: &Freezer, main: &MainStatus, usage: &Usage) -> StatusResponse {
     let counts = registry.counts();
+    let used = usage.last(&counts);
     let state = main.borrow().clone();
     StatusResponse {
         main_running: matches!(state, MainState::Running),
@@ -127,7 +138,8 @@ fn status(registry: &Registry, freezer: &Freezer, main: &MainStatus) -> StatusRe
         },
         running_terminals: u32::try_from(counts.terminals).unwrap_or(u32::MAX),
         running_commands: u32::try_from(counts.commands).unwrap_or(u32::MAX),
-        last_activity_ms: counts.last_activity_ms,
+        last_activity_ms: used.epoch_ms(),
+        quiet_ms: u64::try_from(used.age().as_millis()).unwrap_or(u64::MAX),
         frozen: freezer.is_frozen(),
     }
 }

@@ -93,6 +93,8 @@ pub(crate) struct Report {
     pub(crate) terminals: u32,
     pub(crate) commands: u32,
     pub(crate) last_activity_ms: u64,
+    /// Milliseconds without use when it said so.
+    pub(crate) quiet_ms: u64,
     pub(crate) frozen: bool,
     /// What its command waits for before it begins, in words.
     pub(crate) waiting: String,
@@ -227,6 +229,7 @@ fn understood(report: StatusResponse) -> Report {
         commands: report.running_commands,
         // Activity in the future would keep an idle project awake for ever.
         last_activity_ms: report.last_activity_ms.min(u64::try_from(now.as_millis()).unwrap_or(u64::MAX)),
+        quiet_ms: report.quiet_ms,
         frozen: report.frozen,
         waiting: visible(&report.waiting).chars().take(SHIM_TEXT_CHARACTERS).collect(),
         gave_up: report.gave_up,

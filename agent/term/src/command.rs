@@ -25,7 +25,7 @@ use tokio::{
 };
 
 use crate::{
-    Children, Confinement, Environment, Spawned,
+    Children, Confinement, Environment, Moment, Spawned,
     confine::OwnTemporary,
     environment,
     error::{TermError, invalid},
@@ -128,6 +128,8 @@ struct Shared {
     deeds: Deeds,
     ended_ms: u64,
     last_activity_ms: u64,
+    /// When it was started or fed last.
+    used: Moment,
     pipe_holders: Vec<Process>,
     survivors: Vec<Process>,
 }
@@ -185,6 +187,7 @@ impl Command {
                 deeds: Deeds::default(),
                 ended_ms: 0,
                 last_activity_ms: now,
+                used: Moment::now(),
                 pipe_holders: Vec::new(),
                 survivors: Vec::new(),
             }),
@@ -300,6 +303,7 @@ impl Command {
                     let mut shared = self.lock();
                     shared.stdin_offset += count as u64;
                     shared.last_activity_ms = now_ms();
+                    shared.used = Moment::now();
                 }
                 Err(error) => {
                     *stdin = None;
@@ -340,8 +344,9 @@ impl Command {
         tree::ask(&tree::members(self.pid, &self.id.to_string()), Signal::TERM);
     }
 
-    pub(crate) fn last_activity_ms(&self) -> u64 {
-        self.lock().last_activity_ms
+    /// When somebody used it last.
+    pub(crate) fn used(&self) -> Moment {
+        self.lock().used
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {

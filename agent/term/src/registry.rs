@@ -13,7 +13,7 @@ use tokio::sync::Mutex as AsyncMutex;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
-    Children, Confinement, Environment,
+    Children, Confinement, Environment, Moment,
     command::{Command, CommandSpec},
     error::{TermError, invalid},
     limits::{COMMANDS, COMMANDS_RUNNING, LABEL_BYTES, LABELS, TERMINALS},
@@ -47,8 +47,8 @@ pub struct Counts {
     pub terminals: usize,
     /// Commands that run.
     pub commands: usize,
-    /// Milliseconds since the epoch of the last input or output; 0 is never.
-    pub last_activity_ms: u64,
+    /// When the last one was opened, started or fed; of those that are known still.
+    pub used: Option<Moment>,
 }
 
 impl Registry {
@@ -203,13 +203,13 @@ impl Registry {
     /// What runs now.
     pub fn counts(&self) -> Counts {
         let mut counts = Counts::default();
-        for view in self.terminals().iter().map(|terminal| terminal.view()) {
-            counts.terminals += usize::from(view.exit.is_none());
-            counts.last_activity_ms = counts.last_activity_ms.max(view.last_activity_ms);
+        for terminal in self.terminals() {
+            counts.terminals += usize::from(terminal.view().exit.is_none());
+            counts.used = counts.used.max(Some(terminal.used()));
         }
         for command in self.commands() {
             counts.commands += usize::from(command.view().exit.is_none());
-            counts.last_activity_ms = counts.last_activity_ms.max(command.last_activity_ms());
+            counts.used = counts.used.max(Some(command.used()));
         }
         counts
     }

@@ -22,7 +22,7 @@ use tokio::{
 };
 
 use crate::{
-    Children, Confinement, Environment, Spawned,
+    Children, Confinement, Environment, Moment, Spawned,
     confine::OwnTemporary,
     environment,
     error::TermError,
@@ -120,6 +120,8 @@ pub(crate) struct Shared {
     pub(crate) exit: Option<ExitStatus>,
     deeds: Deeds,
     last_activity_ms: u64,
+    /// When it was opened, or somebody typed last.
+    used: Moment,
 }
 
 /// What only the driver has.
@@ -177,11 +179,17 @@ impl Terminal {
                 exit: None,
                 deeds: Deeds::default(),
                 last_activity_ms: now,
+                used: Moment::now(),
             }),
             changed: watch::Sender::new(0),
             typing: AsyncMutex::new(()),
         });
         Ok((Arc::clone(&terminal), Driver { terminal, slave, spawned, temporary }))
+    }
+
+    /// When somebody used it last; what it says by itself is no use of it.
+    pub(crate) fn used(&self) -> Moment {
+        self.lock().used
     }
 
     /// Its state.
@@ -264,6 +272,7 @@ impl Terminal {
             let mut shared = self.lock();
             shared.session.typed(client, sequence, written, false);
             shared.last_activity_ms = now_ms();
+            shared.used = Moment::now();
         }
         self.lock().session.typed(client, sequence, written, true);
         Ok(sequence)

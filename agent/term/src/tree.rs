@@ -15,6 +15,8 @@ use crate::{
     screen::visible,
 };
 
+/// Ticks a second in /proc/PID/stat: what Linux shows to programs on each architecture that this is built for.
+const USER_HZ: u64 = 100;
 /// Time between two looks at processes that were asked to end.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -50,6 +52,10 @@ struct Entry {
     identity: Identity,
     parent: i32,
     state: u8,
+    /// Processor time of its own, in ticks.
+    ticks: u64,
+    /// The same of its children that have ended and were waited for, and of theirs.
+    children_ticks: u64,
 }
 
 /// The living processes that the session `mark` with this leader started, the leader among them.
@@ -90,11 +96,15 @@ fn look(pid: i32) -> Option<Entry> {
     let mut fields = std::str::from_utf8(stat.get(after..)?).ok()?.split(' ');
     let state = *fields.next()?.as_bytes().first()?;
     let parent = fields.next()?.parse().ok()?;
-    let threads: u32 = fields.nth(15)?.parse().ok()?;
+    let mut ticks = fields.by_ref().skip(9).map(|field| field.parse::<u64>().unwrap_or(0));
+    let (user, system) = (ticks.next()?, ticks.next()?);
+    let children_ticks = ticks.next()? + ticks.next()?;
+    let ticks = user + system;
+    let threads: u32 = fields.nth(2)?.parse().ok()?;
     let start = fields.nth(1)?.parse().ok()?;
     // A zombie whose other threads go on is a process that runs.
     let state = if state == b'Z' && threads > 1 { b'S' } else { state };
-    Some(Entry { identity: Identity { pid, start }, parent, state })
+    Some(Entry { identity: Identity { pid, start }, parent, state, ticks, children_ticks })
 }
 
 fn marked(pid: i32, mark: &[u8]) -> bool {
@@ -216,6 +226,29 @@ fn below_us() -> Vec<Entry> {
     let own = i32::try_from(std::process::id()).unwrap_or(0);
     let found: HashSet<Identity> = descend(&all, HashSet::from([own])).into_iter().collect();
     all.into_iter().filter(|entry| found.contains(&entry.identity)).collect()
+}
+
+/// What the descendants of this process want of the processors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Processor time that they took so far, those included that have ended and were waited
+    /// for. It may be a little less than a moment ago: of what ends without anybody who
+    /// waits for it the time is lost.
+    pub time: Duration,
+    /// Whether one of them runs or wants to at this moment, or waits for a disk.
+    pub wants: bool,
+}
+
+/// Looks at them.
+pub fn load() -> Load {
+    let own = i32::try_from(std::process::id()).unwrap_or(0);
+    let below = below_us();
+    let living: u64 = below.iter().map(|entry| entry.ticks + entry.children_ticks).sum();
+    let ended = look(own).map_or(0, |entry| entry.children_ticks);
+    Load {
+        time: Duration::from_millis((living + ended) * (1_000 / USER_HZ)),
+        wants: below.iter().any(|entry| matches!(entry.state, b'R' | b'D')),
+    }
 }
 
 /// Stops every descendant of this process, and returns once each thread of each

@@ -57,6 +57,8 @@ pub enum Command {
     Hibernate(verbs::lifecycle::LifecycleArgs),
     /// Bring a hibernated project back.
     Wake(verbs::lifecycle::LifecycleArgs),
+    /// Show or set when a project that nobody uses hibernates or stops by itself.
+    Idle(verbs::idle::IdleArgs),
     /// End a project for good; its snapshots stay unless --purge.
     Rm(verbs::rm::RmArgs),
     /// Make tokens and API keys.
@@ -185,6 +187,9 @@ mod tests {
             ("remora up --storage-class fast", "--volume"),
             ("remora up --owner a/b", "user id"),
             ("remora up --cmd x -- y", "--cmd"),
+            ("remora up --idle-after 4", "5..=2592000"),
+            ("remora idle web --after soon", "--idle-after"),
+            ("remora idle web --action delete", "hibernate, stop or none"),
             ("remora up -f x.yaml --port 80", "--port"),
             ("remora up -f x.yaml --image a", "--image"),
             ("remora container add web", "<CONTAINER>"),

@@ -51,11 +51,11 @@ pub(crate) fn verdict(goal: Goal, project: &Project) -> Verdict {
         Goal::Hibernated => Desired::Hibernated,
         Goal::Deleted => project.spec.desired,
     };
-    let phase_of_goal = match goal {
-        Goal::Ready | Goal::Current => Some(Phase::Ready),
-        Goal::Stopped => Some(Phase::Stopped),
-        Goal::Hibernated => Some(Phase::Hibernated),
-        Goal::Deleted => None,
+    let there = match goal {
+        Goal::Ready | Goal::Current => status.phase.serves(),
+        Goal::Stopped => status.phase == Phase::Stopped,
+        Goal::Hibernated => status.phase == Phase::Hibernated,
+        Goal::Deleted => false,
     };
     if project.spec.desired != wanted || (status.phase == Phase::Deleting && goal != Goal::Deleted) {
         let now = if status.phase == Phase::Deleting {
@@ -73,7 +73,7 @@ pub(crate) fn verdict(goal: Goal, project: &Project) -> Verdict {
         // What is there is what was there before.
         return Verdict::Going;
     }
-    if phase_of_goal == Some(status.phase) {
+    if there {
         return Verdict::Reached;
     }
     let blocking: &[ConditionType] = match goal {
@@ -296,13 +296,13 @@ mod tests {
     }
 
     #[test]
-    fn each_goal_has_one_phase() {
+    fn each_goal_has_its_phases() {
         let reached = |goal, desired| {
             let all =
                 Phase::ALL.iter().filter(|phase| verdict(goal, &project(desired, **phase, &[])) == Verdict::Reached);
             all.copied().collect::<Vec<_>>()
         };
-        assert_eq!(reached(Goal::Ready, Desired::Running), [Phase::Ready]);
+        assert_eq!(reached(Goal::Ready, Desired::Running), [Phase::Ready, Phase::Idle]);
         assert_eq!(reached(Goal::Stopped, Desired::Stopped), [Phase::Stopped]);
         assert_eq!(reached(Goal::Hibernated, Desired::Hibernated), [Phase::Hibernated]);
         assert_eq!(reached(Goal::Deleted, Desired::Running), []);

@@ -6,6 +6,7 @@ pub(crate) mod cp;
 pub(crate) mod doctor;
 pub(crate) mod exec;
 pub(crate) mod fs;
+pub(crate) mod idle;
 pub(crate) mod lifecycle;
 pub(crate) mod ls;
 pub(crate) mod open;
@@ -32,6 +33,7 @@ pub async fn run(global: &GlobalArgs, command: Command, root: clap::Command) -> 
         Command::Exec(args) => exec::run(global, args).await,
         Command::Fs(command) => fs::run(&context(global)?, command).await,
         Command::Hibernate(args) => lifecycle::run(&context(global)?, args, lifecycle::Change::Hibernate).await,
+        Command::Idle(args) => idle::run(&context(global)?, args).await,
         Command::Ls(args) => ls::run(&context(global)?, args).await,
         Command::Open(args) => open::run(&context(global)?, args).await,
         Command::Rm(args) => rm::run(&context(global)?, args).await,

@@ -95,7 +95,7 @@ impl KubeRecords {
     }
 
     async fn put(&self, before: Record, after: Record) -> Result<Record, Fault> {
-        let intends = (&before.replace, &before.discard) != (&after.replace, &after.discard);
+        let intends = (&before.replace, &before.discard, before.idled) != (&after.replace, &after.discard, after.idled);
         let stored = match (before.project.spec != after.project.spec, same_status(&before, &after)) {
             (true, false) if intends => self.put_intent_and_spec(&before, &after).await?,
             (true, same) => {

@@ -6,9 +6,9 @@ use remora_proto_model::{
     Generation,
     project::{
         AccessMode, Amounts, Condition, ConditionType, Container, ContainerKind, ContainerState, Dependency,
-        DependencyCondition, Desired, Durability, Endpoint, ExecAction, Exposure, Head, HttpGet, Isolation, Layout,
-        Phase, PodState, Port, Preset, Probe, ProjectSpec, ProjectStatus, Quota, Resources, SnapshotPolicy, Source,
-        StartTimings, Storage, TcpSocket, Volume, Workspace,
+        DependencyCondition, Desired, Durability, Endpoint, ExecAction, Exposure, Head, HttpGet, Idle, IdleAction,
+        Isolation, Layout, Phase, PodState, Port, Preset, Probe, ProjectSpec, ProjectStatus, Quota, Resources,
+        SnapshotPolicy, Source, StartTimings, Storage, TcpSocket, Volume, Workspace,
     },
 };
 use serde_json::{Map, Value, json};
@@ -104,10 +104,13 @@ fn spec() -> impl Strategy<Value = ProjectSpec> {
     );
     let quota =
         option::of((2_u32..100).prop_map(|pods| Quota { pods: Some(pods), cpu: "4".parse().ok(), ..Quota::default() }));
+    let action = select(&[IdleAction::Hibernate, IdleAction::Stop, IdleAction::None][..]);
+    let idle =
+        option::of((5_u32..2_592_000, action).prop_map(|(after_seconds, action)| Idle { after_seconds, action }));
     let isolation = select(&[Isolation::Dedicated, Isolation::Shared][..]);
     let containers = (collection::vec(container(), 1..4), option::of(service()), option::of(probe()), isolation);
-    (owner, "[ -~]{0,9}", desired, containers, workspace(), source, snapshots, quota).prop_map(
-        |(owner, display_name, desired, containers, workspace, source, snapshots, quota)| {
+    (owner, "[ -~]{0,9}", desired, containers, workspace(), source, snapshots, (quota, idle)).prop_map(
+        |(owner, display_name, desired, containers, workspace, source, snapshots, (quota, idle))| {
             let (mut containers, server, probe, isolation) = containers;
             for (at, container) in containers.iter_mut().enumerate() {
                 container.name = format!("c{at}").parse().unwrap();
@@ -135,6 +138,7 @@ fn spec() -> impl Strategy<Value = ProjectSpec> {
                 source,
                 snapshots,
                 quota,
+                idle,
             }
         },
     )

@@ -33,6 +33,7 @@
 //!   owner purges.
 
 mod hosts;
+mod idle;
 mod limits;
 mod observe;
 mod phase;
@@ -40,6 +41,7 @@ mod plan;
 mod wish;
 
 pub use hosts::{Whose, exposed, host_label, port_of, whose};
+pub use idle::{Idleness, Usage, goes_on, idleness};
 pub use limits::{REPAIR_ATTEMPTS, RETRY_FIRST_MS, RETRY_MOST_MS};
 pub use observe::{Memory, Proof, Recorded, Seen, observe};
 pub use phase::phase;

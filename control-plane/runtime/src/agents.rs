@@ -7,9 +7,9 @@ use std::{collections::HashMap, time::Duration};
 use remora_proto::{
     agent::v1::{
         CreateSnapshotRequest, GetInfoRequest, GetSnapshotRequest, PruneSnapshotsRequest, RestoreSnapshotRequest,
-        SnapshotConsistency, SnapshotInfo, SnapshotProgress, agent_service_client::AgentServiceClient,
-        create_snapshot_event::Event as Created, restore_snapshot_event::Event as Restored,
-        snapshot_service_client::SnapshotServiceClient,
+        SnapshotConsistency, SnapshotInfo, SnapshotProgress, ThawContainersRequest,
+        agent_service_client::AgentServiceClient, create_snapshot_event::Event as Created,
+        restore_snapshot_event::Event as Restored, snapshot_service_client::SnapshotServiceClient,
     },
     fault::from_status,
 };
@@ -131,6 +131,15 @@ pub(crate) async fn answers(agent: &AgentHandle) -> bool {
     let mut client = AgentServiceClient::new(agent.channel.clone());
     let asked = timeout(ASK_TIMEOUT, client.get_info(request));
     matches!(asked.await, Ok(Ok(info)) if info.get_ref().generation == agent.generation.0)
+}
+
+/// Lets processes go on that a snapshot holds still.
+pub(crate) async fn thaw(agent: &AgentHandle) -> Result<(), Fault> {
+    let request = authorised(agent, Verb::Lifecycle, ThawContainersRequest {})?;
+    let mut client = AgentServiceClient::new(agent.channel.clone());
+    let thawed = timeout(ASK_TIMEOUT, client.thaw(request)).await;
+    let thawed = thawed.map_err(|_| Fault::new(Reason::DeadlineExceeded, "the agent does not answer"))?;
+    thawed.map(drop).map_err(|status| from_status(&status))
 }
 
 /// Removes the snapshots that `policy` does not keep.

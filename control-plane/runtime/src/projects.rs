@@ -376,6 +376,8 @@ impl Inner {
         let met = |condition: &&mut Condition| MET.contains(&condition.kind) && condition.status;
         self.change(&*self.entry(id)?, |record| {
             record.asked += 1;
+            // What somebody wants is no matter of idleness any more.
+            record.idled = None;
             for condition in record.project.status.conditions.iter_mut().filter(met) {
                 condition.status = false;
                 condition.since_ms = now_ms();

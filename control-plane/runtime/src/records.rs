@@ -46,6 +46,10 @@ pub struct Record {
     /// Containers that were removed together with their data, which may still be there.
     #[serde(default)]
     pub discard: Vec<ContainerName>,
+    /// The generation whose end is wanted because nobody used it: use that shows before
+    /// its processes are condemned calls it off.
+    #[serde(default)]
+    pub idled: Option<Generation>,
     /// Where its agent serves, for those who do not drive it: IP and port.
     #[serde(default)]
     pub agent: Option<std::net::SocketAddr>,
@@ -96,6 +100,7 @@ impl Record {
             refused: None,
             replace: None,
             discard: Vec::new(),
+            idled: None,
             agent: None,
         }
     }

@@ -4,6 +4,7 @@
 
 mod container;
 mod dependencies;
+mod idle;
 mod image;
 mod isolation;
 mod probe;
@@ -22,6 +23,7 @@ pub use self::{
         MAX_VARIABLE_NAME_BYTES, MAX_WORD_BYTES, MAX_WORKDIR_BYTES, Port, validate_containers, variable_name,
     },
     dependencies::{Dependency, DependencyCondition, HealthCheck, dependents},
+    idle::{Idle, IdleAction, MAX_IDLE_SECONDS, MIN_IDLE_SECONDS},
     image::{ImageReference, ImageReferenceError, MAX_IMAGE_BYTES},
     isolation::{Isolation, MAX_SHARED_CONTAINER_NAME_BYTES},
     probe::{ExecAction, HttpGet, MAX_PROBE_FAILURES, MAX_PROBE_PATH_BYTES, MAX_PROBE_SECONDS, Probe, TcpSocket},
@@ -71,6 +73,7 @@ pub enum Phase {
     Stopped,
     Degraded,
     Deleting,
+    Idle,
 }
 
 impl Phase {
@@ -89,7 +92,13 @@ impl Phase {
         Phase::Stopped,
         Phase::Degraded,
         Phase::Deleting,
+        Phase::Idle,
     ];
+
+    /// Whether everything of the project serves.
+    pub fn serves(self) -> bool {
+        matches!(self, Phase::Ready | Phase::Idle)
+    }
 }
 
 impl fmt::Display for Phase {
@@ -186,6 +195,9 @@ pub struct ProjectSpec {
     /// What all of it may use of a cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota: Option<Quota>,
+    /// What becomes of it when nobody uses it; absent is nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle: Option<Idle>,
 }
 
 impl ProjectSpec {
@@ -203,6 +215,7 @@ impl ProjectSpec {
         self.workspace_is_shared()?;
         self.snapshots.validate()?;
         self.isolation.validate(self)?;
+        self.idle.as_ref().map_or(Ok(()), Idle::validate)?;
         self.quota.as_ref().map_or(Ok(()), Quota::validate)
     }
 
@@ -248,7 +261,7 @@ impl ProjectSpec {
     /// The spec with what `patch` names in place of what is here, checked whole.
     /// Which version the patch is for is not looked at.
     pub fn patched(&self, patch: ProjectPatch) -> Result<ProjectSpec, Fault> {
-        let ProjectPatch { resource_version: _, display_name, desired, containers, snapshots, workspace, quota } =
+        let ProjectPatch { resource_version: _, display_name, desired, containers, snapshots, workspace, quota, idle } =
             patch;
         let mut spec = self.clone();
         if let Some(display_name) = display_name {
@@ -270,6 +283,9 @@ impl ProjectSpec {
         }
         if let Some(quota) = quota {
             spec.quota = Some(quota);
+        }
+        if let Some(idle) = idle {
+            spec.idle = Some(idle);
         }
         spec.validate()?;
         Ok(spec)
@@ -385,6 +401,8 @@ pub enum ConditionType {
     Degraded,
     /// What runs is what its spec says; otherwise a new start is needed.
     SpecCurrent,
+    /// Nobody used it for as long as its spec says.
+    Idle,
 }
 
 impl ConditionType {
@@ -397,6 +415,7 @@ impl ConditionType {
         ConditionType::Fenced,
         ConditionType::Degraded,
         ConditionType::SpecCurrent,
+        ConditionType::Idle,
     ];
 }
 
@@ -493,7 +512,7 @@ pub struct ProjectStatus {
     pub head: Option<Head>,
     /// What would be lost.
     pub durability: Durability,
-    /// Milliseconds since the epoch of the last input or output; 0 is never.
+    /// Milliseconds since the epoch when it was used last; 0 is never.
     pub last_activity_ms: u64,
     /// How long the last start took.
     pub timings: StartTimings,
@@ -574,6 +593,8 @@ pub struct ProjectPatch {
     pub workspace: Option<Workspace>,
     /// What all of it may use of a cluster.
     pub quota: Option<Quota>,
+    /// What becomes of it when nobody uses it.
+    pub idle: Option<Idle>,
 }
 
 /// What a caller may do to a project; each has what those before it have.

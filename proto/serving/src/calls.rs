@@ -69,9 +69,10 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// A call ends with the last byte of its response, not with its headers.
-    pub fn hold(self, body: Body) -> Body {
-        Body::new(HeldBody { body, _permit: self })
+    /// A call ends with the last byte of its response, not with its headers; `beside` is
+    /// kept until then too.
+    pub fn hold(self, body: Body, beside: impl Send + Unpin + 'static) -> Body {
+        Body::new(HeldBody { body, _held: (self, beside) })
     }
 }
 
@@ -87,12 +88,12 @@ impl Drop for Permit {
     }
 }
 
-struct HeldBody {
+struct HeldBody<T> {
     body: Body,
-    _permit: Permit,
+    _held: (Permit, T),
 }
 
-impl http_body::Body for HeldBody {
+impl<T: Unpin> http_body::Body for HeldBody<T> {
     type Data = Bytes;
     type Error = Status;
 

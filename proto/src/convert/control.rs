@@ -2,12 +2,13 @@
 
 mod access_token;
 mod containers;
+mod idle;
 mod resources;
 
 use remora_proto_model::{
     ContainerName, Fault, Generation, ProjectId, UserId,
     project::{
-        ApiKey, Condition, ConditionType, Container, ContainerState, Desired, Durability, Endpoint, Head, Phase,
+        ApiKey, Condition, ConditionType, Container, ContainerState, Desired, Durability, Endpoint, Head, Idle, Phase,
         PodState, Project, ProjectPatch, ProjectSpec, ProjectStatus, Quota, Role, SnapshotPolicy, Source, StartTimings,
         Workspace,
     },
@@ -106,6 +107,7 @@ impl From<ProjectSpec> for wire::ProjectSpec {
             source,
             snapshots,
             quota,
+            idle,
         } = spec;
         let source = match source {
             Source::Empty => wire::source::Source::Empty(true),
@@ -122,6 +124,7 @@ impl From<ProjectSpec> for wire::ProjectSpec {
             quota: quota.map(Into::into),
             layout: wire::Layout::from(layout).into(),
             isolation: wire::Isolation::from(isolation).into(),
+            idle: idle.map(Into::into),
         }
     }
 }
@@ -146,6 +149,7 @@ impl TryFrom<wire::ProjectSpec> for ProjectSpec {
             source,
             snapshots: spec.snapshots.map(SnapshotPolicy::try_from).transpose()?.unwrap_or_default(),
             quota: spec.quota.map(Quota::try_from).transpose()?,
+            idle: spec.idle.map(Idle::try_from).transpose()?,
         };
         spec.validate()?;
         Ok(spec)
@@ -167,6 +171,7 @@ impl TryFrom<wire::PatchProjectRequest> for ProjectPatch {
             snapshots: request.snapshots.map(SnapshotPolicy::try_from).transpose()?,
             workspace: request.workspace.map(Workspace::try_from).transpose()?,
             quota: request.quota.map(Quota::try_from).transpose()?,
+            idle: request.idle.map(Idle::try_from).transpose()?,
         })
     }
 }
@@ -344,7 +349,7 @@ impl TryFrom<wire::ApiKey> for ApiKey {
 mod tests {
     use remora_proto_model::{
         ProjectName,
-        project::{AccessMode, Amounts, Port, Resources, Volume},
+        project::{AccessMode, Amounts, IdleAction, Port, Resources, Volume},
     };
 
     use super::*;
@@ -384,6 +389,7 @@ mod tests {
         spec.workspace = Workspace { path: "/srv/app".to_owned(), volume: Some(volume), size_limit: None };
         spec.quota =
             Some(Quota { cpu: quantity("4"), memory: quantity("8Gi"), pods: Some(4), storage: quantity("50Gi") });
+        spec.idle = Some(Idle { after_seconds: 1_800, action: IdleAction::Stop });
         spec
     }
 
@@ -509,6 +515,8 @@ mod tests {
             ("quota.memory", quota(&|q| q.memory = "0".to_owned())),
             ("quota.pods", quota(&|q| q.pods = Some(1))),
             ("quota.storage", quota(&|q| q.storage = "1m".to_owned())),
+            ("idle.afterSeconds", wire::ProjectSpec { idle: Some(wire::Idle::default()), ..good() }),
+            ("idle.action", wire::ProjectSpec { idle: Some(wire::Idle { after_seconds: 60, action: 9 }), ..good() }),
             ("snapshots.intervalSeconds", policy(&|p| p.interval_seconds = 1)),
             ("snapshots.keepLast", policy(&|p| p.keep_last = 1_001)),
             ("snapshots.keepHourly", policy(&|p| p.keep_hourly = 1_001)),
@@ -535,6 +543,12 @@ mod tests {
         let quota = Quota { pods: Some(2), ..Quota::default() };
         let patched = spec.patched(ProjectPatch { quota: Some(quota.clone()), ..ProjectPatch::default() }).unwrap();
         assert_eq!(patched.quota, Some(quota));
+        assert_eq!(patched.idle, spec.idle, "what a patch does not name stays");
+        for action in [IdleAction::Hibernate, IdleAction::Stop, IdleAction::None] {
+            let idle = Idle { after_seconds: 5, action };
+            let request = wire::PatchProjectRequest { idle: Some(idle.into()), ..wire::PatchProjectRequest::default() };
+            assert_eq!(spec.patched(request.try_into().unwrap()).unwrap().idle, Some(idle));
+        }
     }
 
     /// The JSON form, which REST and the CLI print, does not change by accident.
@@ -549,7 +563,7 @@ mod tests {
         let text = serde_json::to_string(&cluster_spec()).unwrap();
         assert_eq!(
             text,
-            r#"{"owner":"alice","displayName":"Shop","desired":"Hibernated","containers":[{"name":"web","image":"ghcr.io/a/web:1","command":["npm","run","dev"],"env":{"A":"b"},"ports":[{"name":"http","port":5173}],"workdir":"app","resources":{"requests":{"cpu":"250m","memory":"1Gi"},"limits":{"memory":"2Gi","ephemeralStorage":"10Gi"}}}],"workspace":{"path":"/srv/app","volume":{"size":"20Gi","class":"fast","accessMode":"ReadWriteOncePod"}},"source":"Archive","snapshots":{"intervalSeconds":60,"keepLast":10,"keepHourly":0,"keepDaily":0,"exclude":["*.log"]},"quota":{"cpu":"4","memory":"8Gi","pods":4,"storage":"50Gi"}}"#
+            r#"{"owner":"alice","displayName":"Shop","desired":"Hibernated","containers":[{"name":"web","image":"ghcr.io/a/web:1","command":["npm","run","dev"],"env":{"A":"b"},"ports":[{"name":"http","port":5173}],"workdir":"app","resources":{"requests":{"cpu":"250m","memory":"1Gi"},"limits":{"memory":"2Gi","ephemeralStorage":"10Gi"}}}],"workspace":{"path":"/srv/app","volume":{"size":"20Gi","class":"fast","accessMode":"ReadWriteOncePod"}},"source":"Archive","snapshots":{"intervalSeconds":60,"keepLast":10,"keepHourly":0,"keepDaily":0,"exclude":["*.log"]},"quota":{"cpu":"4","memory":"8Gi","pods":4,"storage":"50Gi"},"idle":{"afterSeconds":1800,"action":"Stop"}}"#
         );
         assert_eq!(serde_json::from_str::<ProjectSpec>(&text).unwrap(), cluster_spec());
         let typo = serde_json::from_str::<ProjectSpec>(r#"{"containers":[],"desire":"Running"}"#).unwrap_err();

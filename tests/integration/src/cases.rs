@@ -9,6 +9,7 @@ mod containers;
 mod faults;
 mod files;
 mod host;
+mod idle;
 mod input;
 mod isolation;
 mod killed;
@@ -39,6 +40,7 @@ pub fn all() -> Vec<Case> {
         accounts::cases(),
         agent::cases(),
         life::cases(),
+        idle::cases(),
         many::cases(),
         shared::cases(),
         volume::cases(),

@@ -69,7 +69,7 @@ pub(crate) async fn run(context: &Context, args: LifecycleArgs, change: Change) 
 pub(crate) fn summary(project: &Project) -> String {
     let status = &project.status;
     let mut text = format!("{}: {}", project.name, status.phase);
-    if status.phase == remora_proto_model::project::Phase::Ready && status.timings.ready_ms > 0 {
+    if status.phase.serves() && status.timings.ready_ms > 0 {
         text.push_str(&format!(" after {:.1} s", status.timings.ready_ms as f64 / 1_000.0));
     }
     if let Some(head) = &status.head {

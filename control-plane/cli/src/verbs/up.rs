@@ -27,6 +27,7 @@ use self::{
     cluster::ClusterArgs,
     spec::{Changed, changed, spec},
 };
+use super::idle::IdlePolicy;
 use crate::{
     Context, Failure,
     args::{WaitArgs, parse_env},
@@ -52,7 +53,8 @@ pub struct UpArgs {
     /// project that is there it is the change.
     #[arg(short = 'f', long, value_name = "FILE", value_hint = ValueHint::FilePath,
           conflicts_with_all = ["empty", "name", "cmd", "ports", "env", "container", "workdir", "exclude", "argv",
-                                "image", "cpu", "memory", "mount", "volume", "storage_class", "owner"])]
+                                "image", "cpu", "memory", "mount", "volume", "storage_class", "owner",
+                                "after", "action"])]
     file: Option<PathBuf>,
     /// Begin with an empty workspace instead.
     #[arg(long, conflicts_with = "path")]
@@ -78,6 +80,8 @@ pub struct UpArgs {
     workdir: Option<String>,
     #[command(flatten)]
     cluster: ClusterArgs,
+    #[command(flatten)]
+    idle: IdlePolicy,
     /// What is neither sent nor kept in snapshots, as a line of .remoraignore; repeat for more.
     #[arg(long, value_name = "PATTERN")]
     exclude: Vec<String>,
@@ -108,7 +112,10 @@ pub(crate) async fn run(context: &Context, args: UpArgs) -> Result<(), Failure> 
     };
     // What can be told from the flags alone is told before anything is asked.
     let file = file.map(|file| file.spec);
-    let fresh = file.clone().map_or_else(|| spec(&args), Ok)?;
+    let mut fresh = file.clone().map_or_else(|| spec(&args), Ok)?;
+    if let Some(idle) = args.idle.change(fresh.idle)? {
+        fresh.idle = Some(idle);
+    }
     fresh.validate()?;
     let wait = Duration::from_secs(args.wait.timeout.into());
     let mut client = clients::projects(context).await?;
@@ -118,10 +125,16 @@ pub(crate) async fn run(context: &Context, args: UpArgs) -> Result<(), Failure> 
             domain(client.create(request).await?.into_inner())?
         }
         Some(project) => {
-            let changed = match &file {
+            let mut changed = match &file {
                 Some(wanted) => file::changed(&project, wanted)?,
                 None => changed(&project, &args)?,
             };
+            if let Some(idle) = args.idle.change(project.spec.idle)?
+                && project.spec.idle != Some(idle)
+            {
+                changed.spec.idle = Some(idle);
+                changed.what.push("idle");
+            }
             change(context, &mut client, project, changed, &args, wait).await?
         }
     };
@@ -195,6 +208,7 @@ async fn change(
             snapshots: Some(spec.snapshots.into()),
             workspace: Some(spec.workspace.into()),
             quota: spec.quota.map(Into::into),
+            idle: spec.idle.map(Into::into),
         };
         let patched = domain(client.patch(request).await?.into_inner())?;
         note(&format!("changed {} of {name}", what.join(", ")));

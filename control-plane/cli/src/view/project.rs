@@ -113,6 +113,7 @@ pub(crate) fn sheet(project: &Project, text: &mut Vec<u8>) -> std::io::Result<()
             format!("{} ago", age(status.last_activity_ms, now))
         },
     )?;
+    line("idle", crate::verbs::idle::words(project))?;
     // There an image says what runs where the spec does not.
     let on_cluster = !status.namespace.is_empty();
     for container in &project.spec.containers {

@@ -46,6 +46,7 @@ pub fn record(resource: &Project) -> Result<Record, Fault> {
         replace: saga.replace.map(|generation| Generation(unsigned(generation))),
         discard: saga.discard.iter().filter_map(|name| name.parse().ok()).collect(),
         refused,
+        idled: saga.idled.map(|generation| Generation(unsigned(generation))),
         agent: saga.agent.and_then(|address| address.parse().ok()),
     })
 }
@@ -64,6 +65,7 @@ pub fn record_status(record: &Record) -> Result<ProjectStatus, Fault> {
         lost: record.lost.clone(),
         replace: record.replace.map(|generation| signed(generation.0)),
         discard: record.discard.iter().map(ToString::to_string).collect(),
+        idled: record.idled.map(|generation| signed(generation.0)),
         agent: record.agent.map(|address| address.to_string()),
         asked: signed(record.asked),
         deletion: record.deletion.map(|deletion| Deletion { purge: deletion.purge, tombstone: deletion.tombstone }),
@@ -130,6 +132,7 @@ mod tests {
         before.lost = Some("the last hour".to_owned());
         before.replace = Some(Generation(3));
         before.discard = vec!["db".parse().unwrap()];
+        before.idled = Some(Generation(3));
         before.agent = Some("10.0.0.7:7070".parse().unwrap());
         before.project.status.generation = Generation(3);
         resource.status = Some(record_status(&before).unwrap());

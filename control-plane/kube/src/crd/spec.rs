@@ -120,6 +120,9 @@ pub struct ProjectSpec {
     /// What all of it may use of the cluster.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quota: Option<Quota>,
+    /// What becomes of it when nobody uses it; absent is nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle: Option<Idle>,
 }
 
 /// A container of a project.
@@ -492,6 +495,23 @@ pub struct Quota {
     #[schemars(length(max = model::MAX_QUANTITY_BYTES))]
     #[x_kube(validation = Rule::new(BYTES).message("must be a whole number of bytes above 0, for example 512Mi or 1.5Gi"))]
     pub storage: Option<String>,
+}
+
+/// When the project counts as idle, and what happens then.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Idle {
+    /// Seconds without use: terminal input, commands that run, calls, open connections to ports, processor time.
+    #[schemars(range(min = model::MIN_IDLE_SECONDS, max = model::MAX_IDLE_SECONDS))]
+    pub after_seconds: i32,
+    /// What is done then; None leaves it at the phase Idle.
+    #[serde(default = "hibernate")]
+    #[schemars(extend("enum" = ["Hibernate", "Stop", "None"]))]
+    pub action: String,
+}
+
+fn hibernate() -> String {
+    "Hibernate".to_owned()
 }
 
 fn running() -> String {

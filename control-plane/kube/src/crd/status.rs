@@ -39,7 +39,7 @@ pub struct ProjectStatus {
     /// What would be lost if the workspace vanished now.
     #[serde(default)]
     pub durability: Durability,
-    /// The last input or output of a terminal or command.
+    /// When it was used last, as its agents say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_activity: Option<MicroTime>,
     /// How long the last start took.
@@ -201,6 +201,9 @@ pub struct Saga {
     /// Containers that were removed together with their data, which may still be there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub discard: Vec<String>,
+    /// The generation whose end is wanted because nobody used it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idled: Option<i64>,
     /// Where the agent of the present pod is, as HOST:PORT, for control planes that do not lead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,
@@ -222,6 +225,7 @@ impl Default for Saga {
             lost: None,
             replace: None,
             discard: Vec::new(),
+            idled: None,
             agent: None,
             deletion: None,
             asked: 0,

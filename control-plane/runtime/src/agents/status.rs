@@ -1,5 +1,7 @@
 //! What an agent says of itself and its containers, as it changes.
 
+use std::net::IpAddr;
+
 use remora_proto::agent::v1::{
     AgentStatus, ContainerStatus, ExitStatus, WatchStatusRequest, agent_service_client::AgentServiceClient,
     exit_status::Cause,
@@ -8,18 +10,25 @@ use remora_proto_model::{
     Verb,
     project::{ContainerState, Durability},
 };
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 use tokio_util::task::AbortOnDropHandle;
+use tonic::Streaming;
 
 use super::authorised;
 use crate::{
-    limits::{STATUS_INTERVAL, STATUS_REST},
+    limits::{ASK_TIMEOUT, STATUS_INTERVAL, STATUS_REST},
     projects::{AgentHandle, now_ms},
 };
 
+/// What was said, and when that was heard.
+type Heard = (Instant, AgentStatus);
+
 /// Follows one agent until this is dropped.
 pub(crate) struct Follower {
-    status: watch::Receiver<Option<AgentStatus>>,
+    status: watch::Receiver<Option<Heard>>,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -39,7 +48,14 @@ impl Follower {
 
     /// What it said last; `None` while it says nothing.
     pub(crate) fn status(&self) -> Option<AgentStatus> {
-        self.status.borrow().clone()
+        self.status.borrow().as_ref().map(|(_, said)| said.clone())
+    }
+
+    /// The same, unless that is too long ago to be so still: an agent that stands still
+    /// says nothing, and its connection lives for a while.
+    pub(crate) fn fresh(&self) -> Option<AgentStatus> {
+        let heard = self.status.borrow();
+        heard.as_ref().filter(|(at, _)| at.elapsed() < STATUS_INTERVAL * 3).map(|(_, said)| said.clone())
     }
 
     /// The next change.
@@ -50,15 +66,34 @@ impl Follower {
     }
 }
 
-async fn follow(agent: &AgentHandle, sender: &watch::Sender<Option<AgentStatus>>) -> Result<(), tonic::Status> {
+async fn follow(agent: &AgentHandle, sender: &watch::Sender<Option<Heard>>) -> Result<(), tonic::Status> {
+    let mut stream = begin(agent).await?;
+    while let Some(status) = stream.message().await? {
+        sender.send_replace(Some((Instant::now(), status)));
+    }
+    Ok(())
+}
+
+async fn begin(agent: &AgentHandle) -> Result<Streaming<AgentStatus>, tonic::Status> {
     let interval_ms = u32::try_from(STATUS_INTERVAL.as_millis()).unwrap_or(u32::MAX);
     let request = authorised(agent, Verb::StatusRead, WatchStatusRequest { interval_ms })
         .map_err(|fault| remora_proto::fault::to_status(&fault))?;
-    let mut stream = AgentServiceClient::new(agent.channel.clone()).watch_status(request).await?.into_inner();
-    while let Some(status) = stream.message().await? {
-        sender.send_replace(Some(status));
-    }
-    Ok(())
+    Ok(AgentServiceClient::new(agent.channel.clone()).watch_status(request).await?.into_inner())
+}
+
+/// What an agent says now; `None` where it does not answer.
+pub(crate) async fn ask(agent: &AgentHandle) -> Option<AgentStatus> {
+    let first = async { begin(agent).await.ok()?.message().await.ok()? };
+    timeout(ASK_TIMEOUT, first).await.ok()?
+}
+
+/// Milliseconds since anything of an agent's containers was used, or somebody was
+/// connected to them; `None` where it does not know. `own` are the project's own
+/// addresses: its containers may be connected to one another for as long as they run.
+pub(crate) fn quiet(said: &AgentStatus, own: &[IpAddr]) -> Option<u64> {
+    let is_own = |address: &str| address.parse::<IpAddr>().is_ok_and(|address| own.contains(&address));
+    let visits = said.visitors.iter().filter(|visitor| !is_own(&visitor.address)).map(|visitor| visitor.quiet_ms);
+    said.quiet_ms.map(|quiet| visits.fold(quiet, u64::min))
 }
 
 /// The recovery point, as of now.
@@ -113,5 +148,30 @@ fn words(exit: &ExitStatus) -> String {
         (None, Some(signal)) => format!("signal {signal}"),
         _ if exit.cause() == Cause::OutOfMemory => "out of memory".to_owned(),
         _ => "unknown".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use remora_proto::agent::v1::Visitor;
+
+    use super::*;
+
+    #[test]
+    fn who_is_connected_uses_it_unless_it_is_the_project_itself() {
+        let own = ["10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap()];
+        let visitor = |address: &str, quiet_ms| Visitor { address: address.to_owned(), quiet_ms };
+        for (case, quiet_ms, visitors, wanted) in [
+            ("nobody", Some(9), vec![], Some(9)),
+            ("somebody now", Some(9), vec![visitor("10.9.9.9", 0)], Some(0)),
+            ("somebody a while ago", Some(9), vec![visitor("10.9.9.9", 5), visitor("10.9.9.8", 7)], Some(5)),
+            ("before somebody typed", Some(9), vec![visitor("10.9.9.9", 50)], Some(9)),
+            ("a container of the project", Some(9), vec![visitor("10.0.0.2", 0)], Some(9)),
+            ("no address at all", Some(9), vec![visitor("x", 1)], Some(1)),
+            ("a container that does not answer", None, vec![visitor("10.9.9.9", 5)], None),
+        ] {
+            let said = AgentStatus { quiet_ms, visitors, ..AgentStatus::default() };
+            assert_eq!(quiet(&said, &own), wanted, "{case}");
+        }
     }
 }

@@ -209,6 +209,9 @@ impl Pod<'_> {
             shim.push(self.socket(at)?);
             process.arg("--shim").arg(shim);
         }
+        for port in made.containers.iter().flat_map(|container| &container.ports) {
+            process.args(["--port", &port.port.to_string()]);
+        }
         for (flag, file) in [
             ("--tls-cert", "agent.crt"),
             ("--tls-key", "agent.key"),

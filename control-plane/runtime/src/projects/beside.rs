@@ -11,7 +11,7 @@ use remora_proto_model::{
     project::{ContainerKind, Layout, Project},
 };
 
-use super::{AgentHandle, Projects, follow};
+use super::{AgentHandle, Inner, Projects, entry::Entry, follow};
 use crate::limits::NOT_READY_RETRY;
 
 impl Projects {
@@ -26,6 +26,18 @@ impl Projects {
         let entry = self.inner.entry(owner.project)?;
         // Whoever changed a container a moment ago means the pod that it has now.
         follow::catch_up_to_leader(&self.inner, &entry).await;
+        self.inner.beside(&entry, owner, container)
+    }
+}
+
+impl Inner {
+    /// The same, by what is known here.
+    pub(super) fn beside(
+        self: &Arc<Self>,
+        entry: &Entry,
+        owner: &AgentHandle,
+        container: &ContainerName,
+    ) -> Result<AgentHandle, Fault> {
         let Some(ip) = place(&entry.project(), container)? else { return Ok(owner.clone()) };
         let address = SocketAddr::new(ip, owner.address.port());
         let known = entry.beside(container).filter(|known| {
@@ -35,7 +47,7 @@ impl Projects {
             return Ok(known);
         }
         let names = owner.containers.clone();
-        let dialled = AgentHandle::dial(&Arc::clone(&self.inner), owner.project, owner.generation, address, names)
+        let dialled = AgentHandle::dial(self, owner.project, owner.generation, address, names)
             .map_err(|error| Fault::new(Reason::Unavailable, format!("the agent beside {container}: {error}")))?;
         entry.set_beside(container.clone(), dialled.clone());
         Ok(dialled)

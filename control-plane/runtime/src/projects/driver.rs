@@ -5,6 +5,7 @@
 //! found out anew.
 
 mod failpoint;
+mod idle;
 mod report;
 mod steps;
 mod tend;
@@ -75,6 +76,7 @@ pub(crate) struct Driver {
     tending: tend::Tending,
     /// Since when data is to go of a container that is still in the spec.
     half_changed: Option<Instant>,
+    idling: idle::Idling,
 }
 
 impl Driver {
@@ -100,6 +102,7 @@ impl Driver {
             follower: None,
             tending: tend::Tending::default(),
             half_changed: None,
+            idling: idle::Idling::default(),
         };
         driver.drive().await;
     }
@@ -115,6 +118,9 @@ impl Driver {
             if record.asked != self.asked || record.spec_version != self.spec_version {
                 // At first nobody has asked: a server that begins meets what is there.
                 self.anew = self.spec_version != 0;
+                if self.anew && record.idled.is_none() {
+                    self.idling.asked = Some(Instant::now());
+                }
                 (self.asked, self.spec_version) = (record.asked, record.spec_version);
                 (self.memory.failure, self.fault) = (None, None);
             }
@@ -135,6 +141,9 @@ impl Driver {
                 }
             }
             let step = plan(wish, &observed, now_ms()).first().copied();
+            if mode == Mode::Drive && self.heed_use(&record, &observed, wish, step).await {
+                continue;
+            }
             if step.is_none() && record.is_being_replaced() && !self.runs() {
                 // What was to end has ended: what follows it is a start like any other.
                 if let Err(fault) = self.replaced().await {

@@ -101,7 +101,9 @@ fn reach(inner: &Arc<Inner>, entry: &Entry) {
     let record = entry.record();
     let status = &record.project.status;
     let serves = match status.phase {
-        Phase::Ready | Phase::Degraded | Phase::Quiescing | Phase::Snapshotting | Phase::Committed => true,
+        Phase::Ready | Phase::Idle | Phase::Degraded | Phase::Quiescing | Phase::Snapshotting | Phase::Committed => {
+            true
+        }
         // Its agent serves while containers wait for one another.
         Phase::Starting => {
             status.conditions.iter().any(|condition| condition.kind == ConditionType::Ready && condition.status)

@@ -87,6 +87,7 @@ pub(super) fn changed(project: &Project, wanted: &ProjectSpec) -> Result<Changed
         ("containers", there.containers != wanted.containers),
         ("workspace", there.workspace != wanted.workspace),
         ("snapshots", there.snapshots != wanted.snapshots),
+        ("idle", there.idle != wanted.idle && wanted.idle.is_some()),
         ("quota", there.quota != wanted.quota && wanted.quota.is_some()),
     ];
     let what = differs.into_iter().filter_map(|(field, differs)| differs.then_some(field)).collect();

@@ -121,6 +121,7 @@ fn serving(context: &Context<'_>, flags: Vec<String>, shims: &[&model::Container
     for container in shims {
         command.push(format!("--shim={}={}", container.name, socket(&container.name)));
     }
+    command.extend(shims.iter().flat_map(|container| &container.ports).map(|port| format!("--port={}", port.port)));
     for (flag, file) in [
         ("--tls-cert", "agent.crt"),
         ("--tls-key", "agent.key"),

@@ -1,6 +1,6 @@
 //! What a project's status says, from what its driver sees.
 
-use remora_control_plane_project::{Observed, Pod, Step, Tree, Wish, phase};
+use remora_control_plane_project::{Idleness, Observed, Pod, Step, Tree, Wish, phase};
 use remora_proto::agent::v1::ContainerStatus;
 use remora_proto_model::{
     Fault, Reason,
@@ -20,7 +20,7 @@ const SPEC_REFUSED: &str = "SPEC_REFUSED";
 /// The word of a workspace that lacks what an earlier pod took with it.
 const CHANGES_LOST: &str = "CHANGES_LOST";
 /// The word of a condition that is as it should be.
-const FINE: &str = "OK";
+pub(super) const FINE: &str = "OK";
 
 impl Driver {
     pub(super) async fn report(&mut self, wish: Wish, observed: &Observed, step: Option<Step>) -> Result<(), Fault> {
@@ -37,6 +37,7 @@ impl Driver {
         let phase = match phase {
             Phase::Ready if failed => Phase::Degraded,
             Phase::Ready if begins.is_some() => Phase::Starting,
+            Phase::Ready if matches!(self.idling.verdict, Idleness::Idle(_)) => Phase::Idle,
             phase => phase,
         };
         let mut verdicts = vec![
@@ -102,6 +103,9 @@ impl Driver {
                 (None, what) => changed_words(what),
             },
         ));
+        if let Some((idle, reason, words)) = self.idle_words(serves) {
+            verdicts.push((ConditionType::Idle, idle, (reason, words)));
+        }
         let mut containers = self.container_states(observed);
         for state in &mut containers {
             if let Some(container) = told().rfind(|container| container.name == state.name.as_str()) {
@@ -111,7 +115,7 @@ impl Driver {
         let record = self.entry.record();
         let made = self.seen.made.as_ref().filter(|_| serves);
         let ends = made.map(|made| self.pods.endpoints(&record, made));
-        let (pods, namespace) = (self.seen.pods.clone(), self.pods.namespace());
+        let (pods, namespace, beside) = (self.seen.pods.clone(), self.pods.namespace(), self.idling.last_ms);
         let elapsed = u64::try_from(self.wished_at.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
         self.inner
             .touch(&self.entry, |now| {
@@ -125,7 +129,7 @@ impl Driver {
                     now.timings.ready_ms = elapsed;
                 }
                 if let Some(said) = &said {
-                    now.last_activity_ms = now.last_activity_ms.max(said.last_activity_ms);
+                    now.last_activity_ms = now.last_activity_ms.max(said.last_activity_ms).max(beside);
                     now.durability = status::durability(said).unwrap_or(now.durability);
                 }
                 now.endpoints = ends.unwrap_or_default();

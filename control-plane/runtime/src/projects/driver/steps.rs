@@ -84,6 +84,7 @@ impl Driver {
                 }
                 record.project.status.generation = generation;
                 record.replace = None;
+                record.idled = None;
                 if record.tree == Tree::Stored {
                     record.tree = Tree::Kept;
                 }

@@ -17,7 +17,9 @@ context_devserver() { cp images/devserver/package.json images/devserver/package-
 
 # Node's official binaries are a package of npm, so that npm checks them against
 # the hashes of the lock file.
-complete_devserver() {
+complete_devserver() { install_locked "$1"; }
+
+install_locked() {
     npm ci --prefix "$1" --ignore-scripts --no-audit --no-fund --loglevel error >/dev/null
     # It lists what npm did, and when.
     rm -f "$1/node_modules/.package-lock.json"
@@ -28,6 +30,15 @@ context_seaweedfs() { cp "$(tests/seaweed.sh)" "$1/weed"; }
 context_test_runner() {
     cp dist/remora dist/remora-integration "$1/"
     cp "$(images/kubectl.sh)" "$1/kubectl"
+    mkdir "$1/shop"
+    tar --create --directory examples/shop --exclude node_modules --exclude dist --exclude screenshots . |
+        tar --extract --directory "$1/shop"
+}
+
+# The shop brings along what it depends on: pods of a cluster of tests reach no registry.
+complete_test_runner() {
+    local part
+    for part in api frontend; do install_locked "$1/shop/$part"; done
 }
 
 complete() {

@@ -65,4 +65,8 @@ if [ "$only_suite" = no ]; then
     step "the acceptance project, from outside the cluster"
     run_acceptance || verdict=1
 fi
+if [ "$full_profile" = yes ] && [ -z "${SUITE:-}" ]; then
+    step "the shop, from outside the cluster and in a browser"
+    run_shop || verdict=1
+fi
 exit "$verdict"

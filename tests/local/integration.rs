@@ -11,6 +11,7 @@ async fn a_server_on_this_machine_does_what_one_in_a_cluster_does() {
         key: server.key.clone(),
         image: None,
         databases: None,
+        shop: None,
         ingress: None,
         namespace: String::new(),
         host_faults: false,

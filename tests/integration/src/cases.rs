@@ -17,6 +17,7 @@ mod life;
 mod many;
 mod routes;
 mod shared;
+mod shop;
 mod store;
 mod terminal;
 mod tools;
@@ -47,6 +48,7 @@ pub fn all() -> Vec<Case> {
         containers::cases(),
         routes::cases(),
         isolation::cases(),
+        shop::cases(),
         cluster::cases(),
         faults::cases(),
         store::cases(),

@@ -31,6 +31,8 @@ pub struct Case {
     pub needs_host: bool,
     /// Whether its projects have databases, whose image the cluster must be able to pull.
     pub needs_databases: bool,
+    /// Whether it brings up the shop of examples/, which must be there with what it depends on.
+    pub needs_shop: bool,
     /// Whether it comes in through the cluster's ingress controller, to which the server routes ports.
     pub needs_ingress: bool,
     /// Whether it asks what only the rig's full profile has.
@@ -51,6 +53,7 @@ impl Case {
             alone: false,
             needs_host: false,
             needs_databases: false,
+            needs_shop: false,
             needs_ingress: false,
             needs_full_profile: false,
             run,
@@ -81,6 +84,12 @@ impl Case {
         Case { needs_databases: true, ..self.on_cluster() }
     }
 
+    /// The same case, where the shop of examples/ and its databases can be brought up.
+    #[must_use]
+    pub fn with_shop(self) -> Case {
+        Case { needs_shop: true, ..self.with_databases() }
+    }
+
     /// The same case, on a cluster where ports are reached through an ingress controller.
     #[must_use]
     pub fn through_ingress(self) -> Case {
@@ -102,6 +111,9 @@ impl Case {
     fn skipped(&self, target: &Target) -> Option<&'static str> {
         if self.needs_host && !target.host_faults {
             return Some("nobody here stops daemons of the cluster's host (REMORA_HOST_FAULTS is not yes)");
+        }
+        if self.needs_shop && target.shop.is_none() {
+            return Some("nobody says where the shop of examples/ is (REMORA_TEST_SHOP)");
         }
         if self.needs_ingress && target.ingress.is_none() {
             return Some("ports are not reached through an ingress controller here (REMORA_TEST_INGRESS)");
@@ -232,6 +244,7 @@ mod tests {
             key: String::new(),
             image: image.map(str::to_owned),
             databases: None,
+            shop: None,
             ingress: None,
             namespace: String::new(),
             host_faults: false,

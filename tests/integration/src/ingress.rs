@@ -3,6 +3,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::{StatusCode, header};
 use rustls::{
@@ -71,8 +72,20 @@ impl Visitor {
 
     /// Asks for `target` of `host`.
     pub(crate) async fn call(&self, method: &str, host: &str, target: &str, headers: &[(&str, &str)]) -> Answer {
+        self.send(method, host, target, headers, "").await
+    }
+
+    /// Sends `body` to `target` of `host`.
+    pub(crate) async fn send(
+        &self,
+        method: &str,
+        host: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Answer {
         let stream = self.connect(host).await;
-        request_over(stream, method, target, &[&[("host", host)], headers].concat(), "").await
+        request_over(stream, method, target, &[&[("host", host)], headers].concat(), body).await
     }
 
     /// Asks for `/` of `host` over and over, on one connection: the first answer of `wanted`, if one

@@ -25,6 +25,9 @@ struct Args {
     /// Image with PostgreSQL and Redis there
     #[arg(long, env = "REMORA_TEST_DATABASES", value_name = "REFERENCE")]
     databases: Option<String>,
+    /// Folder of the shop of examples/, after `npm ci` in `api` and `frontend`
+    #[arg(long, env = "REMORA_TEST_SHOP", value_name = "FOLDER")]
+    shop: Option<PathBuf>,
     /// TLS entry of the ingress controller there, where the server routes exposed ports to it
     #[arg(long, env = "REMORA_TEST_INGRESS", value_name = "HOST:PORT")]
     ingress: Option<String>,
@@ -62,6 +65,7 @@ fn main() -> anyhow::Result<ExitCode> {
         key,
         image,
         databases,
+        shop,
         ingress,
         namespace,
         host_faults,
@@ -75,7 +79,7 @@ fn main() -> anyhow::Result<ExitCode> {
     // An environment that has it empty has none.
     let databases = databases.filter(|reference| !reference.is_empty());
     let ingress = ingress.filter(|address| !address.is_empty());
-    let target = Target { server, key, image, databases, ingress, namespace, host_faults, full_profile };
+    let target = Target { server, key, image, databases, shop, ingress, namespace, host_faults, full_profile };
     let cases = harness::selected(cases::all(), &target, &words);
     if list {
         cases.iter().for_each(|case| println!("{}", case.name));

@@ -1,5 +1,7 @@
 //! The server under test.
 
+use std::path::PathBuf;
+
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct Target {
@@ -13,6 +15,8 @@ pub struct Target {
     /// An image with PostgreSQL and Redis there, as their presets expect it of one
     /// (images/databases), for containers of both kinds.
     pub databases: Option<String>,
+    /// The shop of examples/, with what it depends on in its folders: a pod reaches no registry.
+    pub shop: Option<PathBuf>,
     /// HOST:PORT of the TLS entry of the ingress controller there, where the server routes
     /// exposed ports to it.
     pub ingress: Option<String>,

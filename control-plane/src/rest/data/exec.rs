@@ -38,7 +38,7 @@ pub(in crate::rest) struct RunCommand {
     env: BTreeMap<String, String>,
     /// Starts from an environment of PATH and HOME only.
     clean_env: bool,
-    /// Working directory. A relative one counts from the workspace; empty is the workspace.
+    /// Working directory. A relative one counts from the container's own (its `workdir`); empty is that.
     cwd: String,
     /// Milliseconds until the command and all that it started is ended: at most 600,000, 0 is 120,000. With
     /// `background` at most a week, and 0 is never.

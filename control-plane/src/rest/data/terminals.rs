@@ -92,7 +92,7 @@ pub(in crate::rest) struct OpenTerminal {
     argv: Vec<String>,
     /// Added to the container's environment; a value replaces.
     env: BTreeMap<String, String>,
-    /// Working directory. A relative one counts from the workspace; empty is the workspace.
+    /// Working directory. A relative one counts from the container's own (its `workdir`); empty is that.
     cwd: String,
     /// 1 to 1,000; 0 is 80.
     columns: u32,

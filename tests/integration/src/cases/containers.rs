@@ -89,7 +89,7 @@ async fn redis(project: &Project, command: &str) -> String {
 }
 
 /// Names of the claims in a namespace, in order.
-async fn claims(namespace: &str) -> Vec<String> {
+pub(super) async fn claims(namespace: &str) -> Vec<String> {
     let listed = get(&["persistentvolumeclaims", "--namespace", namespace]).await;
     let items = listed["items"].as_array().cloned().unwrap_or_default();
     let mut names: Vec<String> =

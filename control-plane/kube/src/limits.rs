@@ -56,6 +56,10 @@ pub const LIST_PAGE: u32 = 500;
 /// each is a write to etcd, and nobody decides by them.
 pub const TOUCH_INTERVAL: Duration = Duration::from_secs(10);
 
+/// How long after a pod's grace its kubelet may be silent before its node counts as lost:
+/// the clocks of a cluster may differ by some of it, and [`END_WITHIN`] has to be longer.
+pub const SILENCE: SignedDuration = SignedDuration::from_secs(10);
+
 /// Rest between two attempts at a restore: longer than a kubelet's first two, so that
 /// a pod is replaced only where those did not help.
 pub const RESTORE_REST: SignedDuration = SignedDuration::from_secs(25);

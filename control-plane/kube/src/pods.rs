@@ -307,7 +307,8 @@ impl KubePods {
                 info!(pod = pod.name_any(), namespace = self.place.namespace(), gently, "the pod is to end");
                 self.delete(pod, (!gently).then_some(NO_GRACE_SECONDS)).await?;
             }
-            let running: Vec<String> = pods.iter().filter(|pod| !seen::ended(pod)).map(|pod| pod.name_any()).collect();
+            let running: Vec<String> =
+                pods.iter().filter(|pod| !seen::over(pod, Timestamp::now())).map(|pod| pod.name_any()).collect();
             if running.is_empty() {
                 // The newest start of them had the tree.
                 let starts = pods.iter().filter(|pod| seen::generation(pod).is_some());
@@ -337,7 +338,8 @@ impl KubePods {
             let pods = self.list().await?;
             // Nothing is to be heard of one that no agent makes a snapshot in.
             let to_hear = |pod: &&Pod| {
-                seen::ended(pod) && (seen::generation(pod).is_some() || seen::apart::container(pod.labels()).is_none())
+                seen::over(pod, Timestamp::now())
+                    && (seen::generation(pod).is_some() || seen::apart::container(pod.labels()).is_none())
             };
             let ended: Vec<&Pod> = pods.iter().filter(to_hear).collect();
             if ended.is_empty() {
@@ -355,7 +357,8 @@ impl KubePods {
                         }
                     }
                 }
-                self.delete(pod, None).await?;
+                // No kubelet will say of a lost one that it may go. One that comes back ends what it finds of it.
+                self.delete(pod, seen::lost(pod, Timestamp::now()).then_some(0)).await?;
                 let others_have_it = is_apart(record)
                     && record.condemned.is_none()
                     && seen::generation(pod) == Some(record.project.status.generation);

@@ -16,7 +16,7 @@ use remora_control_plane_runtime::{
 };
 use remora_proto_model::{Fault, Generation, Reason, project::PodState};
 
-use crate::{defaults::AGENT_PORT, limits::RESTORE_REST, manifests};
+use crate::{defaults::AGENT_PORT, limits::{RESTORE_REST, SILENCE}, manifests};
 
 /// The container of the agent.
 const AGENT: &str = "agent";
@@ -60,6 +60,31 @@ pub(crate) fn ended(pod: &Pod) -> bool {
     let runs = |status: &ContainerStatus| status.state.as_ref().is_some_and(|state| state.running.is_some());
     let never_ran = !statuses(pod).any(|status| status.container_id.is_some());
     terminal(pod) || (ending(pod) && (!assigned || (!never_ran && !statuses(pod).any(runs) && told_end(pod))))
+}
+
+/// Whether nobody waits for it any more: it has [`ended`], or is [`lost`].
+pub(crate) fn over(pod: &Pod, now: Timestamp) -> bool {
+    ended(pod) || lost(pod, now)
+}
+
+/// Whether its node is lost, and all that it wrote with it: the cluster took the pod from
+/// there for that (kube-controller-manager, taint-eviction-controller; KEP-3329 names the
+/// condition), and the time that a kubelet had to end it is over without a word.
+///
+/// What runs there may run on. The next generation keeps it from the store, but nothing
+/// keeps it from a volume claim: a pod that has one is waited for until its end is known.
+pub(crate) fn lost(pod: &Pod, now: Timestamp) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref()).into_iter().flatten();
+    let taken = conditions.into_iter().any(|condition| {
+        condition.type_ == "DisruptionTarget"
+            && condition.status == "True"
+            && condition.reason.as_deref() == Some("DeletionByTaintManager")
+    });
+    // The time of a deletion is the one at which its grace is over.
+    let silent = pod.metadata.deletion_timestamp.as_ref().is_some_and(|end| now.duration_since(end.0) > SILENCE);
+    let volumes = pod.spec.as_ref().and_then(|spec| spec.volumes.as_ref()).into_iter().flatten();
+    let claims = volumes.into_iter().any(|volume| volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some());
+    taken && silent && !claims && !ended(pod)
 }
 
 /// Whether its agent's end was reported, where it had begun.
@@ -154,7 +179,7 @@ pub(crate) fn dehydrated(pod: &Pod) -> Option<Result<Option<Committed>, Fault>> 
     })
 }
 
-/// The last word of its agent.
+/// The last word of its agent; of a pod that is [`lost`] there is none.
 pub(crate) fn last_word(pod: &Pod, tree: Tree) -> Ending {
     let ending = Ending { tree, ..Ending::default() };
     // A node that was started anew restores once more, over a tree that was whole before.
@@ -164,7 +189,11 @@ pub(crate) fn last_word(pod: &Pod, tree: Tree) -> Ending {
         // It never had a whole tree, so it took nothing with it.
         return ending;
     };
-    match terminated(status).and_then(said) {
+    let Some(ended) = terminated(status) else {
+        let lost = "its node is lost, and with it what was changed after the last snapshot";
+        return Ending { lost: Some(lost.to_owned()), ..ending };
+    };
+    match said(ended) {
         Some(message) => match snapshot(&message) {
             Some(committed) => Ending { committed: Some(committed), ..ending },
             None if message.failed() => {

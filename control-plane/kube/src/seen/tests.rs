@@ -104,6 +104,39 @@ fn a_pod_has_ended_when_its_kubelet_says_so() {
 }
 
 #[test]
+fn a_pod_is_lost_with_its_node_when_nothing_of_it_can_be_reached_from_elsewhere() {
+    let taken = |pod: &mut Pod, reason: &str| {
+        let condition = format!("[{{type: DisruptionTarget, status: 'True', reason: {reason}}}]");
+        pod.status.as_mut().unwrap().conditions = Some(serde_norway::from_str(&condition).unwrap());
+    };
+    let left_alone = Scene { init: &[HYDRATED, AGENT_RUNS], containers: &[WEB_RUNS], ..DELETED };
+    let mut gone = pod(&left_alone);
+    taken(&mut gone, "DeletionByTaintManager");
+    let at = |time: &str| time.parse::<Timestamp>().unwrap();
+    let later = at("2026-11-25T20:00:11Z");
+    assert!(lost(&gone, later) && over(&gone, later));
+    assert!(!lost(&gone, at("2026-11-25T20:00:10Z")), "its kubelet may still speak");
+    let word = last_word(&gone, Tree::Absent);
+    assert!(word.committed.is_none() && word.lost.unwrap().contains("its node is lost"));
+
+    let mut drained = gone.clone();
+    taken(&mut drained, "EvictionByEvictionAPI");
+    assert!(!lost(&drained, later), "its node is there");
+    let mut stays = pod(&Scene { deleted: false, ..left_alone });
+    taken(&mut stays, "DeletionByTaintManager");
+    assert!(!lost(&stays, later), "nobody has taken it away yet");
+    let agent_ended = ended_with("agent", 0, COMMITTED);
+    let mut heard = pod(&Scene { init: &[HYDRATED, &agent_ended], containers: &[WEB_ENDED], ..DELETED });
+    taken(&mut heard, "DeletionByTaintManager");
+    assert!(!lost(&heard, later) && over(&heard, later), "it has said how it ended");
+    for volume in ["{name: data, persistentVolumeClaim: {claimName: data}}", "{name: data, ephemeral: {}}"] {
+        let mut shared = gone.clone();
+        shared.spec.as_mut().unwrap().volumes = Some(vec![serde_norway::from_str(volume).unwrap()]);
+        assert!(!over(&shared, later), "what runs there may write to it: {volume}");
+    }
+}
+
+#[test]
 fn the_last_word_is_the_agents() {
     let word = |init: &[&str]| last_word(&pod(&Scene { init, containers: &[WEB_ENDED], ..DELETED }), Tree::Absent);
     let committed = word(&[HYDRATED, &ended_with("agent", 0, COMMITTED)]);

@@ -1,7 +1,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .PHONY: help demo test setup fmt lint unit acceptance bench bench-cluster dist images test-integration \
-	test-e2e cluster cluster-down clean
+	test-e2e soak cluster cluster-down clean
 
 help:
 	@echo "make demo   the main job on this machine, step by step with times"
@@ -11,6 +11,7 @@ help:
 	@echo "make bench-cluster   commands and terminals through the server on a cluster, beside kubectl exec"
 	@echo "make test-integration   the chart on a cluster, and the suite as a Job in it; target/integration has what it saw"
 	@echo "make test-e2e   the same on two nodes with enforced NetworkPolicies: the cases of the suite that need that"
+	@echo "make soak [MINUTES=30]   the suite again and again: what grows, and what is left behind (docs/soak.md)"
 	@echo "make cluster   a ready Kubernetes, checked; prints its KUBECONFIG last (make cluster-down ends it)"
 	@echo "RIG_PROFILE=full make cluster   with two nodes, enforced NetworkPolicies and an ingress controller (docs/rig.md)"
 	@echo "make dist   static binaries in dist/"
@@ -83,6 +84,11 @@ test-e2e:
 # As a Job beside the server, from where both ways are as long.
 bench-cluster:
 	@SUITE=--bench tests/cluster/run.sh
+
+# Minutes; the Job has an hour more, in which its last round ends.
+MINUTES ?= 30
+soak:
+	@SUITE="--soak $(MINUTES)" SUITE_SECONDS=$$(($(MINUTES) * 60 + 3600)) REGISTRY="$(REGISTRY)" tests/cluster/run.sh
 
 cluster:
 	@tests/rig/up.sh

@@ -38,7 +38,7 @@ metadata: {name: integration}
 spec:
   backoffLimit: 0
   ttlSecondsAfterFinished: 3600
-  activeDeadlineSeconds: 2400
+  activeDeadlineSeconds: ${SUITE_SECONDS:-2400}
   template:
     spec:
       restartPolicy: Never
@@ -104,7 +104,7 @@ job_verdict() {
 # Prints the Job's log until it has ended. The API server may be away meanwhile:
 # that is one of the faults.
 follow_job() {
-    local seen=0 total ended='' deadline=$((SECONDS + 2600))
+    local seen=0 total ended='' deadline=$((SECONDS + ${SUITE_SECONDS:-2400} + 200))
     while :; do
         kubectl --namespace "$space" logs job/integration >"$1.new" 2>/dev/null || true
         total=$(wc -c <"$1.new")

@@ -16,7 +16,11 @@ use remora_control_plane_runtime::{
 };
 use remora_proto_model::{Fault, Generation, Reason, project::PodState};
 
-use crate::{defaults::AGENT_PORT, limits::{RESTORE_REST, SILENCE}, manifests};
+use crate::{
+    defaults::AGENT_PORT,
+    limits::{RESTORE_REST, SILENCE},
+    manifests,
+};
 
 /// The container of the agent.
 const AGENT: &str = "agent";
@@ -83,7 +87,8 @@ pub(crate) fn lost(pod: &Pod, now: Timestamp) -> bool {
     // The time of a deletion is the one at which its grace is over.
     let silent = pod.metadata.deletion_timestamp.as_ref().is_some_and(|end| now.duration_since(end.0) > SILENCE);
     let volumes = pod.spec.as_ref().and_then(|spec| spec.volumes.as_ref()).into_iter().flatten();
-    let claims = volumes.into_iter().any(|volume| volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some());
+    let claims =
+        volumes.into_iter().any(|volume| volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some());
     taken && silent && !claims && !ended(pod)
 }
 

@@ -13,7 +13,7 @@ use crate::{
 /// The Lease of whoever acts on projects.
 const LEASE: &str = "remora";
 /// What selects the replicas.
-const REPLICAS: &str = "app.kubernetes.io/component=control-plane";
+pub(crate) const REPLICAS: &str = "app.kubernetes.io/component=control-plane";
 /// How a shell names the end by SIGKILL.
 const KILLED: i64 = 128 + 9;
 

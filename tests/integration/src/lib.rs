@@ -20,6 +20,7 @@ mod project;
 pub mod pty;
 mod remote;
 pub mod rest;
+pub mod soak;
 mod store;
 pub mod streams;
 pub mod target;

@@ -1,9 +1,9 @@
 //! `remora-integration`: the suite against a server by its address.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{ArgAction, Parser, builder::BoolishValueParser};
-use remora_tests_integration::{bench, cases, harness, target::Target};
+use remora_tests_integration::{bench, cases, harness, soak, target::Target};
 
 /// As both products have it, so that a measurement is none of musl's allocator.
 #[global_allocator]
@@ -54,6 +54,9 @@ struct Args {
     /// Run no case, and measure commands and terminals beside `kubectl exec`
     #[arg(long, conflicts_with_all = ["list", "words"])]
     bench: bool,
+    /// Run the cases that disturb no others again and again, for so many minutes
+    #[arg(long, value_name = "MINUTES", conflicts_with_all = ["list", "bench"])]
+    soak: Option<u64>,
     /// Parts of the names of cases; without one all run
     words: Vec<String>,
 }
@@ -74,6 +77,7 @@ fn main() -> anyhow::Result<ExitCode> {
         junit,
         list,
         bench,
+        soak,
         words,
     } = Args::parse();
     // An environment that has it empty has none.
@@ -89,7 +93,12 @@ fn main() -> anyhow::Result<ExitCode> {
     if bench {
         return runtime.block_on(bench::run(target)).map(|()| ExitCode::SUCCESS);
     }
-    let outcomes = runtime.block_on(harness::run(cases, &target, jobs));
+    let outcomes = match soak {
+        Some(minutes) => {
+            runtime.block_on(soak::run(cases, &target, jobs, Duration::from_secs(minutes.saturating_mul(60))))
+        }
+        None => runtime.block_on(harness::run(cases, &target, jobs)),
+    };
     if let Some(path) = junit {
         harness::report(&outcomes, &path)?;
     }

@@ -21,7 +21,10 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) fn cases() -> Vec<Case> {
-    vec![Case::new("terminal::it_types_survives_its_viewer_and_tells_how_it_ended", types)]
+    vec![
+        Case::new("terminal::it_types_survives_its_viewer_and_tells_how_it_ended", types),
+        Case::new("terminal::without_a_command_it_is_the_login_shell_of_the_container", login),
+    ]
 }
 
 /// Somebody at a terminal.
@@ -120,5 +123,21 @@ async fn types(target: Target) {
     assert_eq!(second.ended().await, Some(5));
     let close = CloseTerminalRequest { id, ..CloseTerminalRequest::default() };
     terminals.close(close).await.expect("an ended one is closed");
+    project.remove().await;
+}
+
+async fn login(target: Target) {
+    let project = Project::empty(&target, "login", super::IDLE).await;
+    // A shell reads this file where it is one of a login (bash(1) INVOCATION, dash(1)), and only there.
+    let home = project.shell("mkdir home && echo 'echo profile-$((3+3))' >home/.profile && cd home && pwd").await;
+    let mut terminals = client(&project).await;
+    let env = [("HOME".to_owned(), home.trim_end().to_owned())].into();
+    let opened = terminals.open(OpenTerminalRequest { env, ..OpenTerminalRequest::default() }).await;
+    let id = opened.expect("a terminal opens").into_inner().id;
+    let mut shell = Attached::to(&mut terminals, &id, 0, 0).await;
+    shell.expect("profile-6").await;
+    shell.type_keys("test -t 0 && echo tty-$((2+2)); exit 4\n").await;
+    shell.expect("tty-4").await;
+    assert_eq!(shell.ended().await, Some(4));
     project.remove().await;
 }

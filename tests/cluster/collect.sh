@@ -36,6 +36,7 @@ finish() {
     [ -z "${forward:-}" ] || stop_forward
     step "collecting into $out"
     collect || true
+    [ ! -d "$out/failing" ] || has_failing_log || verdict=1
     if [ -n "${KEEP:-}" ]; then
         echo "integration: left in the cluster, namespace $space"
     else

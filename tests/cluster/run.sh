@@ -11,11 +11,11 @@
 #   REGISTRY=...   where to push the images, with REMORA_CLUSTER=existing
 #
 # Parts: cluster.sh, install.sh, refusals.sh, suite.sh with faults.sh beside it,
-# parity.sh, outside.sh, collect.sh.
+# parity.sh, failing.sh, outside.sh, collect.sh.
 set -euo pipefail
 shopt -s inherit_errexit
 cd "$(dirname "$0")/../.."
-for part in cluster install suite faults outside collect; do
+for part in cluster install suite failing faults outside collect; do
     # shellcheck source=/dev/null
     source "tests/cluster/$part.sh"
 done
@@ -57,12 +57,14 @@ if [ "$only_suite" = no ]; then
     helm test remora --namespace "$space" --logs --timeout 120s
 fi
 step "the suite"
-run_suite || verdict=1
+run_suite integration || verdict=1
 if [ -z "${SUITE:-}" ]; then
     step "what docs/parity.md says of the suite"
     tests/cluster/parity.sh "$out/junit.xml" docs/parity.md "$full_profile" || verdict=1
 fi
 if [ "$only_suite" = no ]; then
+    step "a suite that fails"
+    run_failing || verdict=1
     step "the acceptance project, from outside the cluster"
     run_acceptance || verdict=1
 fi

@@ -13,7 +13,10 @@
 #   REMORA_FULL_PROFILE          yes, on the rig's full profile: the cases marked for it, if SUITE names none
 #   REMORA_S3_*, AWS_*           the store that the release uses
 # Its ServiceAccount may do everything: it drains nodes and deletes pods.
+#
+# run_suite JOB: as a Job of that name.
 run_suite() {
+    local job=$1
     local image devserver databases junit arguments argument words='' log=$out/suite.log
     image=$(image_of test-runner)
     devserver=$(image_of devserver)
@@ -21,11 +24,16 @@ run_suite() {
     read -ra arguments <<<"${SUITE:-}"
     # As YAML: a word that ends in a colon would be a key.
     for argument in "${arguments[@]}"; do words+=", '${argument//\'/\'\'}'"; done
-    kubectl create clusterrolebinding "$space-suite" --clusterrole cluster-admin --serviceaccount "$space:integration" >/dev/null
     kubectl --namespace "$space" apply -f - >/dev/null <<YAML || return 1
 apiVersion: v1
 kind: ServiceAccount
 metadata: {name: integration}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: $space-suite}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}
+subjects: [{kind: ServiceAccount, name: integration, namespace: $space}]
 ---
 apiVersion: v1
 kind: ConfigMap
@@ -34,7 +42,7 @@ data: {request: "", answer: ""}
 ---
 apiVersion: batch/v1
 kind: Job
-metadata: {name: integration}
+metadata: {name: $job}
 spec:
   backoffLimit: 0
   ttlSecondsAfterFinished: 3600
@@ -56,7 +64,7 @@ spec:
         image: $image
         # What it found is kept in the cluster: the pod ends, and nothing is copied out of one that ended.
         command: [bash, -c, 'verdict=0; remora-integration --junit /out/junit.xml "\$@" || verdict=\$?;
-          [ ! -e /out/junit.xml ] || kubectl create configmap junit --from-file=/out/junit.xml; exit \$verdict', suite$words]
+          [ ! -e /out/junit.xml ] || kubectl create configmap junit-$job --from-file=/out/junit.xml; exit \$verdict', suite$words]
         env:
         - {name: HOME, value: /tmp}
         - {name: REMORA_SERVER, value: "http://remora.$space.svc:7600"}
@@ -82,7 +90,7 @@ YAML
     stop_faults
     # A benchmark has no cases.
     if [[ " ${SUITE:-} " != *" --bench "* ]]; then
-        kubectl --namespace "$space" get configmap junit -o jsonpath='{.data.junit\.xml}' >"$out/junit.xml" || {
+        kubectl --namespace "$space" get configmap "junit-$job" -o jsonpath='{.data.junit\.xml}' >"$out/junit.xml" || {
             echo "integration: the suite left no JUnit: it ended before its end, see $log" >&2
             return 1
         }
@@ -97,7 +105,7 @@ image_of() { awk -v name="$1" '$1 == name { sub(/:[^:\/]*$/, "", $3); print $3 "
 
 # Prints Complete or Failed once the Job has ended.
 job_verdict() {
-    kubectl --namespace "$space" get job integration \
+    kubectl --namespace "$space" get job "$job" \
         -o jsonpath='{.status.conditions[?(@.status=="True")].type}' 2>/dev/null | grep -owE 'Complete|Failed' || true
 }
 
@@ -106,7 +114,7 @@ job_verdict() {
 follow_job() {
     local seen=0 total ended='' deadline=$((SECONDS + ${SUITE_SECONDS:-2400} + 200))
     while :; do
-        kubectl --namespace "$space" logs job/integration >"$1.new" 2>/dev/null || true
+        kubectl --namespace "$space" logs "job/$job" >"$1.new" 2>/dev/null || true
         total=$(wc -c <"$1.new")
         if [ "$total" -gt "$seen" ]; then
             tail -c "+$((seen + 1))" "$1.new"

@@ -57,6 +57,9 @@ struct Args {
     /// Run the cases that disturb no others again and again, for so many minutes
     #[arg(long, value_name = "MINUTES", conflicts_with_all = ["list", "bench"])]
     soak: Option<u64>,
+    /// Run one case that fails, to see what a run that fails leaves
+    #[arg(long, conflicts_with_all = ["list", "bench", "soak", "words"])]
+    fail_on_purpose: bool,
     /// Parts of the names of cases; without one all run
     words: Vec<String>,
 }
@@ -78,13 +81,17 @@ fn main() -> anyhow::Result<ExitCode> {
         list,
         bench,
         soak,
+        fail_on_purpose,
         words,
     } = Args::parse();
     // An environment that has it empty has none.
     let databases = databases.filter(|reference| !reference.is_empty());
     let ingress = ingress.filter(|address| !address.is_empty());
     let target = Target { server, key, image, databases, shop, ingress, namespace, host_faults, full_profile };
-    let cases = harness::selected(cases::all(), &target, &words);
+    let cases = match fail_on_purpose {
+        true => vec![harness::Case::new("fails::on_purpose", |_| async { panic!("it fails because it was asked to") })],
+        false => harness::selected(cases::all(), &target, &words),
+    };
     if list {
         cases.iter().for_each(|case| println!("{}", case.name));
         return Ok(ExitCode::SUCCESS);

@@ -379,6 +379,7 @@ fn may_serve(phase: Phase) -> bool {
     match phase {
         Phase::Starting
         | Phase::Ready
+        | Phase::Idle
         | Phase::Quiescing
         | Phase::Snapshotting
         | Phase::Committed

@@ -592,7 +592,7 @@ impl Pods for KubePods {
         self.place.namespace()
     }
 
-    fn endpoints(&self, _: &Record, made: &Made) -> Vec<Endpoint> {
+    fn endpoints(&self, record: &Record, made: &Made) -> Vec<Endpoint> {
         let all = made
             .containers
             .iter()

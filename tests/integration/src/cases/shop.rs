@@ -89,7 +89,7 @@ impl Shop {
             let what = ["--fail-with-body", "--max-time", "30", "--request", method, &url];
             let json = ["--header", "content-type: application/json", "--data", &body];
             let json = if body.is_empty() { &[][..] } else { &json[..] };
-            let ran = self.project.cli.run(&[&head, &what, json].concat()).await;
+            let ran = self.project.cli.run(&[&head[..], &what, json].concat()).await;
             return if ran.code == 0 { Ok(ran.ok()) } else { Err(format!("{} {}", ran.text(), ran.stderr)) };
         }
         let host = self.host("web").await;

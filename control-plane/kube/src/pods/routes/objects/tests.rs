@@ -84,7 +84,7 @@ async fn answer(state: Arc<Mutex<State>>, request: Request<Incoming>) -> Result<
     let mut state = state.lock().unwrap();
     let (_, rest) = parts.uri.path().split_once("/namespaces/proj/").unwrap();
     let (kind, name) = rest.split_once('/').map_or((rest, None), |(kind, name)| (kind, Some(name.to_owned())));
-    if state.unknown.iter().any(|unknown| *unknown == kind) {
+    if state.unknown.contains(&kind) {
         return Ok(refused(404, "the server could not find the requested resource"));
     }
     let Some(name) = name else {

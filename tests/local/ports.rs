@@ -490,9 +490,9 @@ async fn a_link_is_made_by_grpc_and_opened_by_the_command_line() {
     let link = cli.run(&["open", "shop", "private", "--container", "web", "--path", "/a?b=c"]).await.ok();
     assert!(link.starts_with(&format!("https://{PRIVATE}/a?b=c&remora-link=")) && link.lines().count() == 1, "{link}");
     assert!(opens(&server, &link).await);
-    cli.run(&["open", "shop"]).await.refused(1, "may be several");
-    cli.run(&["open", "shop", "closed"]).await.refused(1, "no such port that is exposed");
-    cli.run(&["open", "none"]).await.refused(1, "none");
+    cli.run(&["open", "shop"]).await.refused(64, "may be several");
+    cli.run(&["open", "shop", "closed"]).await.refused(66, "no such port that is exposed");
+    cli.run(&["open", "none"]).await.refused(66, "none");
 
     // At a terminal the browser is given the address, as one word; asked not to, it is not.
     let folder = cli.folder().join("bin");

@@ -14,7 +14,7 @@ use remora_control_plane_kube::service_accounts::ServiceAccounts;
 use remora_control_plane_runtime::{Projects, Restored};
 use remora_proto_model::{
     AccessToken, ContainerName, Fault, ProjectId, ProjectName, Reason,
-    project::{ApiKey, Desired, Project, ProjectPatch, ProjectSpec, Role},
+    project::{ApiKey, Desired, Orphans, Project, ProjectPatch, ProjectSpec, Role},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -323,6 +323,12 @@ impl Control {
     pub(crate) fn list_keys(&self, caller: &Caller) -> Result<Vec<ApiKey>, Fault> {
         caller.at_least(Role::Admin)?;
         Ok(self.keys.list())
+    }
+
+    /// What was made for projects that are not there.
+    pub(crate) async fn list_orphans(&self, caller: &Caller) -> Result<Orphans, Fault> {
+        caller.at_least(Role::Admin)?;
+        self.projects.orphans().await
     }
 
     pub(crate) async fn revoke_key(&self, caller: &Caller, id: &str) -> Result<(), Fault> {

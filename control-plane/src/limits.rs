@@ -130,3 +130,10 @@ pub const PORT_SESSION_SECONDS: u64 = 12 * 3_600;
 pub const MAX_LINK_PATH_BYTES: usize = 2_048;
 /// Bytes of a session that are looked at: it names a host and who it is for.
 pub const MAX_PORT_SESSION_BYTES: usize = 2_048;
+
+/// Time from the start of a server until it looks for what belongs to no project: ends
+/// that were cut have gone on by then.
+pub const ORPHANS_FIRST: Duration = Duration::from_secs(60);
+
+/// Time between two such looks: each lists what Remora has in the cluster once.
+pub const ORPHANS_INTERVAL: Duration = Duration::from_secs(600);

@@ -7,11 +7,19 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
-use remora_proto_model::Reason;
+use remora_proto_model::{
+    Reason,
+    project::{Orphan, OrphanKind},
+};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Refusal {
     reason: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfKind {
+    kind: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -26,6 +34,7 @@ pub(crate) struct Metrics {
     refused: Family<Refusal, Counter>,
     connections: Gauge,
     handshakes_failed: Counter,
+    orphans: Family<OfKind, Gauge>,
     registry: Arc<Registry>,
 }
 
@@ -47,7 +56,13 @@ impl Metrics {
             "Connections that ended before they said what they speak",
             Counter::clone(&handshakes_failed),
         );
-        Metrics { calls, refused, connections, handshakes_failed, registry: Arc::new(registry) }
+        let orphans = Family::default();
+        registry.register(
+            "orphans",
+            "What belongs to no project, by kind, as the server that acts saw last; 0 at the others",
+            Family::clone(&orphans),
+        );
+        Metrics { calls, refused, connections, handshakes_failed, orphans, registry: Arc::new(registry) }
     }
 
     pub(crate) fn call(&self, surface: &'static str) {
@@ -60,6 +75,15 @@ impl Metrics {
 
     pub(crate) fn handshake_failed(&self) {
         self.handshakes_failed.inc();
+    }
+
+    /// Takes what belongs to no project.
+    pub(crate) fn orphans(&self, found: &[Orphan]) {
+        for kind in OrphanKind::ALL {
+            let count = found.iter().filter(|orphan| orphan.kind == *kind).count();
+            let gauge = self.orphans.get_or_create(&OfKind { kind: kind.to_string() });
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
     }
 
     /// Counts one connection until it is dropped.

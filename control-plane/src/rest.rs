@@ -11,6 +11,7 @@ mod info;
 mod keys;
 mod links;
 mod open;
+mod orphans;
 pub(crate) mod problem;
 mod projects;
 pub(crate) mod sockets;
@@ -51,6 +52,7 @@ pub(crate) struct Shared {
 fn routes() -> Vec<(Method, &'static str, MethodRouter<Shared>)> {
     vec![
         (Method::GET, "/api/v1/info", get(info::info)),
+        (Method::GET, "/api/v1/orphans", get(orphans::list)),
         (Method::GET, "/api/v1/projects", get(projects::list)),
         (Method::POST, "/api/v1/projects", post(projects::create)),
         (Method::GET, "/api/v1/projects/watch", get(watch::all)),

@@ -3,6 +3,7 @@
 
 mod cluster;
 mod local;
+mod orphans;
 
 use std::{fs, io, net::SocketAddr, path::PathBuf, sync::Arc};
 
@@ -143,6 +144,10 @@ pub(crate) async fn build(config: Config, draining: &CancellationToken) -> Resul
         .await
         .map_err(|error| StartError::Io { what: "reflection".to_owned(), source: io::Error::other(error) })?;
     let (metrics, calls) = (Metrics::registered(), Calls::new("calls", MAX_CALLS));
+    served.tasks.push(tokio::spawn({
+        let (watch, stop) = (orphans::watch(projects.clone(), metrics.clone()), served.stop.clone());
+        async move { stop.run_until_cancelled_owned(watch).await.unwrap_or_default() }
+    }));
     let proxy = Arc::new(Proxy::new(control.clone(), projects.clone()));
     let sockets = Sockets::default();
     let shared = rest::Shared {

@@ -11,6 +11,7 @@ mod data;
 mod input;
 mod integration;
 mod keys;
+mod orphans;
 mod ports;
 mod projects;
 mod proxy;

@@ -64,6 +64,8 @@ pub enum Command {
     /// Make tokens and API keys.
     #[command(subcommand)]
     Token(verbs::token::TokenCommand),
+    /// List what was made for projects that are not there. For admins.
+    Orphans(verbs::orphans::OrphansArgs),
     /// Look for what is wrong and say what to do.
     Doctor(verbs::doctor::DoctorArgs),
     /// Print the completion script of a shell.

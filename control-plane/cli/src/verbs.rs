@@ -10,6 +10,7 @@ pub(crate) mod idle;
 pub(crate) mod lifecycle;
 pub(crate) mod ls;
 pub(crate) mod open;
+pub(crate) mod orphans;
 pub(crate) mod rm;
 pub(crate) mod sh;
 pub(crate) mod snapshot;
@@ -36,6 +37,7 @@ pub async fn run(global: &GlobalArgs, command: Command, root: clap::Command) -> 
         Command::Idle(args) => idle::run(&context(global)?, args).await,
         Command::Ls(args) => ls::run(&context(global)?, args).await,
         Command::Open(args) => open::run(&context(global)?, args).await,
+        Command::Orphans(args) => orphans::run(&context(global)?, args).await,
         Command::Rm(args) => rm::run(&context(global)?, args).await,
         Command::Sh(args) => sh::run(&context(global)?, args).await,
         Command::Snapshot(command) => snapshot::run(&context(global)?, command).await,

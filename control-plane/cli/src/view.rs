@@ -3,6 +3,7 @@
 
 mod access_token;
 pub(crate) mod file;
+mod orphan;
 pub(crate) mod project;
 pub(crate) mod snapshot;
 pub(crate) mod terminal;

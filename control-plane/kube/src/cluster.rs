@@ -1,7 +1,7 @@
 //! [`Cluster`]: Kubernetes, as a place for pods.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     fmt,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -22,13 +22,13 @@ use remora_control_plane_runtime::{
 };
 use remora_proto_model::{
     ContainerName, Fault, Generation, ProjectId, Reason,
-    project::{ContainerKind, Layout},
+    project::{ContainerKind, Layout, Orphans},
 };
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
-use crate::{image::Commands, manifests, pods::KubePods};
+use crate::{image::Commands, manifests, orphans, pods::KubePods};
 
 /// See the module.
 pub struct Cluster {
@@ -178,6 +178,10 @@ impl Runtime for KubeRuntime {
 
     fn shares_ports(&self) -> bool {
         false
+    }
+
+    fn strangers<'a>(&'a self, known: &'a HashSet<ProjectId>) -> Boxed<'a, Result<Orphans, Fault>> {
+        Box::pin(orphans::strangers(&self.0.client, known, self.0.settings.shared_namespace.as_deref()))
     }
 
     fn agent_version(&self) -> Boxed<'_, Result<String, Fault>> {

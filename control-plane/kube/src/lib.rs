@@ -10,6 +10,7 @@ pub mod image;
 pub mod lease;
 pub mod limits;
 pub mod manifests;
+mod orphans;
 mod pods;
 mod records;
 pub mod secrets;

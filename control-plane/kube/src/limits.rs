@@ -52,6 +52,13 @@ pub const RIGHTS_LOOK: Duration = Duration::from_millis(100);
 /// Objects of one page of a list: the API server's own default for large lists.
 pub const LIST_PAGE: u32 = 500;
 
+/// Pages that are read of one kind of object while orphans are looked for: 50,000 objects
+/// of ours are more than the projects of one control plane have.
+pub const MAX_ORPHAN_PAGES: u32 = 100;
+
+/// Namespaces without a project whose claims and Secrets are listed, each by a call of its own.
+pub const MAX_ORPHAN_NAMESPACES: usize = 50;
+
 /// Time between two writes of a status in which only measured numbers differ:
 /// each is a write to etcd, and nobody decides by them.
 pub const TOUCH_INTERVAL: Duration = Duration::from_secs(10);

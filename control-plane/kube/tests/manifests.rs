@@ -230,6 +230,22 @@ fn every_object_is_labelled_and_in_the_projects_namespace() {
             let project = (!of_all).then_some(project::ID);
             assert_eq!(labels["remora.dev/project-id"].as_str(), project, "{document}");
             assert_eq!(labels["app.kubernetes.io/managed-by"].as_str(), Some("remora"));
+            for (label, wanted) in [
+                ("name", Some("remora-project")),
+                ("instance", (!of_all).then_some(made.project.name.as_str())),
+                ("part-of", Some("remora")),
+            ] {
+                assert_eq!(labels[format!("app.kubernetes.io/{label}").as_str()].as_str(), wanted, "{document}");
+            }
+            assert!(labels["app.kubernetes.io/component"].as_str().is_some_and(|text| !text.is_empty()), "{document}");
+            let owner = made.project.spec.owner.as_ref().filter(|_| !of_all).map(ToString::to_string);
+            assert_eq!(labels["remora.dev/user-id"].as_str(), owner.as_deref(), "{document}");
+            // What a Deployment makes is found by the same labels.
+            let template = &value["spec"]["template"]["metadata"]["labels"];
+            if value["kind"] == "Deployment" {
+                assert_eq!(template["remora.dev/project-id"], labels["remora.dev/project-id"], "{document}");
+                assert_eq!(template["remora.dev/user-id"], labels["remora.dev/user-id"], "{document}");
+            }
             let place = if value["kind"] == "Namespace" { &metadata["name"] } else { &metadata["namespace"] };
             assert_eq!(place.as_str(), Some(namespace.as_str()), "{document}");
         }

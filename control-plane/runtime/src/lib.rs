@@ -9,6 +9,7 @@ mod config;
 pub mod identity;
 pub mod limits;
 mod local;
+mod orphans;
 pub mod pods;
 mod projects;
 pub mod records;

@@ -22,6 +22,9 @@ pub const MAX_SOURCE_BYTES: u64 = 4 << 30;
 /// lost one means that another writer got on.
 pub const CHANGE_ATTEMPTS: u32 = 8;
 
+/// Orphans of one kind that are told of: more is one problem and not as many.
+pub const MAX_ORPHANS: usize = 200;
+
 /// Bytes of a part of an archive on its way to the store: each upload holds one
 /// and the chunk that fills it, and S3 takes none below 5 MiB but the last.
 pub const SOURCE_PART_BYTES: usize = 8 << 20;

@@ -1,14 +1,14 @@
 //! The contract between a project's driver, which acts on what the plan says, and
 //! the place where its pod is: processes of this machine, or a pod of Kubernetes.
 
-use std::{fmt, net::SocketAddr, time::Duration};
+use std::{collections::HashSet, fmt, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use remora_control_plane_project::Tree;
 use remora_proto_model::{
-    ContainerName, Fault, Generation,
-    project::{Container, Endpoint, PodState},
+    ContainerName, Fault, Generation, ProjectId,
+    project::{Container, Endpoint, Orphans, PodState},
 };
 use serde::{Deserialize, Serialize};
 
@@ -188,6 +188,10 @@ pub trait Runtime: fmt::Debug + Send + Sync {
 
     /// Whether all projects share one network, so that a port is one project's.
     fn shares_ports(&self) -> bool;
+
+    /// What carries the marks of a project that is not among `known`. It may be of one that
+    /// was made a moment ago.
+    fn strangers<'a>(&'a self, known: &'a HashSet<ProjectId>) -> Boxed<'a, Result<Orphans, Fault>>;
 
     /// The version of the agent that a start would use.
     fn agent_version(&self) -> Boxed<'_, Result<String, Fault>>;

@@ -23,7 +23,7 @@ mod restore;
 mod source;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     ops::Bound,
     sync::{Arc, PoisonError, RwLock},
     time::{Duration, SystemTime},
@@ -275,6 +275,16 @@ impl Projects {
         restore::restore(&self.inner, id, snapshot).await
     }
 
+    /// What all clones of this share.
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+
+    /// Whether this server acts on the projects.
+    pub fn leads(&self) -> bool {
+        self.inner.lead.leads()
+    }
+
     /// The version of the agent that a start would use.
     pub async fn agent_version(&self) -> Result<String, Fault> {
         self.inner.runtime.agent_version().await
@@ -293,6 +303,11 @@ impl Projects {
 }
 
 impl Inner {
+    /// The projects that are known here.
+    pub(crate) fn known_ids(&self) -> HashSet<ProjectId> {
+        self.read_table().by_id.keys().copied().collect()
+    }
+
     fn read_table(&self) -> std::sync::RwLockReadGuard<'_, Table> {
         self.table.read().unwrap_or_else(PoisonError::into_inner)
     }

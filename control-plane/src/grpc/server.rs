@@ -1,9 +1,12 @@
 //! `ServerService`.
 
-use remora_proto::control::v1::{GetServerInfoRequest, Role, ServerInfo, server_service_server::ServerService};
+use remora_proto::control::v1::{
+    GetServerInfoRequest, ListOrphansRequest, ListOrphansResponse, Role, ServerInfo,
+    server_service_server::ServerService,
+};
 use tonic::{Request, Response, Status};
 
-use super::caller;
+use super::{caller, refused};
 use crate::control::Control;
 
 pub(super) struct Server(pub(super) Control);
@@ -24,5 +27,14 @@ impl ServerService for Server {
             agent_version,
             agent_problem,
         }))
+    }
+
+    async fn list_orphans(
+        &self,
+        request: Request<ListOrphansRequest>,
+    ) -> Result<Response<ListOrphansResponse>, Status> {
+        let caller = caller(&request)?;
+        let found = self.0.list_orphans(&caller).await.map_err(refused)?;
+        Ok(Response::new(found.into()))
     }
 }

@@ -16,7 +16,7 @@ use super::{
         changes, commands, content, edit, entries, exec, search,
         terminals::{self, attach, frames},
     },
-    info, keys, links, projects, source, tokens, verify, watch,
+    info, keys, links, orphans, projects, source, tokens, verify, watch,
 };
 
 #[derive(OpenApi)]
@@ -28,6 +28,7 @@ use super::{
     ),
     paths(
         info::info,
+        orphans::list,
         projects::list,
         projects::create,
         projects::read,

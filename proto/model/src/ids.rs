@@ -111,6 +111,11 @@ macro_rules! uuid_type {
                 $name(Uuid::new_v4())
             }
 
+            /// The one of 16 bytes.
+            pub fn from_bytes(bytes: [u8; 16]) -> Self {
+                $name(Uuid::from_bytes(bytes))
+            }
+
             /// Its 16 bytes.
             pub fn into_bytes(self) -> [u8; 16] {
                 self.0.into_bytes()

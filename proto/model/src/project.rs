@@ -7,6 +7,7 @@ mod dependencies;
 mod idle;
 mod image;
 mod isolation;
+mod orphan;
 mod probe;
 mod quantity;
 mod resources;
@@ -26,6 +27,7 @@ pub use self::{
     idle::{Idle, IdleAction, MAX_IDLE_SECONDS, MIN_IDLE_SECONDS},
     image::{ImageReference, ImageReferenceError, MAX_IMAGE_BYTES},
     isolation::{Isolation, MAX_SHARED_CONTAINER_NAME_BYTES},
+    orphan::{Orphan, OrphanKind, Orphans},
     probe::{ExecAction, HttpGet, MAX_PROBE_FAILURES, MAX_PROBE_PATH_BYTES, MAX_PROBE_SECONDS, Probe, TcpSocket},
     quantity::{MAX_QUANTITY_BYTES, Quantity, QuantityError},
     resources::{Amounts, MAX_QUOTA_PODS, Quota, Resources},

@@ -3,6 +3,7 @@
 mod access_token;
 mod containers;
 mod idle;
+mod orphan;
 mod resources;
 
 use remora_proto_model::{

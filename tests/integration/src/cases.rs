@@ -15,6 +15,7 @@ mod isolation;
 mod killed;
 mod life;
 mod many;
+mod orphans;
 mod routes;
 mod shared;
 mod shop;
@@ -51,6 +52,7 @@ pub fn all() -> Vec<Case> {
         shop::cases(),
         cluster::cases(),
         faults::cases(),
+        orphans::cases(),
         store::cases(),
         web_identity::cases(),
         killed::cases(),

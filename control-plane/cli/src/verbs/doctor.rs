@@ -15,7 +15,7 @@ use remora_proto::{
 };
 use remora_proto_model::{
     Fault, Reason,
-    project::{ConditionType, Project},
+    project::{ConditionType, Orphans, Project, Role},
 };
 use serde::Serialize;
 use tokio::time::timeout;
@@ -122,6 +122,10 @@ async fn look(global: &GlobalArgs) -> Vec<Check> {
     match projects(&context).await {
         Ok(projects) => checks.push(condition_of(&projects)),
         Err(failure) => checks.push(Check::fail("projects", failure.to_string(), "`remora ls` asks again")),
+    }
+    // Of others' things only admins are told.
+    if role(info.role).is_ok_and(|role| role == Role::Admin) {
+        checks.push(orphans(super::orphans::ask(&context).await));
     }
     checks
 }
@@ -258,6 +262,24 @@ fn condition_of(projects: &[Project]) -> Check {
         return Check::ok("projects", format!("{} looked at, none in trouble", projects.len()));
     }
     Check::warn("projects", troubled.join(", "), "`remora status NAME` shows everything about one")
+}
+
+/// What belongs to no project.
+fn orphans(found: Result<Orphans, Failure>) -> Check {
+    let advice = "`remora orphans` lists it; nothing of it is removed by itself";
+    match found {
+        Err(Failure::Fault(fault)) if fault.reason == Reason::Unimplemented => {
+            Check::warn("orphans", "the server does not look for any", "use a client of the server's version")
+        }
+        Err(failure) => Check::warn("orphans", failure.to_string(), "`remora orphans` asks again"),
+        Ok(Orphans { orphans, .. }) if !orphans.is_empty() => {
+            Check::warn("orphans", format!("{} things belong to no project", orphans.len()), advice)
+        }
+        Ok(Orphans { unseen, .. }) if !unseen.is_empty() => {
+            Check::warn("orphans", format!("not looked at: {}", unseen.join("; ")), advice)
+        }
+        Ok(_) => Check::ok("orphans", "nothing belongs to no project"),
+    }
 }
 
 #[cfg(test)]

@@ -34,6 +34,15 @@ impl Place {
         }
     }
 
+    /// The project of the object `name` in `namespace`: that of a namespace of its own, or in
+    /// `shared` the one that the name ends with. `None` where it is of none.
+    pub fn project_of(namespace: &str, name: &str, shared: Option<&str>) -> Option<ProjectId> {
+        if shared == Some(namespace) {
+            return from_base32(name.rsplit_once('-')?.1);
+        }
+        namespace.strip_prefix("proj-")?.parse().ok()
+    }
+
     /// The namespace.
     pub fn namespace(&self) -> &str {
         &self.namespace
@@ -82,6 +91,17 @@ fn base32(id: ProjectId) -> String {
     text
 }
 
+/// The id that [`base32`] writes so.
+fn from_base32(text: &str) -> Option<ProjectId> {
+    // The 130 bits of the digits but for the last two, which fill.
+    let (last, first) = text.as_bytes().split_last()?;
+    let digit = |byte: &u8| DIGITS.iter().position(|digit| digit == byte).and_then(|at| u128::try_from(at).ok());
+    let first = first.iter().try_fold(0_u128, |value, byte| Some(value << 5 | digit(byte)?))?;
+    let id = ProjectId::from_bytes((first << 3 | digit(last)? >> 2).to_be_bytes());
+    // One id has one spelling.
+    (base32(id) == text).then_some(id)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,6 +114,28 @@ mod tests {
             ("ffffffff-ffff-ffff-ffff-ffffffffffff", "77777777777777777777777774"),
         ] {
             assert_eq!(base32(id.parse().unwrap()), text);
+            assert_eq!(from_base32(text), Some(id.parse().unwrap()));
+        }
+        for other in [
+            "",
+            "a",
+            "h4gjuuundnfhpgqonmowyhzoi1",
+            "h4gjuuundnfhpgqonmowyhzoir",
+            "ah4gjuuundnfhpgqonmowyhzoiq",
+            "größe",
+        ] {
+            assert_eq!(from_base32(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn an_object_leads_back_to_its_project() {
+        let (id, shared) = (ProjectId::new(), Some("all"));
+        assert_eq!(Place::project_of(&format!("proj-{id}"), "data-db", shared), Some(id));
+        assert_eq!(Place::project_of("all", &format!("data-db-{}", base32(id)), shared), Some(id));
+        assert_eq!(Place::project_of("all", &format!("data-db-{}", base32(id)), None), None);
+        for namespace in ["", "all", "proj-", "proj-web", &id.to_string()] {
+            assert_eq!(Place::project_of(namespace, "data-db", shared), None, "{namespace}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! [`Local`]: this machine, as a place for pods.
 
-use std::{io, path::Path, pin::pin, sync::Arc};
+use std::{collections::HashSet, io, path::Path, pin::pin, sync::Arc, time::UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures_util::{
@@ -8,8 +8,8 @@ use futures_util::{
     stream::{BoxStream, Stream},
 };
 use remora_proto_model::{
-    Fault, Reason, errno_reason,
-    project::{ContainerKind, Isolation, Layout, validate_containers},
+    Fault, ProjectId, Reason, errno_reason,
+    project::{ContainerKind, Isolation, Layout, Orphan, OrphanKind, Orphans, validate_containers},
 };
 use tokio::{fs, io::AsyncWriteExt as _};
 
@@ -100,6 +100,16 @@ impl Runtime for LocalRuntime {
         true
     }
 
+    fn strangers<'a>(&'a self, known: &'a HashSet<ProjectId>) -> Boxed<'a, Result<Orphans, Fault>> {
+        Box::pin(async move {
+            let orphans = strange_folders(&self.0.config.data_dir, known).map_err(|error| {
+                let reason = error.raw_os_error().map_or(Reason::IoError, errno_reason);
+                Fault::new(reason, format!("the folders of projects cannot be listed: {error}"))
+            })?;
+            Ok(Orphans { orphans, unseen: Vec::new() })
+        })
+    }
+
     fn agent_version(&self) -> Boxed<'_, Result<String, Fault>> {
         Box::pin(agent::version(&self.0.config.agent_binary))
     }
@@ -116,6 +126,34 @@ impl Runtime for LocalRuntime {
     fn sweep_sources<'a>(&'a self, record: &'a Record, kept: Option<&'a str>) -> Boxed<'a, Result<(), Fault>> {
         Box::pin(async move { sweep(&self.0.folder(record), kept).map_err(|error| failed(&error)) })
     }
+}
+
+/// The folders of projects that are not known.
+fn strange_folders(data: &Path, known: &HashSet<ProjectId>) -> io::Result<Vec<Orphan>> {
+    let entries = match std::fs::read_dir(data.join("projects")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut orphans = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let project = name.parse::<ProjectId>().ok();
+        if project.is_some_and(|id| known.contains(&id)) {
+            continue;
+        }
+        let made = entry.metadata().and_then(|metadata| metadata.created()).ok();
+        let since = made.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        orphans.push(Orphan {
+            kind: OrphanKind::Folder,
+            namespace: String::new(),
+            name: entry.path().display().to_string(),
+            project_id: project.map(|id| id.to_string()).unwrap_or_default(),
+            created_ms: since.and_then(|since| u64::try_from(since.as_millis()).ok()).unwrap_or(0),
+            ending: false,
+        });
+    }
+    Ok(orphans)
 }
 
 /// Removes archives, and halves of archives, but for `kept`: those that a server

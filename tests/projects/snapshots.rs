@@ -10,7 +10,7 @@ use remora_proto::agent::v1::{
 };
 use remora_proto_model::{
     Verb,
-    project::{Container, Phase, Project, ProjectSpec, SnapshotPolicy},
+    project::{Container, Desired, Phase, Project, ProjectSpec, SnapshotPolicy},
 };
 use remora_tests::tree::{assert_same, record};
 use tonic::Request;
@@ -19,10 +19,14 @@ use crate::rig::{Rig, processes, shell};
 
 /// A project that does nothing by itself, with a snapshot every ten seconds.
 async fn still(rig: &Rig) -> Project {
+    named(rig, "still").await
+}
+
+async fn named(rig: &Rig, name: &str) -> Project {
     let container = Container { command: Vec::new(), ..shell("") };
     let snapshots = SnapshotPolicy { interval_seconds: 10, keep_last: 1, ..SnapshotPolicy::default() };
     let spec = ProjectSpec { containers: vec![container], snapshots, ..ProjectSpec::default() };
-    let project = rig.projects.create("still".parse().unwrap(), spec).await.unwrap();
+    let project = rig.projects.create(name.parse().unwrap(), spec).await.unwrap();
     rig.reaches(project.id, Phase::Ready).await
 }
 
@@ -126,8 +130,41 @@ async fn a_deleted_project_leaves_its_snapshots() {
     let rig = Rig::new().await;
     let project = still(&rig).await;
     fs::write(rig.workspace(project.id).join("file"), "kept").unwrap();
+    let last = deleted(&rig, &project, false).await;
+    let objects = rig.objects().await;
+    let of = |kind: &str| objects.iter().filter(|key| key.contains(&format!("{}/{kind}", project.id))).count();
+    let roots = usize::try_from(sequence(&last)).unwrap();
+    assert!(of("packs/") > 0 && of("roots/") >= roots.max(1) && of("tombstone") == 1, "{objects:#?}");
+}
+
+/// With a purge they go with it, of one that runs and of one that sleeps, and nobody else's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purged_project_leaves_nothing() {
+    let rig = Rig::new().await;
+    let (runs, sleeps, stays) = (still(&rig).await, named(&rig, "sleeps").await, named(&rig, "stays").await);
+    for project in [&runs, &sleeps, &stays] {
+        fs::write(rig.workspace(project.id).join("file"), "here").unwrap();
+        rig.wants(project.id, Desired::Hibernated, Phase::Hibernated).await;
+    }
+    rig.wants(runs.id, Desired::Running, Phase::Ready).await;
+    let of = |objects: &[String], project: &Project| {
+        objects.iter().filter(|key| key.contains(&project.id.to_string())).cloned().collect::<Vec<_>>()
+    };
+    let before = rig.objects().await;
+    assert!([&runs, &sleeps, &stays].iter().all(|project| !of(&before, project).is_empty()), "{before:#?}");
+    for project in [&runs, &sleeps] {
+        deleted(&rig, project, true).await;
+    }
+    let after = rig.objects().await;
+    assert_eq!(after, of(&before, &stays));
+    rig.wants(stays.id, Desired::Running, Phase::Ready).await;
+    assert_eq!(fs::read_to_string(rig.workspace(stays.id).join("file")).unwrap(), "here");
+}
+
+/// Deletes a project and waits until nothing of it is left here; what it was last.
+async fn deleted(rig: &Rig, project: &Project, purge: bool) -> Project {
     let (_, mut changes) = rig.projects.watch();
-    rig.projects.delete(project.id, false).await.unwrap();
+    rig.projects.delete(project.id, purge).await.unwrap();
     let gone = async {
         loop {
             let change = changes.recv().await.unwrap();
@@ -139,10 +176,7 @@ async fn a_deleted_project_leaves_its_snapshots() {
     let last = tokio::time::timeout(std::time::Duration::from_secs(60), gone).await.expect("it is deleted in time");
     assert_eq!(processes(&rig.data()), Vec::<i32>::new());
     assert!(!rig.dir(project.id).exists());
-    let objects = rig.objects().await;
-    let of = |kind: &str| objects.iter().filter(|key| key.contains(&format!("{}/{kind}", project.id))).count();
-    let roots = usize::try_from(sequence(&last)).unwrap();
-    assert!(of("packs/") > 0 && of("roots/") >= roots.max(1) && of("tombstone") == 1, "{objects:#?}");
+    last
 }
 
 /// What a server that was killed had received of an archive does not stay.

@@ -25,16 +25,16 @@ pub(super) fn cases() -> Vec<Case> {
 const ASKS_BOTH: &str =
     r#"{ psql "$DATABASE_URL" -Atc "select 41 + 1"; redis-cli --no-auth-warning -u "$REDIS_URL" ping; } >>began 2>&1"#;
 
-fn image(target: &Target) -> Value {
+pub(super) fn image(target: &Target) -> Value {
     json!(target.image.as_ref().expect("a case for clusters"))
 }
 
-fn databases(target: &Target) -> Value {
+pub(super) fn databases(target: &Target) -> Value {
     json!(target.databases.as_ref().expect("a case with databases"))
 }
 
 /// A preset's server, by the image that the cluster can pull.
-fn preset(target: &Target, name: &str, preset: &str) -> Value {
+pub(super) fn preset(target: &Target, name: &str, preset: &str) -> Value {
     json!({
         "name": name, "kind": "Service", "preset": preset, "image": databases(target), "user": 999,
         "storage": {"size": "64Mi"},
@@ -51,7 +51,7 @@ fn late_server(target: &Target, name: &str) -> Value {
 }
 
 /// Brings up the project `spec` from a file, as it is given to kubectl too.
-async fn up(project: &Project, spec: Value, more: &[&str]) {
+pub(super) async fn up(project: &Project, spec: Value, more: &[&str]) {
     let file = project.cli.folder().join("project.json");
     let object = json!({
         "apiVersion": "remora.dev/v1alpha1", "kind": "Project", "metadata": {"name": project.name}, "spec": spec,
@@ -62,7 +62,7 @@ async fn up(project: &Project, spec: Value, more: &[&str]) {
 }
 
 /// What a line of shell prints in one container.
-async fn shell_in(project: &Project, container: &str, line: &str) -> String {
+pub(super) async fn shell_in(project: &Project, container: &str, line: &str) -> String {
     project.verb("exec", &["--container", container, "--", "sh", "-c", line]).await.ok()
 }
 
@@ -80,7 +80,7 @@ async fn refused(project: &Project, verb: &str, args: &[&str]) -> String {
     ran.stderr
 }
 
-async fn psql(project: &Project, url: &str, statement: &str) -> String {
+pub(super) async fn psql(project: &Project, url: &str, statement: &str) -> String {
     project.shell(&format!("psql \"{url}\" -v ON_ERROR_STOP=1 -Atqc \"{statement}\"")).await
 }
 

@@ -2,9 +2,9 @@
 
 use axum::{
     extract::{FromRequestParts, Path, State},
-    response::{IntoResponse as _, Response},
+    response::Response,
 };
-use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
+use http::{HeaderMap, StatusCode, request::Parts};
 use remora_proto_model::{
     Fault, Reason,
     project::{Container, ContainerChange, TakesEffect},
@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::{
     Shared,
-    extract::{Asked, By, Json, Named, Nothing, if_match, json},
+    extract::{Asked, By, Json, Named, Nothing, if_match, json, located, versioned},
     problem::{Problem, Refused},
 };
 
@@ -74,12 +74,8 @@ pub(super) async fn add(
         TakesEffect::Unchanged => StatusCode::OK,
         _ => StatusCode::CREATED,
     };
-    let location = format!("/api/v1/projects/{}/containers/{name}", added.project.id);
-    let mut response = answer(status, &added);
-    if let Ok(location) = HeaderValue::try_from(location) {
-        response.headers_mut().insert(header::LOCATION, location);
-    }
-    Ok(response)
+    let path = format!("/api/v1/projects/{}/containers/{name}", added.project.id);
+    Ok(located(answer(status, &added), &path))
 }
 
 /// Changes a container by a JSON merge patch (RFC 7396): what is absent stays, and null
@@ -155,11 +151,7 @@ fn precondition(version: Option<u64>, fault: Fault) -> Refused {
 }
 
 fn answer(status: StatusCode, change: &ContainerChange) -> Response {
-    let mut response = json(status, change).into_response();
-    if let Ok(etag) = HeaderValue::try_from(format!("\"{}\"", change.project.resource_version)) {
-        response.headers_mut().insert(header::ETAG, etag);
-    }
-    response
+    versioned(json(status, change), change.project.resource_version)
 }
 
 /// `there` with `patch` merged into it.

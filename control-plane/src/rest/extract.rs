@@ -6,7 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use remora_proto_model::{Fault, Reason, project::Project};
 use serde::{Serialize, de::DeserializeOwned};
@@ -138,13 +138,26 @@ pub(super) struct Versioned(pub(super) StatusCode, pub(super) Project);
 
 impl IntoResponse for Versioned {
     fn into_response(self) -> Response {
-        let etag = HeaderValue::try_from(format!("\"{}\"", self.1.resource_version));
-        let mut response = json(self.0, &self.1);
-        if let Ok(etag) = etag {
-            response.headers_mut().insert(header::ETAG, etag);
-        }
-        response
+        versioned(json(self.0, &self.1), self.1.resource_version)
     }
+}
+
+/// The response with a project's version as ETag.
+pub(super) fn versioned(response: Response, version: u64) -> Response {
+    with(response, header::ETAG, &format!("\"{version}\""))
+}
+
+/// The response with the path of what was made.
+pub(super) fn located(response: Response, path: &str) -> Response {
+    with(response, header::LOCATION, path)
+}
+
+/// A header that is text of ours.
+fn with(mut response: Response, name: HeaderName, text: &str) -> Response {
+    if let Ok(value) = HeaderValue::try_from(text) {
+        response.headers_mut().insert(name, value);
+    }
+    response
 }
 
 /// A JSON response that nobody keeps.

@@ -4,7 +4,7 @@ use axum::{
     extract::State,
     response::{IntoResponse as _, Response},
 };
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, StatusCode};
 use remora_proto_model::{
     Fault, Reason,
     project::{Project, ProjectPatch, ProjectSpec},
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Shared,
-    extract::{Asked, By, Json, Named, Nothing, Versioned, if_match, json},
+    extract::{Asked, By, Json, Named, Nothing, Versioned, if_match, json, located},
     problem::{Problem, Refused},
 };
 
@@ -95,12 +95,8 @@ pub(super) async fn create(
     Json(wanted): Json<CreateProject>,
 ) -> Result<Response, Refused> {
     let project = shared.control.create(&caller, &wanted.name, wanted.spec).await?;
-    let location = HeaderValue::try_from(format!("/api/v1/projects/{}", project.id));
-    let mut response = Versioned(StatusCode::CREATED, project).into_response();
-    if let Ok(location) = location {
-        response.headers_mut().insert(header::LOCATION, location);
-    }
-    Ok(response)
+    let path = format!("/api/v1/projects/{}", project.id);
+    Ok(located(Versioned(StatusCode::CREATED, project).into_response(), &path))
 }
 
 /// One project, by name or id.

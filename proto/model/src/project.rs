@@ -7,11 +7,13 @@ mod dependencies;
 mod idle;
 mod image;
 mod isolation;
+mod layout;
 mod orphan;
 mod probe;
 mod quantity;
 mod resources;
 mod service;
+mod snapshots;
 mod workspace;
 
 use std::{fmt, str::FromStr};
@@ -27,21 +29,19 @@ pub use self::{
     idle::{Idle, IdleAction, MAX_IDLE_SECONDS, MIN_IDLE_SECONDS},
     image::{ImageReference, ImageReferenceError, MAX_IMAGE_BYTES},
     isolation::{Isolation, MAX_SHARED_CONTAINER_NAME_BYTES},
+    layout::Layout,
     orphan::{Orphan, OrphanKind, Orphans},
     probe::{ExecAction, HttpGet, MAX_PROBE_FAILURES, MAX_PROBE_PATH_BYTES, MAX_PROBE_SECONDS, Probe, TcpSocket},
     quantity::{MAX_QUANTITY_BYTES, Quantity, QuantityError},
     resources::{Amounts, MAX_QUOTA_PODS, Quota, Resources},
     service::{PRESET_STORAGE, Preset, Storage},
+    snapshots::{MAX_EXCLUDE_BYTES, MAX_EXCLUDES, SnapshotPolicy},
     workspace::{AccessMode, DEFAULT_WORKSPACE, MAX_STORAGE_CLASS_BYTES, MAX_WORKSPACE_PATH_BYTES, Volume, Workspace},
 };
 use crate::{ContainerName, Fault, Generation, ProjectId, ProjectName, Reason, UserId};
 
 /// Longest display name, in characters.
 pub const MAX_DISPLAY_NAME_CHARACTERS: usize = 256;
-/// Most patterns of what snapshots leave out.
-pub const MAX_EXCLUDES: usize = 64;
-/// Longest such pattern, in bytes.
-pub const MAX_EXCLUDE_BYTES: usize = 256;
 
 /// What the owner wants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -120,48 +120,6 @@ pub enum Source {
     Archive,
 }
 
-/// How containers become pods of a cluster. A local server has one network for
-/// all of them, whatever is said here.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub enum Layout {
-    /// One pod for all: they share a network, and start and end together.
-    #[default]
-    SinglePod,
-    /// A pod for each, which is changed without the others.
-    PodPerContainer,
-}
-
-impl Layout {
-    /// Whether it is what a project has whose spec says nothing.
-    pub fn is_default(&self) -> bool {
-        *self == Layout::default()
-    }
-}
-
-/// When snapshots are made by themselves and which are kept.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct SnapshotPolicy {
-    /// Seconds between two snapshots of a running project that changed, 10 to 86,400.
-    pub interval_seconds: u32,
-    /// How many of the newest are kept, 1 to 1,000.
-    pub keep_last: u32,
-    /// Of how many hours the newest is kept.
-    pub keep_hourly: u32,
-    /// Of how many days the newest is kept.
-    pub keep_daily: u32,
-    /// What is left out, as in `.remoraignore`.
-    pub exclude: Vec<String>,
-}
-
-impl Default for SnapshotPolicy {
-    fn default() -> Self {
-        SnapshotPolicy { interval_seconds: 60, keep_last: 10, keep_hourly: 0, keep_daily: 0, exclude: Vec::new() }
-    }
-}
-
 /// What a project should be.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -221,40 +179,6 @@ impl ProjectSpec {
         self.quota.as_ref().map_or(Ok(()), Quota::validate)
     }
 
-    /// Checks that the pod which makes the snapshots stays the same one: two at a time
-    /// would be two writers.
-    pub fn containers_may_become(&self, next: &[Container]) -> Result<(), Fault> {
-        let first = |containers: &[Container]| {
-            let mut all = containers.iter().filter(|container| container.kind == ContainerKind::Dev);
-            all.next().map(|container| container.name.clone())
-        };
-        match first(&self.containers) {
-            Some(owner) if self.layout == Layout::PodPerContainer && first(next).as_ref() != Some(&owner) => {
-                Err(Fault::invalid(
-                    "containers",
-                    format!("must keep {owner} as the first Dev one: its pod makes the snapshots"),
-                )
-                .hint("put others after it"))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Checks that Dev containers in several pods see one workspace.
-    fn workspace_is_shared(&self) -> Result<(), Fault> {
-        let dev = self.dev_containers().count();
-        let shared =
-            self.workspace.volume.as_ref().is_some_and(|volume| volume.access_mode == AccessMode::ReadWriteMany);
-        if self.layout == Layout::SinglePod || dev <= 1 || shared {
-            return Ok(());
-        }
-        Err(Fault::invalid(
-            "workspace.volume",
-            format!("is none that the {dev} Dev containers can share from pods of their own"),
-        )
-        .hint("give a volume with the access mode ReadWriteMany, or the layout SinglePod, or keep one Dev container"))
-    }
-
     /// The containers that work in the workspace; the first is the default one.
     pub fn dev_containers(&self) -> impl Iterator<Item = &Container> {
         self.containers.iter().filter(|container| container.kind == ContainerKind::Dev)
@@ -291,42 +215,6 @@ impl ProjectSpec {
         }
         spec.validate()?;
         Ok(spec)
-    }
-}
-
-impl SnapshotPolicy {
-    /// Checks the bounds. The error names the field.
-    pub fn validate(&self) -> Result<(), Fault> {
-        if !(10..=86_400).contains(&self.interval_seconds) {
-            return Err(Fault::invalid(
-                "snapshots.intervalSeconds",
-                format!("is {}; from 10 to 86400", self.interval_seconds),
-            ));
-        }
-        if !(1..=1_000).contains(&self.keep_last) {
-            return Err(Fault::invalid("snapshots.keepLast", format!("is {}; from 1 to 1000", self.keep_last)));
-        }
-        for (field, value) in [("snapshots.keepHourly", self.keep_hourly), ("snapshots.keepDaily", self.keep_daily)] {
-            if value > 1_000 {
-                return Err(Fault::invalid(field, format!("is {value}; at most 1000")));
-            }
-        }
-        if self.exclude.len() > MAX_EXCLUDES {
-            return Err(Fault::invalid(
-                "snapshots.exclude",
-                format!("{} given; at most {MAX_EXCLUDES}", self.exclude.len()),
-            ));
-        }
-        for pattern in &self.exclude {
-            if pattern.is_empty() || pattern.len() > MAX_EXCLUDE_BYTES || pattern.chars().any(char::is_control) {
-                let shown: String = pattern.chars().take(80).collect();
-                return Err(Fault::invalid(
-                    "snapshots.exclude",
-                    format!("{shown:?} must have 1 to {MAX_EXCLUDE_BYTES} bytes, none of them a control"),
-                ));
-            }
-        }
-        Ok(())
     }
 }
 

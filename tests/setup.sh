@@ -17,7 +17,10 @@ need git git
 need make make
 need attr setfattr
 need strace strace
-[[ " $* " == *" demo "* ]] || python3 -c 'import venv, ensurepip' >/dev/null 2>&1 || packages+=(python3-venv)
+if [[ " $* " != *" demo "* ]]; then
+    python3 -c 'import venv, ensurepip' >/dev/null 2>&1 || packages+=(python3-venv)
+    [ -x /usr/local/go/bin/go ] || need golang-go go
+fi
 for extra in "$@"; do
     case $extra in
         dist) need musl-tools musl-gcc ;;
@@ -55,8 +58,11 @@ for component in rustfmt clippy; do
     grep -q "^$component" <<<"$installed" || rustup component add --toolchain "$channel" "$component"
 done
 
-# Only the tests need it.
-[[ " $* " == *" demo "* ]] || tests/seaweed.sh >/dev/null
+# Only the tests need them.
+if [[ " $* " != *" demo "* ]]; then
+    tests/seaweed.sh >/dev/null
+    tests/versitygw.sh >/dev/null
+fi
 
 for extra in "$@"; do
     case $extra in

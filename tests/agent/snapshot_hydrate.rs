@@ -7,7 +7,10 @@ use remora_proto::{
     fault::from_status,
     model::{Fault, Reason},
 };
-use remora_tests::tree::{assert_same, record};
+use remora_tests::{
+    s3_server::{fresh_prefix, on_each_server},
+    tree::{assert_same, record},
+};
 
 use crate::{
     snapshot_project::{Client, Project},
@@ -32,90 +35,106 @@ fn fill(project: &Project) {
 /// what was acknowledged is there after every way of coming back.
 #[tokio::test]
 async fn a_workspace_goes_to_sleep_and_wakes_elsewhere() {
-    let first = Project::at(&remora_tests::seaweed::fresh_prefix(), Some([4; 32]));
-    let began = first.run("hydrate", 1, &[]).await;
-    assert_eq!((began.code, began.message["outcome"].as_str()), (Some(0), Some("empty")), "{}", began.log);
-    fill(&first);
-    let slept = first.run("dehydrate", 1, &[]).await;
-    assert_eq!((slept.code, slept.message["outcome"].as_str()), (Some(0), Some("committed")), "{}", slept.log);
-    let id = slept.message["snapshot"]["id"].as_str().unwrap().to_owned();
-    assert_eq!(slept.message["snapshot"]["root_blake3"].as_str().unwrap().len(), 64);
-    let before = record(&first.workspace()).unwrap();
+    on_each_server(async |server| {
+        let first = Project::on(server, &fresh_prefix(), Some([4; 32]));
+        let began = first.run("hydrate", 1, &[]).await;
+        assert_eq!((began.code, began.message["outcome"].as_str()), (Some(0), Some("empty")), "{}", began.log);
+        fill(&first);
+        let slept = first.run("dehydrate", 1, &[]).await;
+        assert_eq!((slept.code, slept.message["outcome"].as_str()), (Some(0), Some("committed")), "{}", slept.log);
+        let id = slept.message["snapshot"]["id"].as_str().unwrap().to_owned();
+        assert_eq!(slept.message["snapshot"]["root_blake3"].as_str().unwrap().len(), 64);
+        let before = record(&first.workspace()).unwrap();
 
-    let second = Project::at(first.prefix(), Some([4; 32]));
-    let woke = second.run("hydrate", 2, &[]).await;
-    assert_eq!((woke.code, woke.message["outcome"].as_str()), (Some(0), Some("restored")), "{}", woke.log);
-    assert_eq!(woke.message["snapshot"]["id"].as_str(), Some(id.as_str()));
-    assert_same(&before, &record(&second.workspace()).unwrap());
+        let second = Project::on(server, first.prefix(), Some([4; 32]));
+        let woke = second.run("hydrate", 2, &[]).await;
+        assert_eq!((woke.code, woke.message["outcome"].as_str()), (Some(0), Some("restored")), "{}", woke.log);
+        assert_eq!(woke.message["snapshot"]["id"].as_str(), Some(id.as_str()));
+        assert_same(&before, &record(&second.workspace()).unwrap());
 
-    // A crash of the pod: the volume is there, with what was not committed yet.
-    fs::write(second.workspace().join("src/main.ts"), "console.log(2)").unwrap();
-    let changed = record(&second.workspace()).unwrap();
-    for generation in [2, 3, 3, 4] {
-        let again = second.run("hydrate", generation, &[]).await;
-        assert_eq!((again.code, again.message["outcome"].as_str()), (Some(0), Some("adopted")), "{}", again.log);
-        assert_eq!(again.message["snapshot"]["id"].as_str(), Some(id.as_str()));
-        assert_same(&changed, &record(&second.workspace()).unwrap());
-    }
-    // A crash in the middle of a restore: what is there is nothing.
-    fs::write(second.state().join("restoring"), &id).unwrap();
-    let refused = second.run("dehydrate", 4, &[]).await;
-    assert_eq!((refused.code, refused.message["reason"].as_str()), (Some(69), Some("FAILED_PRECONDITION")));
-    let repaired = second.run("hydrate", 4, &[]).await;
-    assert_eq!(repaired.message["outcome"].as_str(), Some("restored"), "{}", repaired.log);
-    assert_same(&before, &record(&second.workspace()).unwrap());
-    assert!(!second.state().join("restoring").exists());
+        // A crash of the pod: the volume is there, with what was not committed yet.
+        fs::write(second.workspace().join("src/main.ts"), "console.log(2)").unwrap();
+        let changed = record(&second.workspace()).unwrap();
+        for generation in [2, 3, 3, 4] {
+            let again = second.run("hydrate", generation, &[]).await;
+            assert_eq!((again.code, again.message["outcome"].as_str()), (Some(0), Some("adopted")), "{}", again.log);
+            assert_eq!(again.message["snapshot"]["id"].as_str(), Some(id.as_str()));
+            assert_same(&changed, &record(&second.workspace()).unwrap());
+        }
+        // A crash in the middle of a restore: what is there is nothing.
+        fs::write(second.state().join("restoring"), &id).unwrap();
+        let refused = second.run("dehydrate", 4, &[]).await;
+        assert_eq!((refused.code, refused.message["reason"].as_str()), (Some(69), Some("FAILED_PRECONDITION")));
+        let repaired = second.run("hydrate", 4, &[]).await;
+        assert_eq!(repaired.message["outcome"].as_str(), Some("restored"), "{}", repaired.log);
+        assert_same(&before, &record(&second.workspace()).unwrap());
+        assert!(!second.state().join("restoring").exists());
 
-    // The first body comes from an older generation's snapshot that is the head still.
-    fs::write(second.workspace().join("new"), "2").unwrap();
-    let committed = second.run("dehydrate", 4, &[]).await;
-    assert_eq!(committed.code, Some(0), "{}", committed.log);
-    let newest = record(&second.workspace()).unwrap();
-    fs::write(first.workspace().join("src/main.ts"), "stale").unwrap();
-    let fenced = first.run("dehydrate", 1, &[]).await;
-    assert_eq!((fenced.code, fenced.message["reason"].as_str()), (Some(75), Some("LINEAGE_FENCED")), "{}", fenced.log);
-    let fenced = first.run("hydrate", 3, &[]).await;
-    assert_eq!((fenced.code, fenced.message["reason"].as_str()), (Some(75), Some("LINEAGE_FENCED")), "{}", fenced.log);
-    let taken = first.run("hydrate", 5, &[]).await;
-    assert_eq!(taken.message["outcome"].as_str(), Some("restored"), "{}", taken.log);
-    assert_same(&newest, &record(&first.workspace()).unwrap());
-    let back = first.run("hydrate", 5, &[("--snapshot", &id)]).await;
-    assert_eq!(back.message["outcome"].as_str(), Some("restored"), "{}", back.log);
-    assert_same(&before, &record(&first.workspace()).unwrap());
+        // The first body comes from an older generation's snapshot that is the head still.
+        fs::write(second.workspace().join("new"), "2").unwrap();
+        let committed = second.run("dehydrate", 4, &[]).await;
+        assert_eq!(committed.code, Some(0), "{}", committed.log);
+        let newest = record(&second.workspace()).unwrap();
+        fs::write(first.workspace().join("src/main.ts"), "stale").unwrap();
+        let fenced = first.run("dehydrate", 1, &[]).await;
+        assert_eq!(
+            (fenced.code, fenced.message["reason"].as_str()),
+            (Some(75), Some("LINEAGE_FENCED")),
+            "{}",
+            fenced.log
+        );
+        let fenced = first.run("hydrate", 3, &[]).await;
+        assert_eq!(
+            (fenced.code, fenced.message["reason"].as_str()),
+            (Some(75), Some("LINEAGE_FENCED")),
+            "{}",
+            fenced.log
+        );
+        let taken = first.run("hydrate", 5, &[]).await;
+        assert_eq!(taken.message["outcome"].as_str(), Some("restored"), "{}", taken.log);
+        assert_same(&newest, &record(&first.workspace()).unwrap());
+        let back = first.run("hydrate", 5, &[("--snapshot", &id)]).await;
+        assert_eq!(back.message["outcome"].as_str(), Some("restored"), "{}", back.log);
+        assert_same(&before, &record(&first.workspace()).unwrap());
+    })
+    .await;
 }
 
 /// a068: two agents on one lineage.
 #[tokio::test]
 async fn a068_the_stale_agent_is_refused_and_stops() {
-    let old = Project::new();
-    let (_old_agent, mut stale) = old.serve().await;
-    fill(&old);
-    let first = create(&mut stale).await.unwrap();
-    assert_eq!((first.sequence, first.files), (1, 2));
-    let generation = old.pki.generation.0;
-    let new = Project::at(old.prefix(), None);
-    let woke = new.run("hydrate", generation + 1, &[]).await;
-    assert_eq!(woke.message["outcome"].as_str(), Some("restored"), "{}", woke.log);
+    on_each_server(async |server| {
+        let old = Project::on(server, &fresh_prefix(), None);
+        let (_old_agent, mut stale) = old.serve().await;
+        fill(&old);
+        let first = create(&mut stale).await.unwrap();
+        assert_eq!((first.sequence, first.files), (1, 2));
+        let generation = old.pki.generation.0;
+        let new = Project::on(server, old.prefix(), None);
+        let woke = new.run("hydrate", generation + 1, &[]).await;
+        assert_eq!(woke.message["outcome"].as_str(), Some("restored"), "{}", woke.log);
 
-    fs::write(old.workspace().join("late"), vec![7; 300_000]).unwrap();
-    for _ in 0..2 {
-        let fault = create(&mut stale).await.unwrap_err();
-        assert_eq!(fault.reason, Reason::LineageFenced, "{fault}");
-    }
-    fs::write(new.workspace().join("mine"), "newer").unwrap();
-    let slept = new.run("dehydrate", generation + 1, &[]).await;
-    assert_eq!(slept.code, Some(0), "{}", slept.log);
-    let listed = stale.list(remora_proto::agent::v1::ListSnapshotsRequest::default()).await.unwrap().into_inner();
-    let found: Vec<(u64, u64)> = listed.snapshots.iter().map(|one| (one.sequence, one.generation)).collect();
-    assert_eq!(found, [(1, generation), (3, generation + 1)], "the claim is no snapshot, the late upload no head");
-    let third = Project::at(old.prefix(), None);
-    third.run("hydrate", generation + 2, &[]).await;
-    assert_same(&record(&new.workspace()).unwrap(), &record(&third.workspace()).unwrap());
+        fs::write(old.workspace().join("late"), vec![7; 300_000]).unwrap();
+        for _ in 0..2 {
+            let fault = create(&mut stale).await.unwrap_err();
+            assert_eq!(fault.reason, Reason::LineageFenced, "{fault}");
+        }
+        fs::write(new.workspace().join("mine"), "newer").unwrap();
+        let slept = new.run("dehydrate", generation + 1, &[]).await;
+        assert_eq!(slept.code, Some(0), "{}", slept.log);
+        let listed = stale.list(remora_proto::agent::v1::ListSnapshotsRequest::default()).await.unwrap().into_inner();
+        let found: Vec<(u64, u64)> = listed.snapshots.iter().map(|one| (one.sequence, one.generation)).collect();
+        assert_eq!(found, [(1, generation), (3, generation + 1)], "the claim is no snapshot, the late upload no head");
+        let third = Project::on(server, old.prefix(), None);
+        third.run("hydrate", generation + 2, &[]).await;
+        assert_same(&record(&new.workspace()).unwrap(), &record(&third.workspace()).unwrap());
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn what_is_wrong_has_its_exit_code_and_changes_nothing() {
-    let project = Project::at(&remora_tests::seaweed::fresh_prefix(), Some([4; 32]));
+    let project = Project::at(&fresh_prefix(), Some([4; 32]));
     fill(&project);
     let before = record(&project.workspace()).unwrap();
     assert_eq!(project.run("dehydrate", 1, &[]).await.code, Some(0));

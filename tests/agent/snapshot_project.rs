@@ -4,11 +4,15 @@
 use std::{fs, path::PathBuf, process::Output, sync::Arc};
 
 use remora_agent_snapshot::store::Store;
-use remora_proto::{agent::v1::snapshot_service_client::SnapshotServiceClient, model::Generation, model::Verb};
+use remora_proto::{
+    agent::v1::snapshot_service_client::SnapshotServiceClient,
+    model::{Capability, Generation, Verb},
+};
 use remora_tests::{
     agent::{AgentProcess, role_command, serve_flags},
     pki::Pki,
-    seaweed::{BUCKET, fresh_prefix, seaweed},
+    s3_server::{BUCKET, S3Server, fresh_prefix},
+    seaweed::seaweed,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -37,6 +41,7 @@ impl Interceptor for Bearer {
 pub(crate) struct Project {
     pub(crate) folder: TempDir,
     pub(crate) pki: Pki,
+    server: &'static S3Server,
     prefix: String,
     key: Option<[u8; 32]>,
 }
@@ -58,6 +63,11 @@ impl Project {
 
     /// Another body of the project whose lineage is at `prefix`.
     pub(crate) fn at(prefix: &str, key: Option<[u8; 32]>) -> Self {
+        Project::on(seaweed(), prefix, key)
+    }
+
+    /// The same on a store of `server`.
+    pub(crate) fn on(server: &'static S3Server, prefix: &str, key: Option<[u8; 32]>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         for name in ["in", "pki"] {
             fs::create_dir(folder.path().join(name)).unwrap();
@@ -67,7 +77,7 @@ impl Project {
             fs::write(folder.path().join("key"), STANDARD.encode(key)).unwrap();
         }
         let pki = Pki::new(&folder.path().join("pki"));
-        Project { pki, folder, prefix: prefix.to_owned(), key }
+        Project { pki, folder, server, prefix: prefix.to_owned(), key }
     }
 
     /// Where its lineage is.
@@ -84,7 +94,7 @@ impl Project {
     }
 
     pub(crate) async fn store(&self) -> Arc<dyn Store> {
-        seaweed().store(&self.prefix).await.unwrap()
+        self.server.store(&self.prefix).await.unwrap()
     }
 
     /// What every role is told of the workspace and the store.
@@ -93,7 +103,7 @@ impl Project {
             ("--workspace", self.workspace().display().to_string()),
             ("--state-dir", self.state().display().to_string()),
             ("--s3-bucket", BUCKET.to_owned()),
-            ("--s3-endpoint", seaweed().endpoint.clone()),
+            ("--s3-endpoint", self.server.endpoint.clone()),
             ("--s3-prefix", self.prefix.clone()),
             ("--s3-path-style", String::new()),
         ];
@@ -113,7 +123,12 @@ impl Project {
     }
 
     pub(crate) async fn client(&self, agent: &AgentProcess) -> Client {
-        let token = self.pki.token(&self.pki.capability(Verb::ALL));
+        self.client_with(agent, &self.pki.capability(Verb::ALL)).await
+    }
+
+    /// A client of whoever has `capability`.
+    pub(crate) async fn client_with(&self, agent: &AgentProcess, capability: &Capability) -> Client {
+        let token = self.pki.token(capability);
         let bearer = Bearer(format!("Bearer {token}").parse().unwrap());
         SnapshotServiceClient::with_interceptor(agent.channel(&self.pki).await, bearer)
     }

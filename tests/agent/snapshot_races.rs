@@ -15,7 +15,7 @@ use remora_agent_snapshot::{
 };
 use remora_proto_model::Reason;
 use remora_tests::{
-    seaweed::{fresh_prefix, seaweed},
+    s3_server::{fresh_prefix, on_each_server},
     tree::{assert_same, record},
 };
 use tokio_util::sync::CancellationToken;
@@ -25,35 +25,38 @@ use crate::snapshot_round_trip::{bring_back, make, store};
 /// 64 writers, one sequence, a store with conditional PUT.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_64_racing_writers_one_wins_each_sequence() {
-    let prefix = fresh_prefix();
-    let bare: Arc<dyn Store> = seaweed().store(&prefix).await.unwrap();
-    let store: Arc<dyn Store> = Arc::new(RetryingStore::new(bare));
-    Lineage::open(Arc::clone(&store), None, 1).await.unwrap();
-    let race = (1..=64_u64).map(|generation| {
-        let store = Arc::clone(&store);
-        async move { Lineage::open(store, None, generation).await.unwrap().claim().await }
-    });
-    let outcomes = join_all(race).await;
-    let (mut won, mut fenced) = (Vec::new(), 0);
-    for (generation, outcome) in (1..=64_u64).zip(outcomes) {
-        match outcome {
-            Ok(claim) => {
-                assert_eq!(claim.root.id.generation, generation);
-                won.push(claim.root.id);
-            }
-            Err(error) => {
-                assert!(matches!(error.reason(), Reason::LineageFenced | Reason::Conflict), "{error}");
-                fenced += 1;
+    on_each_server(async |server| {
+        let prefix = fresh_prefix();
+        let bare: Arc<dyn Store> = server.store(&prefix).await.unwrap();
+        let store: Arc<dyn Store> = Arc::new(RetryingStore::new(bare));
+        Lineage::open(Arc::clone(&store), None, 1).await.unwrap();
+        let race = (1..=64_u64).map(|generation| {
+            let store = Arc::clone(&store);
+            async move { Lineage::open(store, None, generation).await.unwrap().claim().await }
+        });
+        let outcomes = join_all(race).await;
+        let (mut won, mut fenced) = (Vec::new(), 0);
+        for (generation, outcome) in (1..=64_u64).zip(outcomes) {
+            match outcome {
+                Ok(claim) => {
+                    assert_eq!(claim.root.id.generation, generation);
+                    won.push(claim.root.id);
+                }
+                Err(error) => {
+                    assert!(matches!(error.reason(), Reason::LineageFenced | Reason::Conflict), "{error}");
+                    fenced += 1;
+                }
             }
         }
-    }
-    won.sort_unstable_by_key(|id| id.sequence);
-    let sequences: Vec<u64> = won.iter().map(|id| id.sequence).collect();
-    assert_eq!(sequences, (1..=won.len() as u64).collect::<Vec<_>>(), "one winner a sequence");
-    assert!(won.is_sorted_by_key(|id| id.generation), "a stale generation is never head: {won:?}");
-    assert_eq!(won.len() + fenced, 64);
-    let head = Lineage::open(store, None, 99).await.unwrap().head().await.unwrap().unwrap();
-    assert_eq!(Some(&head.root.id), won.last());
+        won.sort_unstable_by_key(|id| id.sequence);
+        let sequences: Vec<u64> = won.iter().map(|id| id.sequence).collect();
+        assert_eq!(sequences, (1..=won.len() as u64).collect::<Vec<_>>(), "one winner a sequence");
+        assert!(won.is_sorted_by_key(|id| id.generation), "a stale generation is never head: {won:?}");
+        assert_eq!(won.len() + fenced, 64);
+        let head = Lineage::open(store, None, 99).await.unwrap().head().await.unwrap().unwrap();
+        assert_eq!(Some(&head.root.id), won.last());
+    })
+    .await;
 }
 
 /// Writers of one generation: each commits, none overwrites another.

@@ -7,7 +7,8 @@ use serde_json::json;
 
 use crate::{
     issuer::{AUDIENCE, Claims, Issuer},
-    seaweed::{BUCKET, Seaweed},
+    s3_server::S3Server,
+    seaweed::{BUCKET, with_iam},
 };
 
 /// The role that may use the bucket.
@@ -27,7 +28,7 @@ const TOKEN_SECONDS: i64 = 3_600;
 #[derive(Debug)]
 pub struct TokenService {
     /// The store; its token service has the same URL.
-    pub store: Seaweed,
+    pub store: S3Server,
     issuer: Issuer,
 }
 
@@ -64,7 +65,7 @@ fn start() -> anyhow::Result<TokenService> {
             }]},
         }],
     });
-    Ok(TokenService { store: Seaweed::with_iam(&settings)?, issuer })
+    Ok(TokenService { store: with_iam(&settings)?, issuer })
 }
 
 impl TokenService {

@@ -151,6 +151,8 @@ pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 pub const MAX_QUEUED_EVENTS: usize = 16;
 /// Comparisons of snapshots at once: each reads manifests and may read the whole workspace.
 pub const MAX_DIFFS: usize = 2;
+/// Exports of snapshots at once: each holds as many contents as a restore.
+pub const MAX_EXPORTS: usize = 1;
 /// Differences in one message: even of the longest paths they stay below 1 MiB.
 pub const MAX_DIFF_BATCH: usize = 200;
 /// Time that `hydrate` and `dehydrate` take to end their step after SIGTERM: the

@@ -1,6 +1,7 @@
 //! The services: the only place that binds the engines to tonic.
 
 pub(crate) mod agent;
+mod archive_chunks;
 pub(crate) mod exec;
 pub(crate) mod files;
 mod relay;

@@ -16,6 +16,7 @@
 mod objects;
 mod s3;
 mod settings;
+mod uploads;
 
 use std::{
     io,

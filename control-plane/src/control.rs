@@ -2,6 +2,7 @@
 //! and REST are mappings onto this.
 
 mod containers;
+pub(crate) mod transfers;
 pub(crate) mod watch;
 
 use std::sync::Arc;

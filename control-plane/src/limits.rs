@@ -103,6 +103,12 @@ pub const MAX_CALL_TOKENS: usize = 4_096;
 
 /// Connections to the bucket; each may hold a few descriptors of files.
 pub const MAX_BUCKET_CONNECTIONS: usize = 512;
+/// Objects that are sent to the bucket in parts at once: those of as many projects.
+pub const MAX_BUCKET_UPLOADS: usize = 64;
+/// Parts of one of them (Amazon S3, "Multipart upload limits").
+pub const MAX_BUCKET_PARTS: i32 = 10_000;
+/// Time without a part after which nobody goes on with one.
+pub const BUCKET_UPLOAD_IDLE: Duration = Duration::from_secs(3_600);
 /// Bytes read from an object at once.
 pub const BUCKET_READ_BYTES: usize = 64 * 1024;
 /// Objects of one page of a listing (Amazon S3, ListObjectsV2).

@@ -17,6 +17,7 @@ mod projects;
 pub(crate) mod sockets;
 mod source;
 mod tokens;
+mod transfers;
 mod verify;
 mod watch;
 
@@ -65,6 +66,9 @@ fn routes() -> Vec<(Method, &'static str, MethodRouter<Shared>)> {
         (Method::POST, "/api/v1/projects/{name}/wake", post(actions::wake)),
         (Method::POST, "/api/v1/projects/{name}/restore", post(actions::restore)),
         (Method::PUT, "/api/v1/projects/{name}/source", put(source::put)),
+        (Method::POST, "/api/v1/projects/{name}/source/uploads", post(transfers::begin)),
+        (Method::POST, "/api/v1/projects/{name}/source/uploads/{id}/complete", post(transfers::complete)),
+        (Method::POST, "/api/v1/projects/{name}/exports", post(transfers::export)),
         (Method::POST, "/api/v1/projects/{name}/containers", post(containers::add)),
         (Method::PATCH, "/api/v1/projects/{name}/containers/{container}", patch(containers::change)),
         (Method::DELETE, "/api/v1/projects/{name}/containers/{container}", delete(containers::remove)),

@@ -8,6 +8,7 @@ mod files;
 mod in_pod;
 mod relay;
 mod snapshot_author;
+mod snapshot_export;
 mod snapshot_hostile;
 mod snapshot_hydrate;
 mod snapshot_kill;

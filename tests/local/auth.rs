@@ -23,12 +23,12 @@ pub(crate) fn waiting_spec() -> ProjectSpec {
     }
 }
 
-async fn waiting(server: &ServerProcess, name: &str) -> String {
+pub(crate) async fn waiting(server: &ServerProcess, name: &str) -> String {
     let request = CreateProjectRequest { name: name.to_owned(), spec: Some(waiting_spec()) };
     server.projects().await.create(request).await.unwrap().into_inner().id
 }
 
-async fn key(server: &ServerProcess, name: &str, role: Role, projects: &[&str]) -> String {
+pub(crate) async fn key(server: &ServerProcess, name: &str, role: Role, projects: &[&str]) -> String {
     let projects = projects.iter().map(|name| (*name).to_owned()).collect();
     let request = CreateKeyRequest { name: name.to_owned(), role: role.into(), projects };
     server.tokens().await.create_key(request).await.unwrap().into_inner().secret
@@ -143,6 +143,7 @@ async fn every_documented_path_refuses_whoever_may_not_call_it() {
                     "tokens" => r#"{"verbs":["file.write"]}"#,
                     "links" => r#"{"container":"dev","port":"http"}"#,
                     "exec" => r#"{"argv":["true"]}"#,
+                    "uploads" => r#"{"bytes":1}"#,
                     "signal" => r#"{"signal":15}"#,
                     "resize" => r#"{"columns":1,"rows":1}"#,
                     "mkdir" => r#"{"path":"a"}"#,
@@ -156,7 +157,7 @@ async fn every_documented_path_refuses_whoever_may_not_call_it() {
                 let kind = if path.ends_with("/source") { "application/x-tar" } else { "application/json" };
                 let headers = [("authorization", bearer.as_str()), ("content-type", kind)];
                 let answer = server.request(&method, &path, &headers, body).await;
-                let reads = ["/grep", "/glob", "/stat"].iter().any(|end| path.ends_with(end));
+                let reads = ["/grep", "/glob", "/stat", "/exports"].iter().any(|end| path.ends_with(end));
                 let expected = match path.contains("/tokens/") {
                     // Whoever made a token may end it, whatever the role: there is none.
                     true => (404, "NOT_FOUND"),

@@ -3,11 +3,12 @@
 
 use remora_proto::{
     control::v1::{
-        Amounts, Container, ContainerKind, ContainerList, CreateKeyRequest, CreateProjectRequest, DeleteProjectRequest,
-        Dependency, GetProjectRequest, HibernateProjectRequest, Idle, Isolation, ListProjectsRequest, MakeLinkRequest,
-        MintTokenRequest, PatchProjectRequest, Port, Preset, Probe, ProjectSpec, PutSourceHead, PutSourceRequest,
-        Quota, Resources, RestoreProjectRequest, RevokeKeyRequest, Role, SnapshotPolicy, StartProjectRequest,
-        StopProjectRequest, Storage, WakeProjectRequest, WatchProjectsRequest, Workspace, put_source_request::Part,
+        Amounts, BeginSourceUploadRequest, CompleteSourceUploadRequest, Container, ContainerKind, ContainerList,
+        CreateKeyRequest, CreateProjectRequest, DeleteProjectRequest, Dependency, GetProjectRequest,
+        HibernateProjectRequest, Idle, Isolation, ListProjectsRequest, MakeLinkRequest, MintTokenRequest,
+        PatchProjectRequest, Port, Preset, Probe, ProjectSpec, PutSourceHead, PutSourceRequest, Quota, Resources,
+        RestoreProjectRequest, RevokeKeyRequest, Role, SnapshotPolicy, StartProjectRequest, StopProjectRequest,
+        Storage, WakeProjectRequest, WatchProjectsRequest, Workspace, put_source_request::Part,
     },
     fault::from_status,
     model::{Effect, Reason},
@@ -237,6 +238,7 @@ async fn each_bad_field_over_grpc_is_named_and_changes_nothing() {
         refused("pageToken", projects.list(list(1, token)).await);
     }
 
+    let text = |text: &str| text.to_owned();
     let part = |part| PutSourceRequest { part };
     let head = |name: &str| part(Some(Part::Head(PutSourceHead { name: name.to_owned(), zstd: false })));
     let data = |bytes: usize| part(Some(Part::Data(vec![0; bytes].into())));
@@ -253,8 +255,21 @@ async fn each_bad_field_over_grpc_is_named_and_changes_nothing() {
     refused("name", put(vec![head("")]).await);
     missing(put(vec![head("../x")]).await);
 
+    let upload = |bytes, ttl_seconds| BeginSourceUploadRequest { name: text("good"), bytes, zstd: false, ttl_seconds };
+    for bytes in [0, (4 << 30) + 1, u64::MAX] {
+        refused("bytes", projects.begin_source_upload(upload(bytes, 0)).await);
+    }
+    refused("ttlSeconds", projects.begin_source_upload(upload(1, 604_801)).await);
+    missing(projects.begin_source_upload(BeginSourceUploadRequest { name: text("../x"), ..upload(1, 0) }).await);
+    for name in ["", "x", "../x", "1790000000000-../../x.tar"] {
+        missing(
+            projects
+                .complete_source_upload(CompleteSourceUploadRequest { name: text("good"), upload: text(name) })
+                .await,
+        );
+    }
+
     let mint = || MintTokenRequest { project: "good".to_owned(), ..MintTokenRequest::default() };
-    let text = |text: &str| text.to_owned();
     refused("project", tokens.mint(MintTokenRequest { project: String::new(), ..mint() }).await);
     missing(tokens.mint(MintTokenRequest { project: text("../x"), ..mint() }).await);
     refused("verbs", tokens.mint(MintTokenRequest { verbs: vec![text("x")], ..mint() }).await);

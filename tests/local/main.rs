@@ -19,3 +19,4 @@ mod restart;
 mod running;
 mod start;
 mod tokens;
+mod transfers;

@@ -9,4 +9,5 @@ mod pods;
 mod rig;
 mod snapshots;
 mod store_away;
+mod transfers;
 mod web_identity;

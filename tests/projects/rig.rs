@@ -13,7 +13,8 @@ use remora_proto_model::{
 };
 use remora_tests::{
     binaries::binary,
-    seaweed::{ACCESS_KEY, BUCKET, SECRET_KEY, fresh_prefix, seaweed},
+    s3_server::{ACCESS_KEY, BUCKET, S3Server, SECRET_KEY, fresh_prefix},
+    seaweed::seaweed,
 };
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -47,6 +48,13 @@ impl Rig {
         // Answers once the bucket does.
         seaweed().store(&prefix).await.unwrap().list("", None).await.unwrap();
         Self::made(endpoint(&seaweed().endpoint, &prefix), tune).await
+    }
+
+    /// A rig on a store of `server`.
+    pub(crate) async fn on(server: &S3Server) -> Rig {
+        let prefix = fresh_prefix();
+        server.store(&prefix).await.unwrap().list("", None).await.unwrap();
+        Self::over(endpoint(&server.endpoint, &prefix)).await
     }
 
     pub(crate) async fn over(store: StoreEndpoint) -> Rig {
@@ -137,7 +145,12 @@ impl Rig {
 
     /// Keys of every object that is left below the prefix of this rig.
     pub(crate) async fn objects(&self) -> Vec<String> {
-        let store = seaweed().store(&self.store.prefix).await.unwrap();
+        self.objects_on(seaweed()).await
+    }
+
+    /// The same of a rig on a store of `server`.
+    pub(crate) async fn objects_on(&self, server: &S3Server) -> Vec<String> {
+        let store = server.store(&self.store.prefix).await.unwrap();
         let page = store.list("", None).await.unwrap();
         page.objects.into_iter().map(|object| object.key).collect()
     }
@@ -182,6 +195,7 @@ pub(crate) fn shell(script: &str) -> Container {
 pub(crate) fn endpoint(url: &str, prefix: &str) -> StoreEndpoint {
     StoreEndpoint {
         endpoint: Some(url.to_owned()),
+        public_endpoint: None,
         bucket: BUCKET.to_owned(),
         region: "us-east-1".to_owned(),
         path_style: true,

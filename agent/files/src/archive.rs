@@ -1,8 +1,4 @@
-//! What packing and unpacking share: the formats, the summary, and how bytes come.
-
-mod source;
-
-pub(crate) use source::{Source, SourceFault};
+//! What packing and unpacking share: the formats and the summary.
 
 /// Bytes that are held of a path besides its own.
 pub(crate) const HELD_BYTES: usize = 64;

@@ -14,7 +14,7 @@ use std::{
 use remora_agent_root::{EntryKind, RelPath, Root, RootError, limits::MAX_PATH_BYTES};
 use remora_proto_archive::{
     BLOCK, EntryType, Time, Written,
-    limits::{MAX_XATTRS, MAX_XATTRS_BYTES},
+    limits::{ARCHIVE_BLOCK_BYTES, MAX_ARCHIVE_BYTES, MAX_ARCHIVE_ENTRIES, MAX_XATTRS, MAX_XATTRS_BYTES},
     padding, write_header,
     xattrs::{self, Xattr},
 };
@@ -27,10 +27,7 @@ use rustix::{
 use crate::{
     FileError,
     archive::{ArchiveFormat, ArchiveSummary, HELD_BYTES},
-    limits::{
-        ARCHIVE_BLOCK_BYTES, ARCHIVE_LEVEL, MAX_ARCHIVE_BYTES, MAX_ARCHIVE_ENTRIES, MAX_ARCHIVE_HELD_BYTES,
-        MAX_WALK_NAMES,
-    },
+    limits::{ARCHIVE_LEVEL, MAX_ARCHIVE_HELD_BYTES, MAX_WALK_NAMES},
     patterns::Patterns,
     tree_walk::{Found, TreeWalk},
     unfinished::HIDDEN_PREFIX,

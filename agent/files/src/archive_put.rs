@@ -14,7 +14,11 @@ use std::{
 };
 
 use remora_agent_root::{EntryKind, RelPath, Root};
-use remora_proto_archive::{Broken, Kind, Member, Members, Time, shown, xattrs};
+use remora_proto_archive::{
+    Broken, Kind, Member, Members, Time, UnpackFault, Unpacked,
+    limits::{ARCHIVE_BLOCK_BYTES, MAX_ARCHIVE_BYTES, MAX_ARCHIVE_ENTRIES},
+    shown, xattrs,
+};
 use remora_proto_model::Reason;
 use rustix::{
     fs::{
@@ -26,8 +30,8 @@ use rustix::{
 
 use crate::{
     FileError,
-    archive::{ArchiveFormat, ArchiveSummary, HELD_BYTES, Source, SourceFault},
-    limits::{ARCHIVE_BLOCK_BYTES, MAX_ARCHIVE_BYTES, MAX_ARCHIVE_ENTRIES, MAX_ARCHIVE_HELD_BYTES},
+    archive::{ArchiveFormat, ArchiveSummary, HELD_BYTES},
+    limits::MAX_ARCHIVE_HELD_BYTES,
     unfinished::hidden_name,
     write::Hidden,
 };
@@ -44,7 +48,8 @@ pub fn archive_put(
 ) -> Result<ArchiveSummary, FileError> {
     root.mkdir_all(path, Mode::from_raw_mode(0o755))?;
     let target = root.sub(path)?;
-    let source = Source::new(format, input).map_err(|error| broken(Broken::Input(error)))?;
+    let source =
+        Unpacked::new(format == ArchiveFormat::TarZstd, input).map_err(|error| broken(Broken::Input(error)))?;
     let mut unpack = Unpack {
         target,
         base: path,
@@ -312,14 +317,14 @@ fn broken(broken: Broken) -> FileError {
         Broken::Input(error) => error,
     };
     match error.get_ref().and_then(|inner| inner.downcast_ref()) {
-        Some(SourceFault::Undecodable(problem)) => refused(
+        Some(UnpackFault::Undecodable(problem)) => refused(
             format!("cannot be read: {problem}"),
             "pack it again, with a zstd level up to 20 and without --long",
         ),
-        Some(SourceFault::TooMuch(problem)) => {
+        Some(UnpackFault::TooMuch(problem)) => {
             refused(format!("is too large: {problem}"), "send it in parts, or uncompressed where it is mostly zeros")
         }
-        Some(SourceFault::Input(error)) if error.kind() == io::ErrorKind::TimedOut => {
+        Some(UnpackFault::Input(error)) if error.kind() == io::ErrorKind::TimedOut => {
             FileError::refused(Reason::DeadlineExceeded, "the archive stopped arriving", "send it again")
         }
         _ => {

@@ -62,34 +62,12 @@ pub const MAX_PATTERNS: usize = 64;
 /// Bytes of one pattern: as long as the longest path.
 pub const MAX_PATTERN_BYTES: usize = 4_096;
 
-/// Entries of one archive: some hundred times a large project.
-pub const MAX_ARCHIVE_ENTRIES: u64 = 1_000_000;
-
 /// Bytes of paths, with 64 for each, that one archive holds until its end: of files with
 /// several names when it is packed, of directories when it is unpacked. Some 200,000.
 pub const MAX_ARCHIVE_HELD_BYTES: usize = 32 * 1024 * 1024;
 
-/// Bytes that one archive holds, unpacked: as many as the workspace of a large
-/// project, and little enough to stop an archive made to fill a disk.
-pub const MAX_ARCHIVE_BYTES: u64 = 64 * 1024 * 1024 * 1024;
-
-/// How many bytes one compressed byte may become: source code becomes 5, logs
-/// 100, and archives made to do harm 30,000.
-pub const MAX_ARCHIVE_RATIO: u64 = 1_000;
-
-/// Unpacked bytes up to which the ratio does not matter: a small archive of
-/// zeros harms nobody.
-pub const ARCHIVE_RATIO_FREE_BYTES: u64 = 256 * 1024 * 1024;
-
-/// The largest zstd window that is unpacked, as a power of two: 32 MiB, which is
-/// the memory that one call may take and what levels up to 20 need.
-pub const MAX_ARCHIVE_WINDOW_LOG: u32 = 25;
-
 /// The zstd level of archives: its own default, faster than a network.
 pub const ARCHIVE_LEVEL: i32 = 3;
-
-/// Bytes moved at a time into or out of an archive.
-pub const ARCHIVE_BLOCK_BYTES: usize = 64 * 1024;
 
 /// Entries in one page of a listing: they fit one message.
 pub const MAX_LIST_PAGE: usize = 1_000;

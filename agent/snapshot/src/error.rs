@@ -125,6 +125,14 @@ pub enum SnapshotError {
         /// The system's answer.
         detail: String,
     },
+    /// Whoever a snapshot is exported for does not take it.
+    #[error("the archive was not taken: {detail}")]
+    Output {
+        /// What became of it.
+        detail: String,
+        /// Whether they are only too slow.
+        slow: bool,
+    },
     /// The caller asked for it to stop.
     #[error("the operation was cancelled")]
     Cancelled,
@@ -170,7 +178,8 @@ impl SnapshotError {
             SnapshotError::Rule { .. } => Reason::PatternInvalid,
             SnapshotError::TooLarge { .. } => Reason::TooLarge,
             SnapshotError::State { .. } => Reason::IoError,
-            SnapshotError::Cancelled => Reason::Cancelled,
+            SnapshotError::Output { slow: true, .. } => Reason::DeadlineExceeded,
+            SnapshotError::Cancelled | SnapshotError::Output { .. } => Reason::Cancelled,
             SnapshotError::Defect { .. } => Reason::Internal,
         }
     }
@@ -196,7 +205,7 @@ impl SnapshotError {
             SnapshotError::Fenced { .. } => {
                 "this agent stops making snapshots; what it committed before is kept, and the new owner goes on"
             }
-            SnapshotError::Conflict { .. } => "repeat the call",
+            SnapshotError::Conflict { .. } | SnapshotError::Output { .. } => "repeat the call",
             SnapshotError::OutcomeUnknown { .. } => "list the snapshots to see whether it is there",
             SnapshotError::TooSlow { .. } => "check how fast the store takes uploads, then repeat",
             SnapshotError::NotFound { .. } => "list the snapshots to see which exist",

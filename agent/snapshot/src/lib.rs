@@ -5,6 +5,7 @@
 mod create;
 mod diff;
 mod error;
+mod export;
 pub mod format;
 mod info;
 pub mod limits;
@@ -23,6 +24,7 @@ mod verify;
 pub use create::{CreateOptions, TreeBounds, create};
 pub use diff::{Change, Difference, DifferenceSink, diff_living, diff_snapshots};
 pub use error::{SnapshotError, shown};
+pub use export::{Exported, Packing, export};
 pub use info::{SnapshotInfo, StoredRoot};
 pub use lineage::{Lineage, SnapshotPage};
 pub use measure::{Baseline, Dirty};

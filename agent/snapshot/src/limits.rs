@@ -127,6 +127,11 @@ pub const FETCH_RAW_TARGET_BYTES: u64 = 8 * 1024 * 1024;
 /// Unpacked frames that a restore holds for their next use, in bytes.
 pub const FRAME_CACHE_BYTES: usize = 16 * 1024 * 1024;
 
+/// The zstd level of an archive of a snapshot: its own default, faster than a network.
+pub const EXPORT_LEVEL: i32 = 3;
+/// Bytes of zeros written at once where a file has a hole.
+pub const EXPORT_ZEROS_BYTES: usize = 64 * 1024;
+
 /// Paths of files that need a damaged object, in a report: enough to see what is hit.
 pub const MAX_DAMAGE_PATHS: usize = 100;
 

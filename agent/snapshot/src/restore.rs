@@ -33,7 +33,7 @@ use plan::Plan;
 use remove::Staging;
 
 pub(crate) use compare::Comparison;
-pub(crate) use frames::unpack;
+pub(crate) use frames::{Frames, unpack};
 pub(crate) use groups::{Gathered, Groups};
 pub(crate) use plan::Action;
 

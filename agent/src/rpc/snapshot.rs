@@ -2,6 +2,7 @@
 //! as a stream.
 
 mod diff;
+mod export;
 mod progress;
 mod quiet;
 mod wire;
@@ -11,15 +12,16 @@ use std::{sync::Arc, time::Duration};
 use remora_agent_snapshot::{Damage, Retention, VerifyObserver, prune, verify};
 use remora_proto::{
     agent::v1::{
-        CancelSnapshotOperationRequest, CancelSnapshotOperationResponse, CreateSnapshotEvent, CreateSnapshotRequest,
-        DiffSnapshotsBatch, DiffSnapshotsRequest, GetSnapshotRequest, ListSnapshotsRequest, ListSnapshotsResponse,
-        PruneSnapshotsRequest, PruneSnapshotsResponse, RestoreDone, RestoreSnapshotEvent, RestoreSnapshotRequest,
-        RestoreUsable, SnapshotDamage, SnapshotInfo, VerifySnapshotEvent, VerifySnapshotRequest, VerifySummary,
-        create_snapshot_event, restore_snapshot_event, snapshot_service_server::SnapshotService, verify_snapshot_event,
+        ArchiveChunk, CancelSnapshotOperationRequest, CancelSnapshotOperationResponse, CreateSnapshotEvent,
+        CreateSnapshotRequest, DiffSnapshotsBatch, DiffSnapshotsRequest, ExportSnapshotRequest, GetSnapshotRequest,
+        ListSnapshotsRequest, ListSnapshotsResponse, PruneSnapshotsRequest, PruneSnapshotsResponse, RestoreDone,
+        RestoreSnapshotEvent, RestoreSnapshotRequest, RestoreUsable, SnapshotDamage, SnapshotInfo, VerifySnapshotEvent,
+        VerifySnapshotRequest, VerifySummary, create_snapshot_event, restore_snapshot_event,
+        snapshot_service_server::SnapshotService, verify_snapshot_event,
     },
-    convert::snapshot::{CreateSnapshot, ListSnapshots, PruneSnapshots, RestoreSnapshot, optional_id},
+    convert::snapshot::{CreateSnapshot, ExportSnapshot, ListSnapshots, PruneSnapshots, RestoreSnapshot, optional_id},
     fault::to_status,
-    model::Fault,
+    model::{Fault, Verb},
 };
 use tokio::sync::Semaphore;
 use tokio_stream::wrappers::ReceiverStream;
@@ -27,7 +29,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use crate::{
-    limits::MAX_DIFFS,
+    limits::{MAX_DIFFS, MAX_EXPORTS},
+    rpc::relay::capability,
     shims::Shims,
     snapshots::{Snapshots, Watcher, missing},
 };
@@ -39,6 +42,7 @@ pub(crate) struct SnapshotRpc {
     snapshots: Result<Snapshots, Fault>,
     shims: Arc<Shims>,
     diffs: Arc<Semaphore>,
+    exports: Arc<Semaphore>,
     stop: CancellationToken,
 }
 
@@ -53,6 +57,7 @@ impl SnapshotRpc {
             snapshots: snapshots.map_err(|flags| missing(&flags)),
             shims,
             diffs: Arc::new(Semaphore::new(MAX_DIFFS)),
+            exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
             stop,
         }
     }
@@ -190,6 +195,19 @@ impl SnapshotService for SnapshotRpc {
             Ok(VerifySnapshotEvent { event: Some(verify_snapshot_event::Event::Done(summary)) })
         });
         Ok(Response::new(stream))
+    }
+
+    type ExportStream = ReceiverStream<Result<ArchiveChunk, Status>>;
+
+    async fn export(&self, request: Request<ExportSnapshotRequest>) -> Result<Response<Self::ExportStream>, Status> {
+        // What is in files is more than which snapshots there are.
+        capability(request.extensions())?.allows(Verb::FileRead).map_err(refuse)?;
+        let ExportSnapshot { snapshot, packing } = request.into_inner().try_into().map_err(refuse)?;
+        let snapshots = self.snapshots().map_err(refuse)?;
+        let permit = Arc::clone(&self.exports).try_acquire_owned().map_err(|_| refuse(export::too_many()))?;
+        let found = snapshots.find(snapshot.as_ref().map(|id| id.as_str())).await.map_err(refuse)?;
+        let stop = self.stop.clone();
+        Ok(Response::new(ReceiverStream::new(export::stream(snapshots, found, packing, permit, stop))))
     }
 
     async fn prune(&self, request: Request<PruneSnapshotsRequest>) -> Result<Response<PruneSnapshotsResponse>, Status> {

@@ -49,6 +49,9 @@ pub enum Command {
     /// Work with snapshots of a project.
     #[command(subcommand)]
     Snapshot(verbs::snapshot::SnapshotCommand),
+    /// Bring the archive that a project starts from by way of the store.
+    #[command(subcommand)]
+    Source(verbs::source::SourceCommand),
     /// Start a project that was stopped or hibernated.
     Start(verbs::lifecycle::LifecycleArgs),
     /// End a project's processes after a final snapshot; its files stay on the machine.

@@ -14,6 +14,7 @@ pub(crate) mod orphans;
 pub(crate) mod rm;
 pub(crate) mod sh;
 pub(crate) mod snapshot;
+pub(crate) mod source;
 pub(crate) mod status;
 pub(crate) mod token;
 pub(crate) mod up;
@@ -41,6 +42,7 @@ pub async fn run(global: &GlobalArgs, command: Command, root: clap::Command) -> 
         Command::Rm(args) => rm::run(&context(global)?, args).await,
         Command::Sh(args) => sh::run(&context(global)?, args).await,
         Command::Snapshot(command) => snapshot::run(&context(global)?, command).await,
+        Command::Source(command) => source::run(&context(global)?, command).await,
         Command::Start(args) => lifecycle::run(&context(global)?, args, lifecycle::Change::Start).await,
         Command::Status(args) => status::run(&context(global)?, args).await,
         Command::Stop(args) => lifecycle::run(&context(global)?, args, lifecycle::Change::Stop).await,

@@ -4,12 +4,15 @@ pub(crate) mod status;
 
 use std::{collections::HashMap, time::Duration};
 
+use bytes::Bytes;
+use futures_util::stream::{self, BoxStream};
 use remora_proto::{
     agent::v1::{
-        CreateSnapshotRequest, GetInfoRequest, GetSnapshotRequest, PruneSnapshotsRequest, RestoreSnapshotRequest,
-        SnapshotConsistency, SnapshotInfo, SnapshotProgress, ThawContainersRequest,
-        agent_service_client::AgentServiceClient, create_snapshot_event::Event as Created,
-        restore_snapshot_event::Event as Restored, snapshot_service_client::SnapshotServiceClient,
+        ArchiveChunk, ArchiveFormat, CreateSnapshotRequest, ExportSnapshotRequest, GetInfoRequest, GetSnapshotRequest,
+        PruneSnapshotsRequest, RestoreSnapshotRequest, SnapshotConsistency, SnapshotInfo, SnapshotProgress,
+        ThawContainersRequest, agent_service_client::AgentServiceClient, archive_chunk,
+        create_snapshot_event::Event as Created, restore_snapshot_event::Event as Restored,
+        snapshot_service_client::SnapshotServiceClient,
     },
     fault::from_status,
 };
@@ -30,7 +33,11 @@ const TOKEN_LIFE: Duration = Duration::from_secs(300);
 
 /// `message` with a token of the control plane's own for `verb`.
 pub(crate) fn authorised<T>(agent: &AgentHandle, verb: Verb, message: T) -> Result<Request<T>, Fault> {
-    let token = agent.token(SUBJECT, &[verb], None, None, TOKEN_LIFE)?.token;
+    authorised_for(agent, &[verb], message)
+}
+
+fn authorised_for<T>(agent: &AgentHandle, verbs: &[Verb], message: T) -> Result<Request<T>, Fault> {
+    let token = agent.token(SUBJECT, verbs, None, None, TOKEN_LIFE)?.token;
     let mut request = Request::new(message);
     let bearer = MetadataValue::try_from(format!("Bearer {token}"))
         .map_err(|_| Fault::new(Reason::Internal, "a minted token is no header value"))?;
@@ -89,6 +96,26 @@ pub(crate) async fn find_snapshot(agent: &AgentHandle, id: &str) -> Result<Snaps
     let request = authorised(agent, Verb::SnapshotRead, GetSnapshotRequest { snapshot: id.to_owned() })?;
     let mut client = SnapshotServiceClient::new(agent.channel.clone());
     client.get(request).await.map(tonic::Response::into_inner).map_err(|status| from_status(&status))
+}
+
+/// The archive of the snapshot `id`, as the agent packs it.
+pub(crate) async fn export_snapshot(
+    agent: &AgentHandle,
+    id: &str,
+) -> Result<BoxStream<'static, Result<Bytes, Fault>>, Fault> {
+    let request = ExportSnapshotRequest { snapshot: id.to_owned(), format: ArchiveFormat::TarZstd.into() };
+    let request = authorised_for(agent, &[Verb::SnapshotRead, Verb::FileRead], request)?;
+    let mut client = SnapshotServiceClient::new(agent.channel.clone());
+    let chunks = client.export(request).await.map_err(|status| from_status(&status))?.into_inner();
+    Ok(Box::pin(stream::unfold(Some(chunks), |chunks| async {
+        let mut chunks = chunks?;
+        match chunks.message().await {
+            Ok(Some(ArchiveChunk { part: Some(archive_chunk::Part::Data(data)) })) => Some((Ok(data), Some(chunks))),
+            Ok(Some(ArchiveChunk { part: Some(archive_chunk::Part::Done(_)) })) => None,
+            Ok(Some(ArchiveChunk { part: None })) | Ok(None) => Some((Err(cut_short("the archive")), None)),
+            Err(status) => Some((Err(from_status(&status)), None)),
+        }
+    })))
 }
 
 /// Makes the workspace equal to `snapshot`, with its writers held meanwhile.

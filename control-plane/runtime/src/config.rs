@@ -41,6 +41,8 @@ impl RuntimeConfig {
 pub struct StoreEndpoint {
     /// Scheme, host and port; `None` is AWS.
     pub endpoint: Option<String>,
+    /// The same as callers of this server reach it, for signed URLs; `None` is `endpoint`.
+    pub public_endpoint: Option<String>,
     /// The bucket. It must exist.
     pub bucket: String,
     /// The region that requests are signed for.

@@ -18,7 +18,9 @@ mod store;
 mod termination;
 
 pub use config::{RuntimeConfig, Shutdown, StoreCredentials, StoreEndpoint, WebIdentity};
-pub use projects::{AgentHandle, Change, ChangeKind, Minted, Parts, Projects, Restored, Settings};
+pub use projects::{
+    AgentHandle, Change, ChangeKind, Minted, Parts, Projects, Restored, Settings, SnapshotExport, SourceUpload,
+};
 pub use state::State;
-pub use store::{Committed, Store, lineage_prefix};
+pub use store::{Committed, Presigned, PresignedUrl, Store, lineage_prefix};
 pub use termination::Termination;

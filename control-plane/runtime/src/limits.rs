@@ -18,6 +18,32 @@ pub const VERSION_BLOCK: u64 = 4_096;
 /// large repository with its history takes, with room.
 pub const MAX_SOURCE_BYTES: u64 = 4 << 30;
 
+/// Life of a signed URL where nobody says how long.
+pub const DEFAULT_URL_LIFE: Duration = Duration::from_secs(3_600);
+
+/// Longest life of a signed URL: the signature's own bound (SigV4, `X-Amz-Expires`).
+pub const MAX_URL_LIFE: Duration = Duration::from_secs(7 * 24 * 3_600);
+
+/// Time after the end of its URL for which an object stays: who began to download then
+/// comes to an end.
+pub const URL_GRACE: Duration = Duration::from_secs(3_600);
+
+/// Time for the archive of a snapshot to be packed and stored: the largest one at 20 MB/s.
+pub const EXPORT_WITHIN: Duration = Duration::from_secs(3_600);
+
+/// Time between two looks for objects whose URL has ended: one listing for all projects.
+pub const TRANSFER_SWEEP_INTERVAL: Duration = Duration::from_secs(600);
+
+/// Archives of one project's snapshots on the store, and archives that were brought for
+/// it and not taken: each may be as large as its workspace.
+pub const MAX_PROJECT_TRANSFERS: usize = 8;
+
+/// Parts of one archive on its way to the store (S3 takes 10,000).
+pub const MAX_ARCHIVE_PARTS: i32 = 10_000;
+
+/// Pieces of an archive that wait to be looked through, at most 1 MiB each.
+pub const INSPECT_AHEAD: usize = 4;
+
 /// Attempts at one change of a record that others change at the same moment: each
 /// lost one means that another writer got on.
 pub const CHANGE_ATTEMPTS: u32 = 8;

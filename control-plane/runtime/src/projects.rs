@@ -15,12 +15,14 @@ mod containers;
 mod driver;
 mod entry;
 mod follow;
+mod inspected;
 mod lead;
 mod names;
 mod open;
 mod ports;
 mod restore;
 mod source;
+mod transfers;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -43,6 +45,7 @@ pub use self::{
     agent_handle::{AgentHandle, Minted},
     change::{Change, ChangeKind, Restored},
     open::Parts,
+    transfers::{SnapshotExport, SourceUpload},
 };
 use self::{entry::Entry, lead::Lead, names::unknown};
 use crate::{
@@ -267,6 +270,28 @@ impl Projects {
         chunks: impl Stream<Item = Result<Bytes, Fault>> + Send,
     ) -> Result<Project, Fault> {
         source::put(&self.inner, id, zstd, chunks).await
+    }
+
+    /// Packs a snapshot (empty is the newest) of a running project as an archive on the
+    /// store, and signs a URL for it that lives `ttl_seconds` (0 is the default).
+    pub async fn export(&self, id: ProjectId, snapshot: &str, ttl_seconds: u32) -> Result<SnapshotExport, Fault> {
+        transfers::export(&self.inner, &self.agent(id).await?, snapshot, ttl_seconds).await
+    }
+
+    /// Signs a URL for the archive that a project starts from, of `bytes` bytes.
+    pub async fn begin_upload(
+        &self,
+        id: ProjectId,
+        bytes: u64,
+        zstd: bool,
+        ttl_seconds: u32,
+    ) -> Result<SourceUpload, Fault> {
+        transfers::begin_upload(&self.inner, id, bytes, zstd, ttl_seconds).await
+    }
+
+    /// Gives a project the archive that was brought to such a URL.
+    pub async fn complete_upload(&self, id: ProjectId, upload: &str) -> Result<Project, Fault> {
+        transfers::complete_upload(&self.inner, id, upload).await
     }
 
     /// Makes the workspace of a running project equal to one of its snapshots and

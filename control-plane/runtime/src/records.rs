@@ -73,6 +73,17 @@ impl SourceFile {
     pub(crate) fn fresh_name(zstd: bool) -> String {
         format!("{SOURCE_PREFIX}{}.{}", Uuid::new_v4(), if zstd { "tar.zst" } else { "tar" })
     }
+
+    /// The same for the archive that was brought as `upload`: it can be told from the name.
+    pub(crate) fn name_of_upload(upload: Uuid, zstd: bool) -> String {
+        let name = SourceFile::fresh_name(zstd);
+        format!("{SOURCE_PREFIX}{upload}-{}", &name[SOURCE_PREFIX.len()..])
+    }
+
+    /// Whether it is the archive that was brought as `upload`.
+    pub(crate) fn is_of_upload(&self, upload: Uuid) -> bool {
+        self.file.starts_with(&format!("{SOURCE_PREFIX}{upload}-"))
+    }
 }
 
 /// How a project ends, and how far that is.

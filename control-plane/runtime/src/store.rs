@@ -2,11 +2,13 @@
 //! committed is believed once it was read back here.
 
 mod archive;
+mod presign;
+mod transfers;
 mod web_identity;
 
 use std::time::Duration;
 
-use aws_credential_types::Credentials;
+use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use aws_sdk_s3::{
     Client,
     config::{
@@ -19,6 +21,8 @@ use aws_sdk_s3::{
 use aws_smithy_http_client::{Builder as HttpBuilder, tls};
 use remora_proto_model::{Fault, ProjectId, Reason, project::Head};
 
+pub use self::presign::{Presigned, PresignedUrl};
+pub(crate) use self::transfers::{Transfer, Way};
 use self::web_identity::{WebIdentityProvider, no_credentials};
 use crate::{
     config::{StoreCredentials, StoreEndpoint},
@@ -58,6 +62,9 @@ impl Committed {
 pub struct Store {
     client: Client,
     bucket: String,
+    /// What opens it, and how requests are signed for those who reach it from elsewhere.
+    credentials: SharedCredentialsProvider,
+    signing: aws_sdk_s3::Config,
 }
 
 /// What the keys of a project's lineage begin with, without a slash at either end.
@@ -88,16 +95,25 @@ impl Store {
         if let Some(url) = &endpoint.endpoint {
             config = config.endpoint_url(url);
         }
-        config = match &endpoint.credentials {
+        let credentials = match &endpoint.credentials {
             StoreCredentials::Keys { access_key, secret_key } => {
-                config.credentials_provider(Credentials::new(access_key, secret_key, None, None, "settings"))
+                SharedCredentialsProvider::new(Credentials::new(access_key, secret_key, None, None, "settings"))
             }
             StoreCredentials::WebIdentity(identity) => {
-                let provider = WebIdentityProvider::new(identity, &config);
-                config.credentials_provider(provider)
+                SharedCredentialsProvider::new(WebIdentityProvider::new(identity, &config))
             }
         };
-        Store { client: Client::from_conf(config.build()), bucket: endpoint.bucket.clone() }
+        let mut signing = config.clone();
+        if let Some(url) = &endpoint.public_endpoint {
+            signing = signing.endpoint_url(url);
+        }
+        config = config.credentials_provider(credentials.clone());
+        Store {
+            client: Client::from_conf(config.build()),
+            bucket: endpoint.bucket.clone(),
+            credentials,
+            signing: signing.build(),
+        }
     }
 
     /// Reads the root of `snapshot` and compares it with what the agent said.

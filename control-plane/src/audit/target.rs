@@ -33,7 +33,7 @@ fn fields(method: &str) -> &'static [Path] {
         ("agent.v1.ExecService", "Run" | "Start") => &[&[1, 1], &[1, 2, 1]],
         ("agent.v1.TerminalService", "Attach") => &[&[1, 1], &[1, 2]],
         ("agent.v1.ExecService" | "agent.v1.TerminalService", _) => &[&[1], &[2]],
-        ("agent.v1.SnapshotService", "Get" | "Restore" | "Verify") => &[&[1]],
+        ("agent.v1.SnapshotService", "Get" | "Restore" | "Verify" | "Export") => &[&[1]],
         ("control.v1.TokenService", "RevokeToken") => &[&[2]],
         ("control.v1.ProjectService" | "control.v1.TokenService", name) if name != "List" => &[&[1]],
         _ => &[],

@@ -1,16 +1,18 @@
 //! The operations that an agent's store uses, as S3 says them. Every other one
 //! answers `NotImplemented`.
 
-use std::{io, sync::Arc, time::SystemTime};
+use std::{fs::Metadata, io, path::PathBuf, sync::Arc, time::SystemTime};
 
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use s3s::{
     S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result,
     dto::{
-        DeleteObjectInput, DeleteObjectOutput, ETag, GetObjectInput, GetObjectOutput, HeadBucketInput,
-        HeadBucketOutput, HeadObjectInput, HeadObjectOutput, ListObjectsV2Input, ListObjectsV2Output, Object,
-        PutObjectInput, PutObjectOutput, StreamingBlob, Timestamp,
+        AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput,
+        CompleteMultipartUploadOutput, CreateMultipartUploadInput, CreateMultipartUploadOutput, DeleteObjectInput,
+        DeleteObjectOutput, ETag, GetObjectInput, GetObjectOutput, HeadBucketInput, HeadBucketOutput, HeadObjectInput,
+        HeadObjectOutput, IfNoneMatch, ListObjectsV2Input, ListObjectsV2Output, Object, PutObjectInput,
+        PutObjectOutput, StreamingBlob, Timestamp, UploadPartInput, UploadPartOutput,
     },
 };
 use tokio::{
@@ -23,18 +25,55 @@ use tokio_util::io::ReaderStream;
 
 use super::{
     BUCKET,
-    objects::{Objects, Stored, absent, etag},
+    objects::{Incoming, Objects, Stored, absent, etag},
+    uploads::{Refused, Uploads, join},
 };
 use crate::limits::{BODY_STALL_TIMEOUT, BUCKET_READ_BYTES, MAX_LISTED_OBJECTS};
 
 /// The objects behind S3's operations.
 pub(super) struct Served {
     objects: Arc<Objects>,
+    uploads: Uploads,
 }
 
 impl Served {
     pub(super) fn new(objects: Objects) -> Self {
-        Served { objects: Arc::new(objects) }
+        Served { objects: Arc::new(objects), uploads: Uploads::default() }
+    }
+
+    /// A body as a file on its way in, whole and on the disk.
+    async fn receive(&self, body: Option<StreamingBlob>) -> S3Result<(Incoming, Metadata)> {
+        let incoming = self.objects.incoming();
+        let mut file = File::create_new(incoming.path()).await.map_err(|error| refused(&error))?;
+        let mut body = body.ok_or_else(|| S3Error::from(S3ErrorCode::IncompleteBody))?;
+        loop {
+            let chunk = timeout(BODY_STALL_TIMEOUT, body.next())
+                .await
+                .map_err(|_| S3Error::with_message(S3ErrorCode::RequestTimeout, "no byte came for too long"))?;
+            match chunk {
+                Some(Ok(bytes)) => file.write_all(&bytes).await.map_err(|error| refused(&error))?,
+                Some(Err(error)) => {
+                    return Err(S3Error::with_message(S3ErrorCode::IncompleteBody, error.to_string()));
+                }
+                None => break,
+            }
+        }
+        file.flush().await.map_err(|error| refused(&error))?;
+        file.sync_all().await.map_err(|error| refused(&error))?;
+        let metadata = file.metadata().await.map_err(|error| refused(&error))?;
+        Ok((incoming, metadata))
+    }
+
+    /// Gives a file on its way in its place.
+    async fn place(&self, incoming: Incoming, path: PathBuf, only_new: bool) -> S3Result<()> {
+        // From here on a client that leaves changes nothing: the work is done to its end.
+        let stored = self.blocking(move |objects| objects.place(&incoming, &path, only_new)).await;
+        match stored.map_err(occupied)? {
+            Stored::Written => Ok(()),
+            Stored::Exists => {
+                Err(S3Error::with_message(S3ErrorCode::PreconditionFailed, "the object is there already"))
+            }
+        }
     }
 
     /// Runs `work`, which touches the disk, where it stalls nobody else.
@@ -49,7 +88,7 @@ impl Served {
         }
     }
 
-    fn path(&self, bucket: &str, key: &str) -> S3Result<std::path::PathBuf> {
+    fn path(&self, bucket: &str, key: &str) -> S3Result<PathBuf> {
         known(bucket)?;
         self.objects.path(key).map_err(|problem| S3Error::with_message(S3ErrorCode::InvalidArgument, problem))
     }
@@ -75,7 +114,7 @@ fn refused(error: &io::Error) -> S3Error {
     S3Error::with_message(S3ErrorCode::ServiceUnavailable, format!("the bucket's folder: {error}"))
 }
 
-fn modified(metadata: &std::fs::Metadata) -> Timestamp {
+fn modified(metadata: &Metadata) -> Timestamp {
     metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH).into()
 }
 
@@ -91,50 +130,89 @@ impl S3 for Served {
         if if_match.is_some() {
             return Err(not_implemented("PUT with If-Match"));
         }
-        let only_new = match if_none_match {
-            None => false,
-            Some(condition) if condition.is_any() => true,
-            Some(_) => return Err(not_implemented("PUT with an If-None-Match other than *")),
-        };
-        let incoming = self.objects.incoming();
-        let mut file = File::create_new(incoming.path()).await.map_err(|error| refused(&error))?;
-        let mut body = body.ok_or_else(|| S3Error::from(S3ErrorCode::IncompleteBody))?;
-        loop {
-            let chunk = timeout(BODY_STALL_TIMEOUT, body.next())
-                .await
-                .map_err(|_| S3Error::with_message(S3ErrorCode::RequestTimeout, "no byte came for too long"))?;
-            match chunk {
-                Some(Ok(bytes)) => file.write_all(&bytes).await.map_err(|error| refused(&error))?,
-                Some(Err(error)) => {
-                    return Err(S3Error::with_message(S3ErrorCode::IncompleteBody, error.to_string()));
-                }
-                None => break,
-            }
+        let only_new = only_new(if_none_match)?;
+        let (incoming, metadata) = self.receive(body).await?;
+        self.place(incoming, path, only_new).await?;
+        Ok(S3Response::new(PutObjectOutput { e_tag: Some(ETag::Strong(etag(&metadata))), ..Default::default() }))
+    }
+
+    async fn create_multipart_upload(
+        &self,
+        request: S3Request<CreateMultipartUploadInput>,
+    ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
+        let CreateMultipartUploadInput { bucket, key, .. } = request.input;
+        self.path(&bucket, &key)?;
+        let upload = self.uploads.begin(&key).map_err(not_taken)?;
+        Ok(S3Response::new(CreateMultipartUploadOutput {
+            bucket: Some(bucket),
+            key: Some(key),
+            upload_id: Some(upload),
+            ..Default::default()
+        }))
+    }
+
+    async fn upload_part(&self, request: S3Request<UploadPartInput>) -> S3Result<S3Response<UploadPartOutput>> {
+        let UploadPartInput { bucket, key, part_number, upload_id, body, .. } = request.input;
+        self.path(&bucket, &key)?;
+        self.uploads.expects(&upload_id, &key, part_number).map_err(not_taken)?;
+        let (incoming, metadata) = self.receive(body).await?;
+        let tag = etag(&metadata);
+        self.uploads.put(&upload_id, &key, part_number, incoming, tag.clone()).map_err(not_taken)?;
+        Ok(S3Response::new(UploadPartOutput { e_tag: Some(ETag::Strong(tag)), ..Default::default() }))
+    }
+
+    async fn complete_multipart_upload(
+        &self,
+        request: S3Request<CompleteMultipartUploadInput>,
+    ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
+        let CompleteMultipartUploadInput { bucket, key, upload_id, multipart_upload, if_match, if_none_match, .. } =
+            request.input;
+        let path = self.path(&bucket, &key)?;
+        if if_match.is_some() {
+            return Err(not_implemented("completion with If-Match"));
         }
-        file.flush().await.map_err(|error| refused(&error))?;
-        file.sync_all().await.map_err(|error| refused(&error))?;
-        let metadata = file.metadata().await.map_err(|error| refused(&error))?;
-        drop(file);
-        // From here on a client that leaves changes nothing: the work is done to its end.
-        let stored = self.blocking(move |objects| objects.place(&incoming, &path, only_new)).await;
-        match stored.map_err(occupied)? {
-            Stored::Written => Ok(S3Response::new(PutObjectOutput {
-                e_tag: Some(ETag::Strong(etag(&metadata))),
-                ..Default::default()
-            })),
-            Stored::Exists => {
-                Err(S3Error::with_message(S3ErrorCode::PreconditionFailed, "the object is there already"))
-            }
-        }
+        let only_new = only_new(if_none_match)?;
+        let named = multipart_upload.and_then(|upload| upload.parts).unwrap_or_default();
+        let named: Vec<(i32, String)> = named
+            .into_iter()
+            .map(|part| {
+                let etag = part.e_tag.map(|etag| etag.value().to_owned()).unwrap_or_default();
+                (part.part_number.unwrap_or_default(), etag)
+            })
+            .collect();
+        let parts = self.uploads.complete(&upload_id, &key, &named).map_err(not_taken)?;
+        let whole = self.objects.incoming();
+        let (whole, metadata) = self.blocking(move |_| join(parts, &whole).map(|metadata| (whole, metadata))).await?;
+        self.place(whole, path, only_new).await?;
+        Ok(S3Response::new(CompleteMultipartUploadOutput {
+            bucket: Some(bucket),
+            key: Some(key),
+            e_tag: Some(ETag::Strong(etag(&metadata))),
+            ..Default::default()
+        }))
+    }
+
+    async fn abort_multipart_upload(
+        &self,
+        request: S3Request<AbortMultipartUploadInput>,
+    ) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
+        let AbortMultipartUploadInput { bucket, key, upload_id, .. } = request.input;
+        self.path(&bucket, &key)?;
+        self.uploads.abort(&upload_id, &key).map_err(not_taken)?;
+        Ok(S3Response::new(AbortMultipartUploadOutput::default()))
     }
 
     async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
-        let GetObjectInput { bucket, key, range, .. } = request.input;
+        let GetObjectInput { bucket, key, range, if_match, response_content_disposition, .. } = request.input;
         let path = self.path(&bucket, &key)?;
         let mut file = File::open(&path).await.map_err(|error| refused(&error))?;
         let metadata = file.metadata().await.map_err(|error| refused(&error))?;
         if !metadata.is_file() {
             return Err(S3ErrorCode::NoSuchKey.into());
+        }
+        let tag = ETag::Strong(etag(&metadata));
+        if if_match.as_ref().and_then(|condition| condition.as_etag()).is_some_and(|wanted| *wanted != tag) {
+            return Err(S3Error::with_message(S3ErrorCode::PreconditionFailed, "the object is another one by now"));
         }
         let size = metadata.len();
         let (first, count, content_range) = match range {
@@ -151,7 +229,8 @@ impl S3 for Served {
             body: Some(StreamingBlob::wrap(body)),
             content_length: Some(length(count)?),
             content_range,
-            e_tag: Some(ETag::Strong(etag(&metadata))),
+            content_disposition: response_content_disposition,
+            e_tag: Some(tag),
             last_modified: Some(modified(&metadata)),
             ..Default::default()
         }))
@@ -221,6 +300,27 @@ impl S3 for Served {
             start_after,
             ..Default::default()
         }))
+    }
+}
+
+/// Whether what `condition` says is that the object must not be there.
+fn only_new(condition: Option<IfNoneMatch>) -> S3Result<bool> {
+    match condition {
+        None => Ok(false),
+        Some(condition) if condition.is_any() => Ok(true),
+        Some(_) => Err(not_implemented("PUT with an If-None-Match other than *")),
+    }
+}
+
+fn not_taken(refused: Refused) -> S3Error {
+    match refused {
+        Refused::Unknown => S3ErrorCode::NoSuchUpload.into(),
+        Refused::Full => S3Error::with_message(S3ErrorCode::SlowDown, "too many objects are sent in parts"),
+        Refused::Number => S3Error::with_message(S3ErrorCode::InvalidArgument, "the number of a part is 1 to 10,000"),
+        Refused::Part => S3Error::with_message(
+            S3ErrorCode::InvalidPart,
+            "the parts are not those that were sent, in the order of their numbers",
+        ),
     }
 }
 

@@ -141,6 +141,68 @@ async fn ranges_and_pages_are_those_of_s3() {
     running.end().await;
 }
 
+/// What an archive is sent by: parts in any order, whole under its name or not there at all.
+#[tokio::test]
+async fn an_object_of_parts_is_whole_or_not_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = run(folder.path()).await;
+    let bucket = Bucket::open(folder.path()).await;
+    assert!(bucket.is_err(), "the port is taken");
+    let settings = Settings::load(folder.path()).unwrap().unwrap();
+    let credentials =
+        aws_credential_types::Credentials::new(settings.access_key, settings.secret_key, None, None, "test");
+    let config = aws_sdk_s3::Config::builder()
+        .behavior_version(aws_sdk_s3::config::BehaviorVersion::latest())
+        .http_client(aws_smithy_http_client::Builder::new().build_http())
+        .region(aws_sdk_s3::config::Region::new("us-east-1"))
+        .endpoint_url(format!("http://127.0.0.1:{}", settings.port))
+        .credentials_provider(credentials)
+        .force_path_style(true);
+    let s3 = aws_sdk_s3::Client::from_conf(config.build());
+    let begin = async || {
+        let begun = s3.create_multipart_upload().bucket(BUCKET).key("a/whole").send().await.unwrap();
+        begun.upload_id.unwrap()
+    };
+    let part = async |upload: &str, number: i32, body: &'static [u8]| {
+        let sent = s3.upload_part().bucket(BUCKET).key("a/whole").upload_id(upload).part_number(number);
+        sent.body(aws_sdk_s3::primitives::ByteStream::from_static(body)).send().await.map(|sent| sent.e_tag.unwrap())
+    };
+    let complete = async |upload: &str, parts: &[(i32, &str)]| {
+        let named = parts.iter().map(|(number, etag)| {
+            aws_sdk_s3::types::CompletedPart::builder().part_number(*number).e_tag(*etag).build()
+        });
+        let named = aws_sdk_s3::types::CompletedMultipartUpload::builder().set_parts(Some(named.collect())).build();
+        let completed = s3.complete_multipart_upload().bucket(BUCKET).key("a/whole").upload_id(upload);
+        completed.multipart_upload(named).send().await
+    };
+    let upload = begin().await;
+    let second = part(&upload, 2, b"world").await.unwrap();
+    part(&upload, 1, b"lost").await.unwrap();
+    let first = part(&upload, 1, b"hello ").await.unwrap();
+    for bad in [&[][..], &[(2, second.as_str()), (1, first.as_str())], &[(1, second.as_str())], &[(3, first.as_str())]]
+    {
+        complete(&upload, bad).await.unwrap_err();
+    }
+    assert_eq!(std::fs::read_dir(folder.path().join(BUCKET)).unwrap().count(), 0, "nothing is there before its end");
+    complete(&upload, &[(1, &first), (2, &second)]).await.unwrap();
+    let got = s3.get_object().bucket(BUCKET).key("a/whole").send().await.unwrap();
+    assert_eq!(got.body.collect().await.unwrap().into_bytes(), &b"hello world"[..]);
+    complete(&upload, &[(1, &first), (2, &second)]).await.unwrap_err();
+
+    let upload = begin().await;
+    part(&upload, 1, b"other").await.unwrap();
+    s3.abort_multipart_upload().bucket(BUCKET).key("a/whole").upload_id(&upload).send().await.unwrap();
+    part(&upload, 2, b"late").await.unwrap_err();
+    part("unknown", 1, b"x").await.unwrap_err();
+    assert_eq!(std::fs::read_dir(folder.path().join("incoming")).unwrap().count(), 0, "nothing half done stays");
+
+    // What was read of one content goes on with no other.
+    let get = s3.get_object().bucket(BUCKET).key("a/whole");
+    get.clone().if_match(got.e_tag.unwrap()).send().await.unwrap();
+    get.if_match("\"another\"").send().await.unwrap_err();
+    running.end().await;
+}
+
 #[test]
 fn pages_of_any_size_hold_every_key_once_in_order() {
     let folder = tempfile::tempdir().unwrap();

@@ -20,6 +20,9 @@ pub(super) struct StoreArgs {
     /// URL of the store; without it AWS.
     #[arg(long, env = "REMORA_S3_ENDPOINT", requires = "s3_bucket", value_name = "URL")]
     s3_endpoint: Option<String>,
+    /// URL of the store as callers reach it, in the URLs that are signed for them; without it --s3-endpoint.
+    #[arg(long, env = "REMORA_S3_PUBLIC_ENDPOINT", requires = "s3_bucket", value_name = "URL")]
+    s3_public_endpoint: Option<String>,
     /// Region that requests are signed for.
     #[arg(long, env = "REMORA_S3_REGION", default_value = "us-east-1", value_name = "NAME")]
     s3_region: String,
@@ -60,6 +63,7 @@ impl StoreArgs {
         let StoreArgs {
             s3_bucket,
             s3_endpoint,
+            s3_public_endpoint,
             s3_region,
             s3_prefix,
             s3_path_style,
@@ -72,6 +76,7 @@ impl StoreArgs {
         } = self;
         let Some(bucket) = s3_bucket else { return Ok(None) };
         check_url("--s3-endpoint", s3_endpoint.as_deref())?;
+        check_url("--s3-public-endpoint", s3_public_endpoint.as_deref())?;
         // A variable that is empty says as much as none.
         let given = |key: Option<String>| key.filter(|key| !key.is_empty());
         let credentials = match (s3_role_arn, given(s3_access_key_id), given(s3_secret_access_key)) {
@@ -100,6 +105,7 @@ impl StoreArgs {
         };
         Ok(Some(StoreEndpoint {
             endpoint: s3_endpoint,
+            public_endpoint: s3_public_endpoint,
             bucket,
             region: s3_region,
             path_style: s3_path_style,

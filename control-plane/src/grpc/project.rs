@@ -6,12 +6,13 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
 use remora_proto::{
     control::v1::{
-        AddContainerRequest, ContainerChange, CreateProjectRequest, DeleteContainerRequest, DeleteProjectRequest,
-        GetProjectRequest, HibernateProjectRequest, ListProjectsRequest, ListProjectsResponse, MakeLinkRequest,
-        MakeLinkResponse, PatchContainerRequest, PatchProjectRequest, Project, ProjectEvent, PutSourceHead,
-        PutSourceRequest, RestoreProjectRequest, RestoreProjectResponse, StartProjectRequest, StopProjectRequest,
-        WakeProjectRequest, WatchProjectsRequest, project_event::Kind, project_service_server::ProjectService,
-        put_source_request::Part,
+        AddContainerRequest, BeginSourceUploadRequest, CompleteSourceUploadRequest, ContainerChange,
+        CreateProjectRequest, DeleteContainerRequest, DeleteProjectRequest, ExportSnapshotRequest, GetProjectRequest,
+        HibernateProjectRequest, ListProjectsRequest, ListProjectsResponse, MakeLinkRequest, MakeLinkResponse,
+        PatchContainerRequest, PatchProjectRequest, Project, ProjectEvent, PutSourceHead, PutSourceRequest,
+        RestoreProjectRequest, RestoreProjectResponse, SnapshotExport, SourceUpload, StartProjectRequest,
+        StopProjectRequest, WakeProjectRequest, WatchProjectsRequest, project_event::Kind,
+        project_service_server::ProjectService, put_source_request::Part,
     },
     fault::from_status,
     model::{
@@ -24,6 +25,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{caller, refused};
 use crate::{
+    auth::Identity,
     control::{
         Control,
         watch::{Event, EventKind},
@@ -180,6 +182,43 @@ impl ProjectService for Projects {
         };
         let project = self.0.put_source(&caller, &name, zstd, chunks(messages)).await.map_err(refused)?;
         Ok(Response::new(project.into()))
+    }
+
+    async fn begin_source_upload(
+        &self,
+        request: Request<BeginSourceUploadRequest>,
+    ) -> Result<Response<SourceUpload>, Status> {
+        let caller = caller(&request)?;
+        let BeginSourceUploadRequest { name, bytes, zstd, ttl_seconds } = request.into_inner();
+        let begun = self.0.begin_upload(&caller, &name, bytes, zstd, ttl_seconds).await.map_err(refused)?;
+        Ok(Response::new(SourceUpload {
+            upload: begun.upload,
+            headers: begun.signed.headers.into_iter().collect(),
+            expires_ms: begun.signed.expires_ms,
+            url: begun.signed.url.expose(),
+        }))
+    }
+
+    async fn complete_source_upload(&self, request: Request<CompleteSourceUploadRequest>) -> Answer {
+        let caller = caller(&request)?;
+        let CompleteSourceUploadRequest { name, upload } = request.into_inner();
+        Ok(Response::new(self.0.complete_upload(&caller, &name, &upload).await.map_err(refused)?.into()))
+    }
+
+    async fn export_snapshot(
+        &self,
+        request: Request<ExportSnapshotRequest>,
+    ) -> Result<Response<SnapshotExport>, Status> {
+        let identity = Identity::Caller(caller(&request)?);
+        let ExportSnapshotRequest { name, snapshot, ttl_seconds } = request.into_inner();
+        let id = self.0.may_export(&identity, &name).await.map_err(refused)?;
+        let export = self.0.export(&identity, id, &snapshot, ttl_seconds).await.map_err(refused)?;
+        Ok(Response::new(SnapshotExport {
+            snapshot: export.snapshot,
+            bytes: export.bytes,
+            expires_ms: export.signed.expires_ms,
+            url: export.signed.url.expose(),
+        }))
     }
 }
 

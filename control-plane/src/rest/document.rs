@@ -16,7 +16,7 @@ use super::{
         changes, commands, content, edit, entries, exec, search,
         terminals::{self, attach, frames},
     },
-    info, keys, links, orphans, projects, source, tokens, verify, watch,
+    info, keys, links, orphans, projects, source, tokens, transfers, verify, watch,
 };
 
 #[derive(OpenApi)]
@@ -43,6 +43,9 @@ use super::{
         containers::change,
         containers::remove,
         source::put,
+        transfers::begin,
+        transfers::complete,
+        transfers::export,
         watch::all,
         watch::one,
         tokens::list,

@@ -42,6 +42,33 @@ impl FromRequestParts<Shared> for By {
     }
 }
 
+/// Who calls, with an API key or an access token, and the record of the call.
+pub(super) struct Whoever {
+    pub(super) identity: Identity,
+    pub(super) entry: Option<Entry>,
+}
+
+impl FromRequestParts<Shared> for Whoever {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Refused> {
+        let entry = parts.extensions.get::<Entry>().cloned();
+        match shared.control.identity(&parts.headers).await {
+            Ok(identity) => {
+                if let Some(entry) = &entry {
+                    entry.who(&identity);
+                }
+                Ok(Whoever { identity, entry })
+            }
+            Err(fault) => {
+                shared.metrics.refused(fault.reason);
+                tracing::info!(path = parts.uri.path(), reason = %fault.reason, error = %fault, "call refused");
+                Err(Refused(fault))
+            }
+        }
+    }
+}
+
 /// The one parameter of the path.
 pub(super) struct Named(pub(super) String);
 

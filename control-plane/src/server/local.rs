@@ -51,6 +51,7 @@ fn endpoint_of(bucket: &Bucket) -> StoreEndpoint {
     let (access_key, secret_key) = bucket.credentials();
     StoreEndpoint {
         endpoint: Some(bucket.endpoint()),
+        public_endpoint: None,
         bucket: BUCKET.to_owned(),
         region: "us-east-1".to_owned(),
         path_style: true,

@@ -4,16 +4,20 @@
 //! readers could understand differently. The agent and the command line use the same.
 
 mod header;
+mod inspect;
 pub mod limits;
 mod members;
 mod record;
 mod time;
+mod unpacked;
 pub mod xattrs;
 
 pub use header::{Written, write_header};
+pub use inspect::{Inspected, Refusal, inspect};
 pub use members::{Broken, Content, Kind, Member, Members, shown};
 pub use tar::EntryType;
 pub use time::Time;
+pub use unpacked::{UnpackFault, Unpacked};
 
 /// Bytes of a block: headers and contents begin at multiples of it.
 pub const BLOCK: usize = 512;

@@ -98,7 +98,8 @@ impl From<Verb> for String {
 /// compares this table with the compiled descriptors.
 ///
 /// `TerminalService/Attach` is here with the verb of a viewer; its handler asks
-/// for `terminal.write` when the client wants to write.
+/// for `terminal.write` when the client wants to write. `SnapshotService/Export` is
+/// one of what is in files, too: its handler asks for `file.read` as well.
 pub const METHODS: &[(&str, Verb)] = &[
     ("/remora.agent.v1.AgentService/GetInfo", Verb::StatusRead),
     ("/remora.agent.v1.AgentService/WatchStatus", Verb::StatusRead),
@@ -145,6 +146,7 @@ pub const METHODS: &[(&str, Verb)] = &[
     ("/remora.agent.v1.SnapshotService/Get", Verb::SnapshotRead),
     ("/remora.agent.v1.SnapshotService/Diff", Verb::SnapshotRead),
     ("/remora.agent.v1.SnapshotService/Verify", Verb::SnapshotRead),
+    ("/remora.agent.v1.SnapshotService/Export", Verb::SnapshotRead),
     ("/remora.agent.v1.SnapshotService/Prune", Verb::SnapshotAdmin),
     ("/remora.agent.v1.SnapshotService/Cancel", Verb::SnapshotCreate),
     ("/grpc.health.v1.Health/Check", Verb::StatusRead),

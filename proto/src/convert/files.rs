@@ -299,7 +299,7 @@ pub enum Packing {
 }
 
 impl Packing {
-    fn of(format: i32) -> Result<Self, Fault> {
+    pub(super) fn of(format: i32) -> Result<Self, Fault> {
         match ArchiveFormat::try_from(format) {
             Ok(ArchiveFormat::Unspecified | ArchiveFormat::Tar) => Ok(Packing::Tar),
             Ok(ArchiveFormat::TarZstd) => Ok(Packing::TarZstd),

@@ -4,8 +4,10 @@ use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 use remora_proto_model::{Fault, Generation};
 
+use super::files::Packing;
 use crate::agent::v1::{
-    CreateSnapshotRequest, ListSnapshotsRequest, PruneSnapshotsRequest, RestoreSnapshotRequest, SnapshotConsistency,
+    CreateSnapshotRequest, ExportSnapshotRequest, ListSnapshotsRequest, PruneSnapshotsRequest, RestoreSnapshotRequest,
+    SnapshotConsistency,
 };
 
 /// Longest time that processes may stay stopped after a commit: as long as the
@@ -166,6 +168,23 @@ impl TryFrom<RestoreSnapshotRequest> for RestoreSnapshot {
     type Error = Fault;
     fn try_from(request: RestoreSnapshotRequest) -> Result<Self, Fault> {
         Ok(RestoreSnapshot { snapshot: optional_id(&request.snapshot)?, quiesced: quiesced(request.consistency)? })
+    }
+}
+
+/// A checked [`ExportSnapshotRequest`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExportSnapshot {
+    /// The snapshot; `None` is the newest.
+    pub snapshot: Option<SnapshotId>,
+    /// How its archive is packed.
+    pub packing: Packing,
+}
+
+impl TryFrom<ExportSnapshotRequest> for ExportSnapshot {
+    type Error = Fault;
+    fn try_from(request: ExportSnapshotRequest) -> Result<Self, Fault> {
+        let ExportSnapshotRequest { snapshot, format } = request;
+        Ok(ExportSnapshot { snapshot: optional_id(&snapshot)?, packing: Packing::of(format)? })
     }
 }
 

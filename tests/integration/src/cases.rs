@@ -22,6 +22,7 @@ mod shop;
 mod store;
 mod terminal;
 mod tools;
+mod transfers;
 mod volume;
 mod web_identity;
 
@@ -43,6 +44,7 @@ pub fn all() -> Vec<Case> {
         agent::cases(),
         life::cases(),
         idle::cases(),
+        transfers::cases(),
         many::cases(),
         shared::cases(),
         volume::cases(),

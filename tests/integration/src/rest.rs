@@ -112,6 +112,13 @@ impl Connection {
     }
 }
 
+/// Calls a whole `url`, which may be another server's, with `headers` and `body` alone.
+pub async fn fetch(url: &str, method: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
+    let host = url.split("//").nth(1).and_then(|rest| rest.find('/')).expect("a URL has a host and a path");
+    let (server, path) = url.split_at(url.find("//").expect("a URL has a scheme") + 2 + host);
+    request(server, method, path, headers, body).await
+}
+
 /// Calls the server at `url` as the one with `credential`, a key or a token.
 pub async fn request_as(url: &str, credential: &str, method: &str, path: &str, body: Option<&Value>) -> Answer {
     let authorization = format!("Bearer {credential}");

@@ -61,7 +61,7 @@ pub(super) fn runs(frames: &[FrameRef], uses: impl IntoIterator<Item = u32>) -> 
 type Fetched = (Run, Result<Bytes, SnapshotError>);
 
 /// See the module. Of one page.
-pub(super) struct Frames<'a> {
+pub(crate) struct Frames<'a> {
     runtime: &'a Handle,
     lineage: &'a Lineage,
     cancel: &'a CancellationToken,
@@ -78,7 +78,7 @@ pub(super) struct Frames<'a> {
 impl<'a> Frames<'a> {
     /// Starts to fetch what `uses` names, in that order; each is asked for as often
     /// as it is named.
-    pub(super) fn new(
+    pub(crate) fn new(
         runtime: &'a Handle,
         lineage: &'a Lineage,
         cancel: &'a CancellationToken,
@@ -112,7 +112,7 @@ impl<'a> Frames<'a> {
     }
 
     /// The content of the frame at `index`, whose use this is.
-    pub(super) fn take(
+    pub(crate) fn take(
         &mut self,
         index: u32,
         give: impl FnOnce(&[u8]) -> Result<(), SnapshotError>,

@@ -2,7 +2,7 @@
 //! own, and a short queue of messages stands between it and the client.
 
 use std::{
-    io::{self, Read, Write},
+    io::{self, Read},
     sync::Arc,
 };
 
@@ -18,27 +18,22 @@ use remora_proto::{
     fault::to_status,
     model::{Fault, Reason},
 };
-use tokio::{
-    runtime::Handle,
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
-    time::timeout,
-};
-use tonic::{Status, Streaming};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tonic::Streaming;
 
 use super::{
     View, panicked,
     write::{After, data, next},
 };
-use crate::limits::{ARCHIVE_CHUNK_BYTES, ARCHIVE_CHUNKS_AHEAD, DOWNLOAD_STALL, MAX_ARCHIVE_CALLS};
-
-/// What goes out, with the error that may end it.
-type Chunks = mpsc::Receiver<Result<ArchiveChunk, Status>>;
+use crate::{
+    limits::{ARCHIVE_CHUNKS_AHEAD, MAX_ARCHIVE_CALLS},
+    rpc::archive_chunks::{ChunkWriter, Chunks},
+};
 
 pub(super) fn get(archives: &Arc<Semaphore>, view: View, request: ArchiveGetRequest) -> Result<Chunks, Fault> {
     let ArchiveGet { path, packing, exclude } = request.try_into()?;
     let permit = permit(archives)?;
-    let (sender, chunks) = mpsc::channel(ARCHIVE_CHUNKS_AHEAD);
-    let mut out = ChunkWriter { sender, data: Vec::new(), runtime: Handle::current() };
+    let (mut out, chunks) = ChunkWriter::open();
     // The thread ends with its work or soon after the receiver; nothing waits for it.
     tokio::task::spawn_blocking(move || {
         let _permit = permit;
@@ -50,8 +45,7 @@ pub(super) fn get(archives: &Arc<Semaphore>, view: View, request: ArchiveGetRequ
             Ok(packed) => Ok(ArchiveChunk { part: Some(archive_chunk::Part::Done(summary(packed))) }),
             Err(fault) => Err(to_status(&fault)),
         };
-        // Whoever is gone by now needs no last word.
-        let _ = out.send(last);
+        out.end(last);
     });
     Ok(chunks)
 }
@@ -130,42 +124,6 @@ fn format(packing: Packing) -> ArchiveFormat {
 fn summary(summary: engine::ArchiveSummary) -> ArchiveSummary {
     let engine::ArchiveSummary { entries, content_bytes, skipped, xattrs_refused } = summary;
     ArchiveSummary { entries, content_bytes, skipped, xattrs_refused }
-}
-
-/// Makes messages of what the engine writes, and holds it up while the client is slow.
-struct ChunkWriter {
-    sender: mpsc::Sender<Result<ArchiveChunk, Status>>,
-    data: Vec<u8>,
-    runtime: Handle,
-}
-
-impl ChunkWriter {
-    fn send(&self, chunk: Result<ArchiveChunk, Status>) -> io::Result<()> {
-        match self.runtime.block_on(timeout(DOWNLOAD_STALL, self.sender.send(chunk))) {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(io::ErrorKind::BrokenPipe.into()),
-            Err(_) => Err(io::ErrorKind::TimedOut.into()),
-        }
-    }
-}
-
-impl Write for ChunkWriter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let taken = bytes.len().min(ARCHIVE_CHUNK_BYTES - self.data.len());
-        self.data.extend_from_slice(&bytes[..taken]);
-        if self.data.len() == ARCHIVE_CHUNK_BYTES {
-            self.flush()?;
-        }
-        Ok(taken)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if self.data.is_empty() {
-            return Ok(());
-        }
-        let data = Bytes::from(std::mem::take(&mut self.data));
-        self.send(Ok(ArchiveChunk { part: Some(archive_chunk::Part::Data(data)) }))
-    }
 }
 
 /// What the engine is fed with; a queue that closes without `End` was cut.

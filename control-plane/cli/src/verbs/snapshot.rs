@@ -2,6 +2,7 @@
 
 pub(crate) mod create;
 pub(crate) mod diff;
+pub(crate) mod export;
 pub(crate) mod ls;
 pub(crate) mod prune;
 pub(crate) mod restore;
@@ -32,6 +33,8 @@ pub enum SnapshotCommand {
     Restore(restore::RestoreArgs),
     /// Check that a snapshot is whole on the store.
     Verify(verify::VerifyArgs),
+    /// Get a snapshot as a tar.zst, into a file or behind a URL for somebody else.
+    Export(export::ExportArgs),
     /// Remove snapshots that nothing keeps, and what only they needed.
     Prune(prune::PruneArgs),
 }
@@ -44,6 +47,7 @@ pub(crate) async fn run(context: &Context, command: SnapshotCommand) -> Result<(
         SnapshotCommand::Diff(args) => diff::run(context, args).await,
         SnapshotCommand::Restore(args) => restore::run(context, args).await,
         SnapshotCommand::Verify(args) => verify::run(context, args).await,
+        SnapshotCommand::Export(args) => export::run(context, args).await,
         SnapshotCommand::Prune(args) => prune::run(context, args).await,
     }
 }

@@ -39,7 +39,7 @@ use crate::{
     project_name::{from_folder, project_name},
     transfer::{
         pack::{Packed, Rules},
-        upload::{Sink, send_folder, upload},
+        upload::{Sink, send_all, send_folder, upload},
     },
 };
 
@@ -59,6 +59,12 @@ pub struct UpArgs {
     /// Begin with an empty workspace instead.
     #[arg(long, conflicts_with = "path")]
     empty: bool,
+    /// Archive that the project begins with in place of a folder: a tar or a tar.zst.
+    #[arg(long, value_name = "ARCHIVE", value_hint = ValueHint::FilePath, conflicts_with_all = ["path", "empty"])]
+    source: Option<PathBuf>,
+    /// Make the project and send nothing: its archive comes by a URL (`remora source url`).
+    #[arg(long, conflicts_with_all = ["path", "empty", "source", "restart"])]
+    no_source: bool,
     /// Name of the project; that of the folder where none is given.
     #[arg(long, value_parser = project_name)]
     name: Option<ProjectName>,
@@ -101,10 +107,18 @@ pub struct UpArgs {
 pub(crate) async fn run(context: &Context, args: UpArgs) -> Result<(), Failure> {
     let file = args.file.as_deref().map(file::read).transpose()?;
     let empty = file.as_ref().map_or(args.empty, |file| file.spec.source == Source::Empty);
-    let folder = if empty { None } else { Some(absolute(&args)?) };
+    let folder = if empty || args.no_source || args.source.is_some() { None } else { Some(absolute(&args)?) };
+    let archive = args.source.as_deref().map(super::source::look_at).transpose()?;
+    if empty && (archive.is_some() || args.no_source) {
+        return Err(Failure::usage(
+            "the project's source is empty",
+            "say source: archive in the file, or send nothing",
+        ));
+    }
     let given = file.as_ref().map(file::ProjectFile::name).or(args.name.as_ref());
-    let name = match (given, &folder) {
+    let name = match (given, folder.as_ref().or(args.source.as_ref())) {
         (Some(name), _) => name.clone(),
+        (None, Some(path)) if args.source.is_some() => from_folder(&stem(path))?,
         (None, Some(folder)) => from_folder(folder)?,
         (None, None) => {
             return Err(Failure::usage("a project without a folder needs a name", "give one: --name NAME"));
@@ -139,6 +153,16 @@ pub(crate) async fn run(context: &Context, args: UpArgs) -> Result<(), Failure> 
         }
     };
     let waits_for_source = project.spec.source == Source::Archive && project.status.phase == Phase::Pending;
+    if args.no_source {
+        print(super::lifecycle::summary(&project).as_bytes())?;
+        return print(format!("next: remora source url {} ARCHIVE\n", project.name).as_bytes());
+    }
+    if let Some((file, zstd, length)) = archive {
+        match waits_for_source {
+            true => put_archive(&mut client, &name, tokio::fs::File::from_std(file), zstd, length).await?,
+            false => note(&format!("{name} is there already; its files stay as they are (`remora cp` brings others)")),
+        }
+    }
     match folder {
         Some(folder) if waits_for_source => {
             let rules = Rules { ignore_files: true, exclude: project.spec.snapshots.exclude.clone() };
@@ -160,6 +184,12 @@ pub(crate) async fn run(context: &Context, args: UpArgs) -> Result<(), Failure> 
         }
         format => super::status::show(format, &project),
     }
+}
+
+/// The name of an archive without what follows the first dot.
+fn stem(archive: &std::path::Path) -> PathBuf {
+    let name = archive.file_name().unwrap_or_default().to_string_lossy();
+    PathBuf::from(name.split('.').next().unwrap_or_default())
 }
 
 /// The folder by a path from the root, for its name; it is checked to be one.
@@ -254,15 +284,36 @@ async fn put_source(
     };
     let end = PutSourceRequest { part: Some(Part::End(true)) };
     let sent = upload(fill, end, |messages| client.put_source(messages)).await;
-    match sent {
-        Ok(_) => Ok(packed),
-        Err(Failure::Fault(fault)) => {
-            let hint = format!("{} waits for its files; repeat `remora up` to send them again", name);
-            let hint = if fault.hint.is_empty() { hint } else { format!("{}; {hint}", fault.hint) };
-            Err(Failure::Fault(fault.hint(hint)))
-        }
-        Err(other) => Err(other),
-    }
+    sent.map(|_| packed).map_err(|failure| still_waiting(failure, name))
+}
+
+/// Sends an archive as it is.
+async fn put_archive(
+    client: &mut Projects,
+    name: &ProjectName,
+    file: tokio::fs::File,
+    zstd: bool,
+    length: u64,
+) -> Result<(), Failure> {
+    let progress = Progress::bytes("sending the archive", Some(length));
+    let _line = ClearOnDrop(progress.clone());
+    let head = PutSourceHead { name: name.to_string(), zstd };
+    let fill = async |sink: Sink<PutSourceRequest>| {
+        sink.send(PutSourceRequest { part: Some(Part::Head(head)) }).await;
+        let wrap = |data| PutSourceRequest { part: Some(Part::Data(data)) };
+        send_all(&sink, file, "the archive", &progress, wrap).await
+    };
+    let end = PutSourceRequest { part: Some(Part::End(true)) };
+    let sent = upload(fill, end, |messages| client.put_source(messages)).await;
+    sent.map(drop).map_err(|failure| still_waiting(failure, name))
+}
+
+/// The failure with what to do about the project that was made.
+fn still_waiting(failure: Failure, name: &ProjectName) -> Failure {
+    let Failure::Fault(fault) = failure else { return failure };
+    let hint = format!("{name} waits for its files; repeat `remora up` to send them again");
+    let hint = if fault.hint.is_empty() { hint } else { format!("{}; {hint}", fault.hint) };
+    Failure::Fault(fault.hint(hint))
 }
 
 fn say_packed(packed: &Packed) {

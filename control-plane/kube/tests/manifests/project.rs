@@ -54,6 +54,7 @@ fn settings() -> Settings {
         shared_namespace: Some(SHARED.to_owned()),
         store: StoreEndpoint {
             endpoint: Some("http://remora-trial-store.remora-system.svc:8333".to_owned()),
+            public_endpoint: None,
             bucket: "remora".to_owned(),
             region: "us-east-1".to_owned(),
             path_style: true,

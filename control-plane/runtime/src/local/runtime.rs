@@ -188,7 +188,7 @@ async fn receive(path: &Path, chunks: impl Stream<Item = Result<Bytes, Fault>>) 
         let chunk = chunk?;
         bytes += chunk.len() as u64;
         if bytes > MAX_SOURCE_BYTES {
-            return Err(too_large());
+            return Err(too_large(MAX_SOURCE_BYTES));
         }
         file.write_all(&chunk).await.map_err(|error| failed(&error))?;
     }
@@ -201,8 +201,8 @@ async fn receive(path: &Path, chunks: impl Stream<Item = Result<Bytes, Fault>>) 
 }
 
 /// The archive is larger than any that is taken.
-pub(crate) fn too_large() -> Fault {
-    Fault::new(Reason::TooLarge, format!("the archive has more than {MAX_SOURCE_BYTES} bytes, which is the most"))
+pub(crate) fn too_large(most: u64) -> Fault {
+    Fault::new(Reason::TooLarge, format!("the archive has more than {most} bytes, which is the most"))
         .hint("leave out what can be made again, or copy the rest in afterwards")
 }
 

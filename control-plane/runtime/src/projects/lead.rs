@@ -5,12 +5,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::{sync::watch, task::JoinSet, time::timeout};
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
 use super::{
     Inner, Projects,
     driver::{Driver, Mode},
     entry::Entry,
+    transfers,
 };
 use crate::{config::Shutdown, limits::LEAVE_WITHIN};
 
@@ -18,6 +20,8 @@ use crate::{config::Shutdown, limits::LEAVE_WITHIN};
 struct Term {
     mode: watch::Sender<Mode>,
     drivers: JoinSet<()>,
+    /// Removes what is over from the store.
+    _sweeper: AbortOnDropHandle<()>,
 }
 
 /// See the module.
@@ -58,7 +62,10 @@ impl Projects {
         if term.is_some() {
             return;
         }
-        let term = term.insert(Term { mode: watch::Sender::new(Mode::Drive), drivers: JoinSet::new() });
+        let inner = Arc::clone(&self.inner);
+        let sweeper = AbortOnDropHandle::new(tokio::spawn(async move { transfers::sweep(&inner).await }));
+        let term =
+            term.insert(Term { mode: watch::Sender::new(Mode::Drive), drivers: JoinSet::new(), _sweeper: sweeper });
         for entry in entries {
             drive(&self.inner, term, entry);
         }

@@ -8,7 +8,7 @@ use remora_proto_model::{
 };
 use tracing::warn;
 
-use super::{Inner, alive};
+use super::{Inner, alive, inspected::inspected};
 use crate::records::{Record, SourceFile};
 
 pub(super) async fn put(
@@ -17,11 +17,21 @@ pub(super) async fn put(
     zstd: bool,
     chunks: impl Stream<Item = Result<Bytes, Fault>> + Send,
 ) -> Result<Project, Fault> {
+    put_as(inner, id, zstd, SourceFile::fresh_name(zstd), chunks).await
+}
+
+/// The same with a name for the archive, which no other one has.
+pub(super) async fn put_as(
+    inner: &Inner,
+    id: ProjectId,
+    zstd: bool,
+    file: String,
+    chunks: impl Stream<Item = Result<Bytes, Fault>> + Send,
+) -> Result<Project, Fault> {
     let entry = inner.entry(id)?;
     let record = entry.record();
     wanted(&record)?;
-    let file = SourceFile::fresh_name(zstd);
-    let bytes = inner.runtime.put_source(&record, &file, chunks.boxed()).await?;
+    let bytes = inner.runtime.put_source(&record, &file, inspected(zstd, chunks.boxed())).await?;
     let source = SourceFile { file, bytes };
     let taken = inner
         .change(&entry, |record| {
@@ -44,7 +54,7 @@ async fn drop_unless(inner: &Inner, record: &Record, kept: Option<&SourceFile>) 
 }
 
 /// Whether the project takes an archive now.
-fn wanted(record: &Record) -> Result<(), Fault> {
+pub(super) fn wanted(record: &Record) -> Result<(), Fault> {
     alive(record)?;
     let name = &record.project.name;
     let refuse = |problem: &str, hint: &'static str| {

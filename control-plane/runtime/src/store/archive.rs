@@ -1,5 +1,4 @@
-//! The archive that a project starts from, as an object of the store: sent in
-//! parts, and there whole or not at all.
+//! An archive as an object of the store: sent in parts, and there whole or not at all.
 
 use aws_sdk_s3::{
     primitives::ByteStream,
@@ -11,14 +10,27 @@ use remora_proto_model::Fault;
 
 use super::{Store, failure};
 use crate::{
-    limits::{MAX_SOURCE_BYTES, SOURCE_PART_BYTES},
+    limits::{MAX_ARCHIVE_PARTS, MAX_SOURCE_BYTES, SOURCE_PART_BYTES},
     local::runtime::{empty, too_large},
 };
 
 impl Store {
-    /// Keeps what `chunks` brings as the object `key`; its length.
+    /// Keeps the archive of a project's source that `chunks` brings as the object `key`; its length.
     pub async fn put_archive(&self, key: &str, chunks: BoxStream<'_, Result<Bytes, Fault>>) -> Result<u64, Fault> {
-        let mut parts = Parts { chunks, held: BytesMut::new(), bytes: 0, over: false };
+        self.put_parts(key, chunks, MAX_SOURCE_BYTES).await
+    }
+
+    /// The same of an archive that may be as long as there are parts.
+    pub(crate) async fn put_long_archive(
+        &self,
+        key: &str,
+        chunks: BoxStream<'_, Result<Bytes, Fault>>,
+    ) -> Result<u64, Fault> {
+        self.put_parts(key, chunks, MAX_ARCHIVE_PARTS.unsigned_abs() as u64 * SOURCE_PART_BYTES as u64).await
+    }
+
+    async fn put_parts(&self, key: &str, chunks: BoxStream<'_, Result<Bytes, Fault>>, most: u64) -> Result<u64, Fault> {
+        let mut parts = Parts { chunks, held: BytesMut::new(), bytes: 0, most, over: false };
         let first = parts.next().await?.ok_or_else(empty)?;
         if parts.over {
             let put = self.client.put_object().bucket(&self.bucket).key(key).body(ByteStream::from(first)).send().await;
@@ -83,6 +95,8 @@ struct Parts<S> {
     chunks: S,
     held: BytesMut,
     bytes: u64,
+    /// How many at most.
+    most: u64,
     /// Nothing more comes.
     over: bool,
 }
@@ -94,8 +108,8 @@ impl<S: Stream<Item = Result<Bytes, Fault>> + Unpin> Parts<S> {
                 Some(chunk) => {
                     let chunk = chunk?;
                     self.bytes += chunk.len() as u64;
-                    if self.bytes > MAX_SOURCE_BYTES {
-                        return Err(too_large());
+                    if self.bytes > self.most {
+                        return Err(too_large(self.most));
                     }
                     self.held.extend_from_slice(&chunk);
                 }
@@ -118,7 +132,8 @@ mod tests {
         let sent: Vec<u8> = (0..2 * SOURCE_PART_BYTES + 7).map(|at| u8::try_from(at % 251).unwrap()).collect();
         let chunks: Vec<Result<Bytes, Fault>> =
             sent.chunks(300_000).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect();
-        let mut parts = Parts { chunks: stream::iter(chunks), held: BytesMut::new(), bytes: 0, over: false };
+        let mut parts =
+            Parts { chunks: stream::iter(chunks), held: BytesMut::new(), bytes: 0, most: u64::MAX, over: false };
         let mut lengths = Vec::new();
         let mut received = Vec::new();
         while let Some(part) = parts.next().await.unwrap() {

@@ -39,6 +39,7 @@ impl Driver {
             Step::RemoveTree => self.remove_tree(record).await,
             Step::Tombstone => self.tombstone(record).await,
             Step::PurgeSnapshots => {
+                self.inner.store.remove_transfers(&self.inner.settings.prefix, record.project.id).await?;
                 self.inner.store.purge(&self.prefix(record)).await?;
                 self.memory.purged = true;
                 Ok(())

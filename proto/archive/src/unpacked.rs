@@ -8,14 +8,13 @@ use std::{
 
 use zstd::Decoder;
 
-use super::ArchiveFormat;
 use crate::limits::{
     ARCHIVE_BLOCK_BYTES, ARCHIVE_RATIO_FREE_BYTES, MAX_ARCHIVE_BYTES, MAX_ARCHIVE_RATIO, MAX_ARCHIVE_WINDOW_LOG,
 };
 
 /// Why no more bytes come; found inside an [`io::Error`].
 #[derive(Debug)]
-pub(crate) enum SourceFault {
+pub enum UnpackFault {
     /// Whoever sends them failed or left.
     Input(io::Error),
     /// They are not what was announced.
@@ -24,19 +23,19 @@ pub(crate) enum SourceFault {
     TooMuch(String),
 }
 
-impl fmt::Display for SourceFault {
+impl fmt::Display for UnpackFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            SourceFault::Input(error) => error.fmt(f),
-            SourceFault::Undecodable(text) | SourceFault::TooMuch(text) => f.write_str(text),
+            UnpackFault::Input(error) => error.fmt(f),
+            UnpackFault::Undecodable(text) | UnpackFault::TooMuch(text) => f.write_str(text),
         }
     }
 }
 
-impl std::error::Error for SourceFault {}
+impl std::error::Error for UnpackFault {}
 
 /// See the module.
-pub(crate) struct Source<R: Read> {
+pub struct Unpacked<R: Read> {
     stream: Stream<R>,
     unpacked: u64,
 }
@@ -51,42 +50,43 @@ struct Counted<R> {
     bytes: u64,
 }
 
-impl<R: Read> Source<R> {
-    pub(crate) fn new(format: ArchiveFormat, input: R) -> io::Result<Self> {
+impl<R: Read> Unpacked<R> {
+    /// The tar that `input` gives, in a zstd stream where `zstd`.
+    pub fn new(zstd: bool, input: R) -> io::Result<Self> {
         let input = Counted { input, bytes: 0 };
-        let stream = match format {
-            ArchiveFormat::Tar => Stream::Plain(input),
-            ArchiveFormat::TarZstd => {
+        let stream = match zstd {
+            false => Stream::Plain(input),
+            true => {
                 let mut decoder = Decoder::with_buffer(BufReader::with_capacity(ARCHIVE_BLOCK_BYTES, input))?;
                 decoder.window_log_max(MAX_ARCHIVE_WINDOW_LOG)?;
                 Stream::Zstd(Box::new(decoder))
             }
         };
-        Ok(Source { stream, unpacked: 0 })
+        Ok(Unpacked { stream, unpacked: 0 })
     }
 
-    fn check(&self) -> Result<(), SourceFault> {
+    fn check(&self) -> Result<(), UnpackFault> {
         // Headers of small files are as large as what they hold.
         if self.unpacked / 2 > MAX_ARCHIVE_BYTES {
-            return Err(SourceFault::TooMuch(format!("it unpacks to more than {MAX_ARCHIVE_BYTES} bytes")));
+            return Err(UnpackFault::TooMuch(format!("it unpacks to more than {MAX_ARCHIVE_BYTES} bytes")));
         }
         let Stream::Zstd(decoder) = &self.stream else { return Ok(()) };
         let packed = decoder.get_ref().get_ref().bytes;
         if self.unpacked > ARCHIVE_RATIO_FREE_BYTES && self.unpacked / MAX_ARCHIVE_RATIO > packed {
-            return Err(SourceFault::TooMuch(format!("{packed} of its bytes unpack to {} and more", self.unpacked)));
+            return Err(UnpackFault::TooMuch(format!("{packed} of its bytes unpack to {} and more", self.unpacked)));
         }
         Ok(())
     }
 }
 
-impl<R: Read> Read for Source<R> {
+impl<R: Read> Read for Unpacked<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.check().map_err(io::Error::other)?;
         let got = match &mut self.stream {
             Stream::Plain(input) => input.read(buffer)?,
             Stream::Zstd(decoder) => decoder.read(buffer).map_err(|error| match error.get_ref() {
-                Some(inner) if inner.is::<SourceFault>() => error,
-                _ => io::Error::other(SourceFault::Undecodable(format!("its zstd stream does not unpack: {error}"))),
+                Some(inner) if inner.is::<UnpackFault>() => error,
+                _ => io::Error::other(UnpackFault::Undecodable(format!("its zstd stream does not unpack: {error}"))),
             })?,
         };
         self.unpacked += got as u64;
@@ -96,8 +96,14 @@ impl<R: Read> Read for Source<R> {
 
 impl<R: Read> Read for Counted<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let got = self.input.read(buffer).map_err(|error| io::Error::other(SourceFault::Input(error)))?;
+        let got = self.input.read(buffer).map_err(|error| io::Error::other(UnpackFault::Input(error)))?;
         self.bytes += got as u64;
         Ok(got)
+    }
+}
+
+impl<R: Read> fmt::Debug for Unpacked<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unpacked").field("unpacked", &self.unpacked).finish_non_exhaustive()
     }
 }

@@ -8,7 +8,7 @@ use axum::{
     response::Response,
 };
 use http::StatusCode;
-use remora_proto_model::project::Project;
+use remora_proto_model::{Verb, project::Project};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -89,6 +89,7 @@ pub(super) async fn export(
     let id = shared.control.may_export(&identity, &name).await?;
     if let Some(entry) = &entry {
         entry.project(id);
+        entry.verb(Verb::SnapshotRead);
         entry.target(wanted.snapshot.clone());
     }
     let export = shared.control.export(&identity, id, &wanted.snapshot, wanted.ttl_seconds).await?;

@@ -1,6 +1,7 @@
 //! One project's pod in a cluster, as its driver sees it.
 
 mod apart;
+mod end;
 mod routes;
 mod shared;
 
@@ -13,9 +14,9 @@ use k8s_openapi::{
 };
 use kube::{
     Api, ResourceExt as _,
-    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
-use remora_control_plane_project::{Tree, exposed};
+use remora_control_plane_project::exposed;
 use remora_control_plane_runtime::{
     Committed,
     pods::{Ending, Hydration, Look, Made, Pods},
@@ -35,9 +36,7 @@ use crate::{
     apply::{apply, apply_in},
     cluster::Cluster,
     crd,
-    limits::{
-        DEHYDRATE_WITHIN, END_LOOK, END_WITHIN, HOLD, LOOK_INTERVAL, NAMESPACE_WITHIN, RIGHTS_LOOK, RIGHTS_WITHIN,
-    },
+    limits::{DEHYDRATE_WITHIN, END_LOOK, HOLD, LOOK_INTERVAL, NAMESPACE_WITHIN, RIGHTS_LOOK, RIGHTS_WITHIN},
     manifests::{self, Context, Place},
     seen,
 };
@@ -277,100 +276,9 @@ impl KubePods {
         patched.map(drop).map_err(|error| failed(&what, error))
     }
 
-    async fn delete(&self, pod: &Pod, grace: Option<u32>) -> Result<(), Fault> {
-        let params = DeleteParams {
-            grace_period_seconds: grace,
-            preconditions: Some(Preconditions { uid: pod.uid(), resource_version: None }),
-            ..DeleteParams::default()
-        };
-        match self.pods().delete(&pod.name_any(), &params).await {
-            Err(error) if is(&error, 404) || is(&error, 409) => Ok(()),
-            outcome => outcome.map(drop).map_err(|error| failed(&format!("end pod {}", pod.name_any()), error)),
-        }
-    }
-
-    /// Ends the pods that `which` names, and sees their containers ended. The
-    /// objects stay until [`Pods::bury`]: they hold the agent's last word.
-    async fn end_those(&self, record: &Record, gently: bool, which: impl Fn(&Pod) -> bool) -> Result<Ending, Fault> {
-        let tree = if self.tree_ends_with_pod(record) { Tree::Absent } else { Tree::Kept };
-        let mut deadline = Instant::now() + END_WITHIN;
-        let mut asked = false;
-        loop {
-            let mut pods = self.list().await?;
-            pods.retain(|pod| which(pod));
-            if !asked {
-                let grace = pods.iter().filter_map(|pod| pod.spec.as_ref()?.termination_grace_period_seconds).max();
-                deadline += Duration::from_secs(grace.and_then(|grace| u64::try_from(grace).ok()).unwrap_or(0));
-                asked = true;
-            }
-            for pod in pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
-                info!(pod = pod.name_any(), namespace = self.place.namespace(), gently, "the pod is to end");
-                self.delete(pod, (!gently).then_some(NO_GRACE_SECONDS)).await?;
-            }
-            let running: Vec<String> =
-                pods.iter().filter(|pod| !seen::over(pod, Timestamp::now())).map(|pod| pod.name_any()).collect();
-            if running.is_empty() {
-                // The newest start of them had the tree.
-                let starts = pods.iter().filter(|pod| seen::generation(pod).is_some());
-                let last = starts.max_by_key(|pod| seen::generation(pod));
-                return Ok(last.map_or(Ending { tree, ..Ending::default() }, |pod| seen::last_word(pod, tree)));
-            }
-            if Instant::now() > deadline {
-                return Err(Fault::new(
-                    Reason::Unavailable,
-                    format!("pod {} does not end within its grace period", running.join(", ")),
-                )
-                .hint("its node may be gone; once that is certain, delete the node's object or the pod by force"));
-            }
-            self.heard(END_LOOK).await;
-        }
-    }
-
     /// Returns at the next event of the pods, or after `time`.
     async fn heard(&self, time: Duration) {
         let _ = tokio::time::timeout(time, self.events.notified()).await;
-    }
-
-    /// Lets go of the pods that have ended, and sees them gone.
-    async fn let_go(&self, record: &Record) -> Result<(), Fault> {
-        let deadline = Instant::now() + END_WITHIN;
-        loop {
-            let pods = self.list().await?;
-            // Nothing is to be heard of one that no agent makes a snapshot in.
-            let to_hear = |pod: &&Pod| {
-                seen::over(pod, Timestamp::now())
-                    && (seen::generation(pod).is_some() || seen::apart::container(pod.labels()).is_none())
-            };
-            let ended: Vec<&Pod> = pods.iter().filter(to_hear).collect();
-            if ended.is_empty() {
-                return Ok(());
-            }
-            for pod in ended {
-                let left: Vec<&String> =
-                    pod.finalizers().iter().filter(|name| *name != manifests::FINAL_SNAPSHOT).collect();
-                if left.len() < pod.finalizers().len() {
-                    let patch = json!({ "metadata": { "finalizers": left, "uid": pod.uid() } });
-                    match self.pods().patch(&pod.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await {
-                        Err(error) if is(&error, 404) || is(&error, 409) => {}
-                        done => {
-                            drop(done.map_err(|error| failed(&format!("let go of pod {}", pod.name_any()), error))?);
-                        }
-                    }
-                }
-                // No kubelet will say of a lost one that it may go. One that comes back ends what it finds of it.
-                self.delete(pod, seen::lost(pod, Timestamp::now()).then_some(0)).await?;
-                let others_have_it = is_apart(record)
-                    && record.condemned.is_none()
-                    && seen::generation(pod) == Some(record.project.status.generation);
-                if let Some(generation) = seen::generation(pod).filter(|_| !others_have_it) {
-                    self.remove::<Secret>(&manifests::agent_secret_name(generation)).await?;
-                }
-            }
-            if Instant::now() > deadline {
-                return Err(Fault::new(Reason::Unavailable, "a pod that has ended is not removed by the cluster"));
-            }
-            self.heard(END_LOOK).await;
-        }
     }
 
     /// Removes the object that is `base` to the project.

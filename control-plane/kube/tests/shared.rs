@@ -11,13 +11,17 @@ use std::{
     sync::Arc,
 };
 
-use remora_control_plane_kube::{Cluster, KubeRuntime, image::Commands};
+use remora_control_plane_kube::{
+    Cluster, KubeRuntime,
+    image::Commands,
+    manifests::{Controller, Gate, Routing, Tls, Way},
+};
 use remora_control_plane_runtime::{
     identity::{Identity, Material},
     pods::Runtime as _,
     records::Record,
 };
-use remora_proto_model::{Generation, Reason};
+use remora_proto_model::{Generation, Reason, project::Exposure};
 use serde_json::{Value, json};
 
 use crate::{api::ApiServer, project::Made};
@@ -71,6 +75,21 @@ fn shop() -> Made {
     for container in made.project.spec.containers.iter_mut().filter(|one| !one.depends_on.is_empty()) {
         container.command = vec!["serve".to_owned()];
     }
+    made.project.spec.containers[0].ports[0].expose = Some(Exposure::Public);
+    made.settings.routing = Some(Routing {
+        way: Way::Ingress { class: None },
+        controller: Controller::Traefik,
+        domain: "ports.example.com".to_owned(),
+        tls: Tls::Issuer("letsencrypt".to_owned()),
+        auth_url: "http://remora.remora-system.svc.cluster.local:7600/auth/verify".to_owned(),
+        login_url: None,
+        cors_origins: Vec::new(),
+        frame_ancestors: Vec::new(),
+        rate: None,
+        max_body_bytes: None,
+        timeout_seconds: 3_600,
+        from: Gate { namespace: "traefik".to_owned(), pod_labels: [].into() },
+    });
     made
 }
 
@@ -85,9 +104,18 @@ async fn of_two_projects_one_ends_and_the_other_has_everything_still() {
     let rig = Rig::new(&one).await;
     let ends = rig.up(&one, "ends").await;
     let lives = rig.up(&other, "lives").await;
+    // Kept by cert-manager under a name that the project gave, and under somebody else's.
+    let kept = |name: &str| format!("{NAMESPACE}/secrets/{name}");
+    let certificate = format!("web-tls-{}", project::SUFFIX);
+    for name in [certificate.as_str(), "web-tls"] {
+        rig.server.put(&kept(name), json!({"metadata": {"name": name}}));
+    }
     let before = rig.server.objects();
-    let (ours, theirs) = (rig.of(&ends), rig.of(&lives));
+    let (mut ours, theirs) = (rig.of(&ends), rig.of(&lives));
     assert!(ours.len() > 25 && ours.len() == theirs.len(), "{ours:#?}");
+    let routes = ours.iter().filter(|path| path.contains("/ingresses/") || path.contains("/middlewares/")).count();
+    assert!(routes > 1, "{ours:#?}");
+    ours.insert(kept(&certificate));
 
     rig.runtime.pods(&ends).forget(&ends).await.unwrap();
     let mut after = without(before, &ours);
@@ -112,7 +140,9 @@ async fn what_keeps_a_project_apart_goes_after_its_last_pod() {
     let labels = json!({"remora.dev/project-id": project::ID, "app.kubernetes.io/managed-by": "remora"});
     let pod = json!({"metadata": {"name": "web-x", "labels": labels, "finalizers": ["example.com/held"]}});
     rig.server.put(&format!("{PODS}/web-x"), pod);
-    let policies = |rig: &Rig| rig.of(&ends).iter().filter(|path| path.starts_with(POLICIES)).count();
+    // The one that opens its ports goes with the routes.
+    let keeps_apart = |path: &&String| path.starts_with(POLICIES) && !path.contains("/routes-");
+    let policies = |rig: &Rig| rig.of(&ends).iter().filter(keeps_apart).count();
     let there = policies(&rig);
     assert!(there > 4, "{there}");
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement, ObjectMeta};
 
 use remora_proto_model::ContainerName;
 
@@ -89,6 +89,21 @@ pub(super) fn selector_of(context: &Context<'_>, container: &ContainerName) -> B
 /// What selects the project's pods, whatever their generation.
 pub(super) fn selector(context: &Context<'_>) -> BTreeMap<String, String> {
     [(COMPONENT.to_owned(), DEV.to_owned()), (PROJECT_ID.to_owned(), context.project.id.to_string())].into()
+}
+
+/// The component of the pod that makes a snapshot of a volume at rest.
+pub(super) const REST: &str = "rest";
+
+/// What selects the pods of the project that have an agent, where its servers have pods of their own.
+pub(super) fn with_agent(context: &Context<'_>) -> LabelSelector {
+    LabelSelector {
+        match_labels: Some([(PROJECT_ID.to_owned(), context.project.id.to_string())].into()),
+        match_expressions: Some(vec![LabelSelectorRequirement {
+            key: COMPONENT.to_owned(),
+            operator: "In".to_owned(),
+            values: Some(vec![DEV.to_owned(), REST.to_owned()]),
+        }]),
+    }
 }
 
 /// What selects all pods of the project, and none of another one.

@@ -22,7 +22,7 @@ use remora_proto_model::project::Layout;
 
 use super::{
     Context,
-    labels::{all_pods, metadata, own_metadata, selecting, selector},
+    labels::{all_pods, metadata, own_metadata, selecting, with_agent},
     routing::Gate,
 };
 use crate::defaults::AGENT_PORT;
@@ -94,7 +94,7 @@ fn shared_deny(context: &Context<'_>) -> NetworkPolicy {
 fn agents(context: &Context<'_>) -> LabelSelector {
     match context.project.spec.layout {
         Layout::SinglePod => all_pods(context),
-        Layout::PodPerContainer => selecting(selector(context)),
+        Layout::PodPerContainer => with_agent(context),
     }
 }
 

@@ -62,6 +62,13 @@ impl Place {
         }
     }
 
+    /// Whether a name can only be that of something of this project: where others are in
+    /// the namespace, and nobody else makes names that end so.
+    pub fn tells(&self, name: &str) -> bool {
+        let base = self.suffix.as_deref().and_then(|suffix| name.strip_suffix(suffix)?.strip_suffix('-'));
+        base.is_some_and(|base| !base.is_empty())
+    }
+
     /// The host of a container's Service, as far as the cluster's domain.
     pub fn service_host(&self, container: &ContainerName) -> String {
         format!("{}.{}.svc", self.name(container.as_str()), self.namespace)

@@ -18,7 +18,7 @@ use remora_proto_model::project::{Container, ContainerKind, ProjectSpec};
 use super::{
     Context,
     context::{PODS, agent_secret_name, pod_name},
-    labels::{DEV, GENERATION, metadata},
+    labels::{DEV, GENERATION, REST, metadata},
     namespace::SERVICE_ACCOUNT,
     volume,
 };
@@ -88,7 +88,7 @@ pub fn at_rest(context: &Context<'_>) -> Pod {
     let mut volumes = vec![volume::workspace(context), scratch("tmp"), identity(context)];
     volumes.extend(credentials::volume(context));
     Pod {
-        metadata: metadata(context, &format!("rest-g{}", context.generation), "rest"),
+        metadata: metadata(context, &format!("rest-g{}", context.generation), REST),
         spec: Some(PodSpec {
             restart_policy: Some("Never".to_owned()),
             containers: vec![agent::dehydrate(context)],

@@ -16,7 +16,7 @@ use super::KubePods;
 use crate::{
     api::failed,
     limits::{ROUTES_LOOK, ROUTES_RETRY},
-    manifests::{self, Context},
+    manifests::{self, Context, Routing},
 };
 
 /// What was brought about last.
@@ -52,12 +52,7 @@ impl KubePods {
     /// what lets in too many could be removed.
     pub(super) async fn bring_routes(&self, context: &Context<'_>) -> Result<Option<Fault>, Fault> {
         let Some(routing) = &context.settings.routing else { return Ok(None) };
-        let objects = Objects {
-            client: &self.cluster.client,
-            namespace: self.place.namespace(),
-            project: self.project,
-            kinds: manifests::route_kinds(routing),
-        };
+        let objects = self.routes(routing);
         let mut missing = None;
         let mut wanted = manifests::routes(context);
         if let Some(name) = manifests::tls_secret_name(context) {
@@ -69,6 +64,23 @@ impl KubePods {
         // A copy of a certificate is better than none while the original cannot be read.
         let refusal = objects.bring(&wanted, missing.as_ref().map(|_| "Secret")).await?;
         Ok(missing.or(refusal))
+    }
+
+    fn routes(&self, routing: &Routing) -> Objects<'_> {
+        Objects {
+            client: &self.cluster.client,
+            namespace: self.place.namespace(),
+            project: self.project,
+            kinds: manifests::route_kinds(routing),
+        }
+    }
+
+    /// Asks for the end of all of them, where the settings have routes; what was there still, in words.
+    pub(super) async fn remove_routes(&self) -> Result<Vec<String>, Fault> {
+        match &self.cluster.settings.routing {
+            Some(routing) => self.routes(routing).remove_all().await,
+            None => Ok(Vec::new()),
+        }
     }
 
     /// A copy of the certificate that the settings name.

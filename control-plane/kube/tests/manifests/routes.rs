@@ -107,6 +107,44 @@ fn routes_are_as_they_were_looked_at() {
     }
 }
 
+/// In a namespace that others share, routes have names of their own as well, and mean
+/// objects of their project alone.
+#[test]
+fn those_of_a_project_that_shares_a_namespace_are_its_own() {
+    let issuer = full(Controller::Traefik, Tls::Issuer("letsencrypt".to_owned()));
+    let secret = full(Controller::Nginx, Tls::Secret("ports-tls".to_owned()));
+    for routing in [issuer, secret, gateway()] {
+        let made = project::shared(shop("PodPerContainer", Some(routing)));
+        let objects = objects(&made);
+        assert!(objects.len() > 4);
+        for object in &objects {
+            assert_eq!(object.namespace().as_deref(), Some(project::SHARED));
+            assert!(object.name_any().ends_with(project::SUFFIX), "{}", object.name_any());
+            let value = serde_json::to_value(object).unwrap();
+            let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+            let mut means = Vec::new();
+            for rule in list(&value["spec"]["rules"]) {
+                means
+                    .extend(list(&rule["http"]["paths"]).iter().map(|path| path["backend"]["service"]["name"].clone()));
+                means.extend(list(&rule["backendRefs"]).iter().map(|one| one["name"].clone()));
+                means.extend(list(&rule["filters"]).iter().map(|filter| filter["extensionRef"]["name"].clone()));
+            }
+            means.extend(list(&value["spec"]["tls"]).iter().map(|tls| tls["secretName"].clone()));
+            let chain = &value["metadata"]["annotations"]["traefik.ingress.kubernetes.io/router.middlewares"];
+            for named in chain.as_str().into_iter().flat_map(|chain| chain.split(',')) {
+                let name = named.strip_prefix("proj-shared-").and_then(|name| name.strip_suffix("@kubernetescrd"));
+                means.push(name.unwrap_or_else(|| panic!("{named}")).into());
+            }
+            for name in &means {
+                assert!(name.as_str().is_some_and(|name| name.ends_with(project::SUFFIX)), "{name} {value:#}");
+            }
+            assert_eq!(means.is_empty(), !["Ingress", "HTTPRoute"].contains(&kind(object)), "{value:#}");
+            let selector = &value["spec"]["podSelector"]["matchLabels"]["remora.dev/project-id"];
+            assert_eq!(selector.as_str(), (kind(object) == "NetworkPolicy").then_some(project::ID));
+        }
+    }
+}
+
 #[test]
 fn nothing_is_made_where_nothing_is_exposed_or_no_way_is_set() {
     assert!(objects(&shop("SinglePod", None)).is_empty());

@@ -5,11 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::{
     api::networking::v1::{NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort},
-    apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
+    apimachinery::pkg::{
+        apis::meta::v1::{LabelSelector, LabelSelectorRequirement},
+        util::intstr::IntOrString,
+    },
 };
 use proptest::prelude::*;
 use remora_control_plane_kube::manifests;
-use remora_proto_model::{ProjectId, Reason, project::Project};
+use remora_proto_model::{
+    ProjectId, Reason,
+    project::{Layout, Project},
+};
 use serde_norway::Value;
 
 use super::{Made, dedicated, objects, project, sharing};
@@ -147,8 +153,12 @@ impl Seen {
 
     fn is_in(&self, selector: Option<&LabelSelector>) -> bool {
         let selector = selector.expect("every selector is there");
-        assert!(selector.match_expressions.is_none());
+        let meets = |one: &LabelSelectorRequirement| {
+            assert_eq!(one.operator, "In");
+            self.labels.get(&one.key).is_some_and(|value| one.values.iter().flatten().any(|one| one == value))
+        };
         selector.match_labels.iter().flatten().all(|(name, value)| self.labels.get(name) == Some(value))
+            && selector.match_expressions.iter().flatten().all(meets)
     }
 
     /// Of pods of one namespace: an address range is no peer of theirs.
@@ -215,6 +225,25 @@ fn a_project_reaches_its_own_pods_and_no_siblings_in_the_namespace_that_they_sha
     }
 }
 
+/// Who has an agent reaches the store, a pod at rest too; who has none does not.
+#[test]
+fn the_store_is_reached_by_whoever_has_an_agent_and_by_nobody_else() {
+    for made in dedicated().into_iter().chain(sharing()) {
+        let context = made.context();
+        let policies = manifests::network_policies(&context);
+        let store =
+            policies.iter().find(|one| one.metadata.name.as_ref().is_some_and(|name| name.starts_with("store")));
+        let selector = store.unwrap().spec.as_ref().unwrap().pod_selector.clone();
+        let apart = made.project.spec.layout == Layout::PodPerContainer;
+        for pod in Seen::of(&made) {
+            let has_one = !apart || pod.labels["app.kubernetes.io/component"] != "service";
+            assert_eq!(pod.is_in(selector.as_ref()), has_one, "{:?}", pod.labels);
+        }
+        let rest = Seen { labels: manifests::at_rest(&context).metadata.labels.unwrap() };
+        assert!(rest.is_in(selector.as_ref()));
+    }
+}
+
 #[test]
 fn a_project_stays_in_the_namespace_that_it_began_in() {
     let mut made = project::shared(project::small());
@@ -268,6 +297,10 @@ proptest! {
             prop_assert!(!name.starts_with('-') && !name.ends_with('-'));
         }
         prop_assert_eq!(named(&made, one, &base) == named(&made, other, &another), (one, &base) == (other, &another));
+        let place = |id| manifests::Place::of(&Project { id: uuid(id), ..made.project.clone() }, &made.settings);
+        prop_assert!(place(one).tells(&named(&made, one, &base)));
+        prop_assert_eq!(place(one).tells(&named(&made, other, &another)), one == other);
+        prop_assert!(!place(one).tells(&base));
         // Ids that differ in one bit alone differ as well.
         for bit in 0..128 {
             prop_assert_ne!(named(&made, one, &base), named(&made, one ^ (1 << bit), &base));

@@ -18,6 +18,8 @@ pub(super) fn cases() -> Vec<Case> {
             .on_full_profile(),
         Case::new("isolation::a_project_reaches_no_sibling_node_or_metadata_and_is_reached_by_none", silent)
             .on_full_profile(),
+        Case::new("isolation::projects_of_one_namespace_reach_their_own_pods_and_no_siblings", siblings)
+            .on_full_profile(),
         Case::new("isolation::a_pod_gets_no_packet_through_before_its_policies_hold", young).on_full_profile(),
         Case::new("isolation::the_ingress_controller_reaches_exposed_ports_and_no_other", exposed)
             .on_full_profile()
@@ -55,19 +57,28 @@ async fn pair(target: &Target, word: &str) -> Project {
 }
 
 async fn in_pods_of_their_own(target: &Target, word: &str, containers: Value) -> Project {
-    let project = Project::named(target, word);
-    let spec = json!({
+    brought_up(target, word, apart("Dedicated", containers)).await
+}
+
+/// The spec of a project with a pod for each of `containers`.
+fn apart(isolation: &str, containers: Value) -> Value {
+    json!({
+        "isolation": isolation,
         "layout": "PodPerContainer",
         "workspace": {"volume": {"size": "64Mi", "accessMode": "ReadWriteMany"}},
         "containers": containers,
-    });
+    })
+}
+
+async fn brought_up(target: &Target, word: &str, spec: Value) -> Project {
+    let project = Project::named(target, word);
     let file = project.cli.folder().join("project.json");
     let object = json!({
         "apiVersion": "remora.dev/v1alpha1", "kind": "Project", "metadata": {"name": project.name}, "spec": spec,
     });
     std::fs::write(&file, object.to_string()).expect("the folder takes files");
     project.cli.run(&["up", "-f", file.to_str().expect("the case's folders are text")]).await.ok();
-    policies_hold(&project.namespace().await).await;
+    policies_hold(&project.place().await.0).await;
     project
 }
 
@@ -303,6 +314,51 @@ async fn exposed(target: Target) {
     assert_eq!(controller.probe(&closed).await, all(&closed, "silent"));
     project.remove().await;
     controller.remove().await;
+    stranger.remove().await;
+}
+
+/// Two projects in the namespace that they share: what one reaches of itself, the other one
+/// does not, though both are called alike.
+async fn siblings(target: Target) {
+    let stranger = Stranger::new(&target).await;
+    let inner = inner().await;
+    let web = json!({"name": "web", "image": target.image, "command": ["sh", "-c", super::IDLE]});
+    let spec = apart("Shared", json!([web, serves(&target, "api")]));
+    let (one, other) =
+        tokio::join!(brought_up(&target, "sister", spec.clone()), brought_up(&target, "brother", spec.clone()));
+    for (from, to) in [(&one, &other), (&other, &one)] {
+        let (namespace, id) = to.place().await;
+        assert_eq!(namespace, from.place().await.0, "they share it");
+        let of_it = format!("remora.dev/project-id={id}");
+        let listed = get(&["pods,services", "--namespace", &namespace, "--selector", &of_it]).await;
+        let items = listed["items"].as_array().cloned().unwrap_or_default();
+        let address = |is: &dyn Fn(&Value) -> bool, field: &str| {
+            let found = items.iter().find(|item| is(item)).and_then(|item| item.pointer(field)?.as_str());
+            found.unwrap_or_else(|| panic!("no {field}: {items:#?}")).to_owned()
+        };
+        let pod =
+            |name: &str| address(&|item| item["metadata"]["labels"]["remora.dev/container"] == name, "/status/podIP");
+        let is_service = |item: &Value| {
+            let name = item["metadata"]["name"].as_str().unwrap_or_default();
+            item["kind"] == "Service" && name.starts_with("api-")
+        };
+        let service = address(&is_service, "/spec/clusterIP");
+        let (web, api) = (pod("web"), pod("api"));
+        let server = vec![format!("{api}:{SERVER}"), format!("{service}:{SERVER}")];
+        let own = [server.clone(), vec![INTERNET.to_owned()]].concat();
+        eventually(|| async {
+            let came = probe(to, &own).await;
+            seen(came == all(&own, "open"), || format!("its own do not reach it: {came:?}"))
+        })
+        .await;
+        let agents = vec![format!("{web}:{AGENT}"), format!("{api}:{AGENT}")];
+        let foreign = [server, agents].concat();
+        assert_eq!(stranger.probe(&foreign).await, all(&foreign, "silent"), "from a pod that is nobody's");
+        let closed = [foreign, vec![format!("{}:{SERVER}", stranger.address)], inner.clone()].concat();
+        assert_eq!(probe(from, &closed).await, all(&closed, "silent"), "from {}", from.name);
+    }
+    one.remove().await;
+    other.remove().await;
     stranger.remove().await;
 }
 

@@ -3,7 +3,7 @@
 
 use kube::{
     Api, Client, ResourceExt as _,
-    api::{DeleteParams, ListParams, Patch, PatchParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions},
     core::{ApiResource, DynamicObject, TypeMeta},
 };
 use remora_proto_model::{Fault, ProjectId, Reason};
@@ -30,6 +30,7 @@ pub(super) struct Objects<'a> {
 struct There {
     kind: ApiResource,
     name: String,
+    uid: Option<String>,
     /// What it was made of.
     of: Option<String>,
 }
@@ -58,6 +59,15 @@ impl Objects<'_> {
         Ok(refusal)
     }
 
+    /// Asks for the end of all of them; what was there still, in words.
+    pub(super) async fn remove_all(&self) -> Result<Vec<String>, Fault> {
+        let there = self.there().await?;
+        for one in there.iter().rev() {
+            self.remove(one).await?;
+        }
+        Ok(there.iter().map(|one| format!("{} {}", one.kind.kind, one.name)).collect())
+    }
+
     fn api(&self, kind: &ApiResource) -> Api<DynamicObject> {
         Api::namespaced_with(self.client.clone(), self.namespace, kind)
     }
@@ -75,6 +85,7 @@ impl Objects<'_> {
             there.extend(listed.into_iter().map(|object| There {
                 kind: kind.clone(),
                 name: object.name_any(),
+                uid: object.uid(),
                 of: object.annotations().get(ROUTE).cloned(),
             }));
         }
@@ -99,8 +110,13 @@ impl Objects<'_> {
     }
 
     async fn remove(&self, there: &There) -> Result<(), Fault> {
-        match self.api(&there.kind).delete(&there.name, &DeleteParams::default()).await {
-            Err(error) if is(&error, 404) => Ok(()),
+        let params = DeleteParams {
+            preconditions: Some(Preconditions { uid: there.uid.clone(), resource_version: None }),
+            ..DeleteParams::default()
+        };
+        match self.api(&there.kind).delete(&there.name, &params).await {
+            // Gone, or another one by now, which the next look finds.
+            Err(error) if is(&error, 404) || is(&error, 409) => Ok(()),
             done => {
                 done.map(drop).map_err(|error| failed(&format!("remove {} {}", there.kind.kind, there.name), error))
             }

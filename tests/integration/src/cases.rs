@@ -15,6 +15,7 @@ mod isolation;
 mod killed;
 mod life;
 mod many;
+mod nodes;
 mod orphans;
 mod routes;
 mod shared;
@@ -59,6 +60,7 @@ pub fn all() -> Vec<Case> {
         web_identity::cases(),
         killed::cases(),
         host::cases(),
+        nodes::cases(),
     ]
     .concat()
 }

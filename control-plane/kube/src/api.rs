@@ -1,6 +1,9 @@
 //! What every call to the API server has in common: who is asking, and what a refusal means.
 
+use kube::runtime::watcher;
 use remora_proto_model::{Effect, Fault, Reason};
+
+use crate::limits::WATCH_SECONDS;
 
 /// The field manager of all that is applied here, and who makes what.
 pub(crate) const MANAGER: &str = "remora";
@@ -11,6 +14,17 @@ const UNDECLARED: &str = "field not declared in schema";
 /// Whether the API server answered with this HTTP status.
 pub(crate) fn is(error: &kube::Error, code: u16) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == code)
+}
+
+/// Whether the API server says that there is an object of this name. Its other conflicts, as
+/// that of two who use up one quota, have made nothing.
+pub(crate) fn is_there_already(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409 && status.reason == "AlreadyExists")
+}
+
+/// How everything is watched.
+pub(crate) fn watching() -> watcher::Config {
+    watcher::Config::default().timeout(WATCH_SECONDS)
 }
 
 /// The fault that a failed call is.

@@ -28,7 +28,7 @@ use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
-use crate::{image::Commands, manifests, orphans, pods::KubePods};
+use crate::{api::watching, connection::client_of, image::Commands, manifests, orphans, pods::KubePods};
 
 /// See the module.
 pub struct Cluster {
@@ -96,7 +96,7 @@ pub async fn client() -> Result<Client, Fault> {
             .hint("run the server in a cluster with a ServiceAccount, or set KUBECONFIG")
     };
     let config = Config::infer().await.map_err(|error| unusable(error.to_string()))?;
-    Client::try_from(config).map_err(|error| unusable(error.to_string()))
+    client_of(config).map_err(|error| unusable(error.to_string()))
 }
 
 /// Who waits for something new of the pods of a project.
@@ -125,7 +125,7 @@ impl Events {
 }
 
 async fn follow(client: Client, events: Arc<Events>) {
-    let config = watcher::Config::default().labels(&format!("{}={}", manifests::MANAGED_BY, manifests::MANAGER));
+    let config = watching().labels(&format!("{}={}", manifests::MANAGED_BY, manifests::MANAGER));
     let mut pods = watcher::watcher(Api::<Pod>::all(client), config).default_backoff().boxed();
     while let Some(event) = pods.next().await {
         match event {

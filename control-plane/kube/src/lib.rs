@@ -4,6 +4,7 @@
 mod api;
 mod apply;
 mod cluster;
+mod connection;
 pub mod crd;
 pub mod defaults;
 pub mod image;
@@ -18,5 +19,6 @@ mod seen;
 pub mod service_accounts;
 
 pub use cluster::{Cluster, KubeRuntime, client};
+pub use connection::client_of;
 pub use records::KubeRecords;
 pub use secrets::{SecretRows, Secrets};

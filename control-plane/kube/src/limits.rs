@@ -46,8 +46,23 @@ pub const TOKEN_SECONDS: i64 = 24 * 60 * 60;
 /// Time for rights that were just bound to be in force at the API server.
 pub const RIGHTS_WITHIN: Duration = Duration::from_secs(10);
 
-/// Rest between two attempts to use them.
+/// Rest after the first attempt to use them, doubled with each.
 pub const RIGHTS_LOOK: Duration = Duration::from_millis(100);
+
+/// How long a watch stands before it is begun anew where it was, in seconds. One that tells
+/// nothing for 5 s longer is on a connection that leads nowhere.
+pub const WATCH_SECONDS: u32 = 30;
+
+/// Longest time that a call waits for the API server, with all attempts: half of what
+/// that itself takes at most for one. A watch has to begin in it.
+pub const API_WITHIN: Duration = Duration::from_secs(30);
+
+/// Attempts at a call that the API server answers with "not now": what is over in a second
+/// is nobody's failure, and what lasts is told.
+pub const API_ATTEMPTS: u32 = 3;
+
+/// Rest after the first of them, doubled with each: two calls at a time ask an object four times a second.
+pub const API_FIRST_REST: Duration = Duration::from_millis(500);
 
 /// Objects of one page of a list: the API server's own default for large lists.
 pub const LIST_PAGE: u32 = 500;

@@ -1,11 +1,16 @@
 //! One project's pod in a cluster, as its driver sees it.
 
+mod alone;
 mod apart;
 mod end;
 mod routes;
 mod shared;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use k8s_openapi::{
@@ -32,7 +37,7 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::{
-    api::{failed, is},
+    api::{failed, is, is_there_already},
     apply::{apply, apply_in},
     cluster::Cluster,
     crd,
@@ -53,13 +58,20 @@ pub(crate) struct KubePods {
     place: Place,
     events: Arc<Notify>,
     routed: Option<routes::Routed>,
+    /// Pods that have ended and whose last word was heard, by uid: they alone are let go of.
+    /// Any other one that has ended may have done so a moment ago.
+    told: Mutex<BTreeSet<String>>,
 }
 
 impl KubePods {
     pub(crate) fn new(cluster: Arc<Cluster>, events: Arc<Notify>, record: &Record) -> KubePods {
         let project = record.project.id;
-        let place = Place::of(&record.project, &cluster.settings);
-        KubePods { cluster, project, name: record.project.name.to_string(), place, events, routed: None }
+        let (name, place) = (record.project.name.to_string(), Place::of(&record.project, &cluster.settings));
+        KubePods { cluster, project, name, place, events, routed: None, told: Mutex::default() }
+    }
+
+    fn told(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn pods(&self) -> Api<Pod> {
@@ -157,6 +169,7 @@ impl KubePods {
         for secret in manifests::credentials(&context, password) {
             self.once(&secret).await?;
         }
+        self.be_the_only_one(generation).await?;
         if is_apart(record) {
             return self.make_apart(&context).await;
         }
@@ -252,7 +265,7 @@ impl KubePods {
     {
         let api: Api<T> = Api::namespaced(self.cluster.client.clone(), self.place.namespace());
         match api.create(&PostParams::default(), object).await {
-            Err(error) if is(&error, 409) => Ok(()),
+            Err(error) if is_there_already(&error) => Ok(()),
             made => {
                 let name = object.meta().name.clone().unwrap_or_default();
                 made.map(drop).map_err(|error| failed(&format!("make {} {name}", T::kind(&())), error))
@@ -361,10 +374,12 @@ fn password() -> String {
 /// Makes a call that rights were just given for: the API server takes a moment to know of them.
 async fn in_force<T, F: Future<Output = Result<T, Fault>>>(call: impl Fn() -> F) -> Result<T, Fault> {
     let deadline = Instant::now() + RIGHTS_WITHIN;
+    let mut rest = RIGHTS_LOOK;
     loop {
         match call().await {
             Err(fault) if fault.reason == Reason::FailedPrecondition && Instant::now() < deadline => {
-                tokio::time::sleep(RIGHTS_LOOK).await;
+                tokio::time::sleep(rest).await;
+                rest *= 2;
             }
             outcome => return outcome,
         }

@@ -23,7 +23,7 @@ use serde_json::json;
 use tracing::warn;
 
 use crate::{
-    api::{MANAGER, failed, is},
+    api::{MANAGER, failed, is, watching},
     crd,
     limits::{LIST_PAGE, TOUCH_INTERVAL},
 };
@@ -305,7 +305,7 @@ impl Records for KubeRecords {
     }
 
     fn feed(self: std::sync::Arc<Self>) -> Option<BoxStream<'static, Feed>> {
-        let events = watcher::watcher(self.api.clone(), watcher::Config::default()).default_backoff();
+        let events = watcher::watcher(self.api.clone(), watching()).default_backoff();
         Some(feed(self, events).boxed())
     }
 }

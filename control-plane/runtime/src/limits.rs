@@ -48,6 +48,13 @@ pub const INSPECT_AHEAD: usize = 4;
 /// lost one means that another writer got on.
 pub const CHANGE_ATTEMPTS: u32 = 8;
 
+/// Rest before the third of them, doubled with each: whoever refuses all of them is asked
+/// less than five times a second.
+pub const CHANGE_REST: Duration = Duration::from_millis(250);
+
+/// Longest rest between two of them: a caller waits for all.
+pub const CHANGE_REST_MOST: Duration = Duration::from_secs(1);
+
 /// Orphans of one kind that are told of: more is one problem and not as many.
 pub const MAX_ORPHANS: usize = 200;
 

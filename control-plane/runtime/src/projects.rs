@@ -50,7 +50,7 @@ pub use self::{
 use self::{entry::Entry, lead::Lead, names::unknown};
 use crate::{
     identity::Identity,
-    limits::{CHANGE_ATTEMPTS, NOT_READY_RETRY},
+    limits::{CHANGE_ATTEMPTS, CHANGE_REST, CHANGE_REST_MOST, NOT_READY_RETRY},
     pods::Runtime,
     records::{Deletion, Record, Records},
     store::{Store, lineage_prefix},
@@ -361,6 +361,7 @@ impl Inner {
     ) -> Result<Project, Fault> {
         let _writer = entry.writer().await;
         let mut before = entry.record();
+        let mut rest = None;
         for _ in 0..CHANGE_ATTEMPTS {
             let mut after = before.clone();
             change(&mut after)?;
@@ -370,6 +371,10 @@ impl Inner {
             match self.records.update(before.clone(), after).await {
                 Ok(stored) => return Ok(self.publish(entry, stored)),
                 Err(fault) if fault.reason == Reason::Conflict => {
+                    if let Some(rest) = rest {
+                        tokio::time::sleep(rest).await;
+                    }
+                    rest = Some(rest.map_or(CHANGE_REST, |rest| (rest * 2).min(CHANGE_REST_MOST)));
                     let id = before.project.id;
                     let there = self.records.read(id).await?;
                     before = there.ok_or_else(|| unknown(&id.to_string(), std::iter::empty()))?;

@@ -147,6 +147,7 @@ impl KubePods {
             pods.retain(|pod| which(pod));
             let running: Vec<&Pod> = pods.iter().filter(|pod| !seen::ended(pod)).collect();
             if running.is_empty() {
+                self.told().extend(pods.iter().filter_map(Pod::uid));
                 return Ok(pods);
             }
             let graces = running.iter().filter_map(|pod| pod.spec.as_ref()?.termination_grace_period_seconds);

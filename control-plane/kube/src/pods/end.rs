@@ -66,6 +66,7 @@ impl KubePods {
             let running: Vec<String> =
                 pods.iter().filter(|pod| !seen::over(pod, Timestamp::now())).map(|pod| pod.name_any()).collect();
             if running.is_empty() {
+                self.told().extend(pods.iter().filter_map(Pod::uid));
                 // The newest start of them had the tree.
                 let starts = pods.iter().filter(|pod| seen::generation(pod).is_some());
                 let last = starts.max_by_key(|pod| seen::generation(pod));
@@ -82,18 +83,19 @@ impl KubePods {
         }
     }
 
-    /// Lets go of the pods that have ended, and sees them gone.
+    /// Lets go of the pods whose last word was heard, and sees them gone.
     pub(super) async fn let_go(&self, record: &Record) -> Result<(), Fault> {
         let deadline = Instant::now() + END_WITHIN;
         loop {
             let pods = self.list().await?;
             // Nothing is to be heard of one that no agent makes a snapshot in.
-            let to_hear = |pod: &&Pod| {
-                seen::over(pod, Timestamp::now())
+            let heard = |pod: &&Pod| {
+                pod.uid().is_some_and(|uid| self.told().contains(&uid))
                     && (seen::generation(pod).is_some() || seen::apart::container(pod.labels()).is_none())
             };
-            let ended: Vec<&Pod> = pods.iter().filter(to_hear).collect();
+            let ended: Vec<&Pod> = pods.iter().filter(heard).collect();
             if ended.is_empty() {
+                self.told().clear();
                 return Ok(());
             }
             for pod in ended {

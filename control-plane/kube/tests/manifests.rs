@@ -1,7 +1,13 @@
 //! The objects of a project, as files. `REMORA_WRITE_MANIFESTS=1` writes them anew.
 
+#[path = "manifests/isolation.rs"]
+mod isolation;
+#[path = "manifests/names.rs"]
+mod names;
 #[path = "manifests/project.rs"]
 mod project;
+#[path = "manifests/reach.rs"]
+mod reach;
 #[path = "manifests/restricted.rs"]
 mod restricted;
 #[path = "manifests/routes.rs"]
@@ -59,6 +65,12 @@ fn objects(made: &Made) -> Vec<serde_norway::Value> {
     rendered(made).split("---\n").skip(1).map(|document| serde_norway::from_str(document).unwrap()).collect()
 }
 
+/// The same as JSON.
+fn documents(made: &Made) -> Vec<serde_json::Value> {
+    let text = rendered(made);
+    text.split("---\n").skip(1).map(|document| serde_norway::from_str(document).unwrap()).collect()
+}
+
 /// The specs of all pods, each with a name.
 fn pods(made: &Made) -> Vec<(String, PodSpec)> {
     let context = made.context();
@@ -112,7 +124,7 @@ fn named(pod: &Pod, name: &str) -> Container {
 }
 
 #[test]
-fn pods_hold_to_the_restricted_profile() {
+fn a095_pods_hold_to_the_restricted_profile() {
     for made in all() {
         let at_rest = ("at rest".to_owned(), manifests::at_rest(&made.context()).spec.unwrap());
         for (name, pod) in pods(&made).into_iter().chain([at_rest]) {

@@ -96,6 +96,17 @@ pub(crate) fn sibling(mut made: Made) -> Made {
     made
 }
 
+/// One of that spec, whose images say what they run.
+pub(crate) fn of(spec: ProjectSpec) -> Made {
+    let command = |container: &Container| (container.name.clone(), vec!["serve".to_owned()]);
+    Made {
+        commands: spec.containers.iter().map(command).collect(),
+        project: project(spec),
+        settings: settings(),
+        source: None,
+    }
+}
+
 /// A container with an image, and nothing else.
 pub(crate) fn small() -> Made {
     let container = Container { image: "node".parse().ok(), ..Container::named("dev".parse().unwrap()) };

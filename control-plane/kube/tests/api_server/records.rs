@@ -1,32 +1,73 @@
 //! A change of a record that is two writes to the API server, cut and refused in each place.
 
-#[path = "records/api.rs"]
-mod api;
-
 use std::sync::Arc;
 
 use remora_control_plane_kube::KubeRecords;
 use remora_control_plane_runtime::records::{Record, Records};
 use remora_proto_model::{Generation, ProjectId, Reason};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::api::ApiServer;
+use crate::{
+    faults::Fault,
+    place::{Asked, Place, Verb},
+    server::{ApiServer, client},
+};
 
 const ID: &str = "3f0c9a52-8d1b-4a77-9a0e-6b1d6c1f2e44";
 
-async fn server() -> (ApiServer, Arc<KubeRecords>) {
-    let server = ApiServer::with(json!({
+/// An API server with one project.
+struct One(ApiServer);
+
+impl One {
+    /// What was asked to be written since this was asked last.
+    fn writes(&self) -> Vec<&'static str> {
+        let calls = std::mem::take(&mut self.0.state().calls);
+        let mut noted = false;
+        let mut writes = Vec::new();
+        for call in calls {
+            let Some(write) = write(&call.asked) else { continue };
+            if write == "spec" && noted && call.fault.is_none() {
+                // What the status's write left there would be forgotten with it.
+                assert!(call.body["metadata"]["managedFields"].as_array().is_none_or(Vec::is_empty));
+            }
+            noted |= write == "status";
+            writes.push(write);
+        }
+        writes
+    }
+
+    fn fail(&self, failing: &'static str, status: u16) {
+        self.0.state().faults.add(Fault::Status(status), Some(1), move |asked| write(asked) == Some(failing));
+    }
+
+    fn object(&self) -> Value {
+        let place = Place { resource: "projects".to_owned(), name: "shop".to_owned(), ..Place::default() };
+        self.0.state().objects.get(&place).unwrap().clone()
+    }
+}
+
+fn write(asked: &Asked) -> Option<&'static str> {
+    match asked.verb {
+        Verb::Replace if asked.dry_run => Some("dry run"),
+        Verb::Replace => Some("spec"),
+        Verb::Apply if asked.status => Some("status"),
+        _ => None,
+    }
+}
+
+async fn server() -> (One, Arc<KubeRecords>) {
+    let server = ApiServer::new().await;
+    let project = json!({
         "apiVersion": "remora.dev/v1alpha1", "kind": "Project",
         "metadata": {
-            "name": "shop", "uid": ID, "resourceVersion": "7", "generation": 1,
-            "creationTimestamp": "2026-11-25T20:00:00Z", "managedFields": [{"manager": "remora"}],
+            "name": "shop", "uid": ID, "creationTimestamp": "2026-11-25T20:00:00Z", "managedFields": [{"manager": "remora"}],
         },
         "spec": {"containers": [{"name": "web", "image": "node"}]},
         "status": {"generation": 3},
-    }))
-    .await;
-    let records = Arc::new(KubeRecords::new(server.client()));
-    (server, records)
+    });
+    server.put("projects", "", project);
+    let records = Arc::new(KubeRecords::new(client(server.address())));
+    (One(server), records)
 }
 
 async fn read(records: &KubeRecords) -> Record {

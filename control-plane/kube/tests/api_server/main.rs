@@ -1,0 +1,19 @@
+//! The control plane against an API server over real HTTP that fails in every way it can:
+//! its drivers, its records and what it makes of pods.
+
+mod agent;
+mod bucket;
+mod claims;
+mod faults;
+mod kubelet;
+mod objects;
+mod place;
+mod records;
+mod restarts;
+mod reuse;
+mod server;
+mod site;
+mod skew;
+mod stalls;
+mod storms;
+mod stuck;

@@ -55,7 +55,7 @@ async fn a079_every_reflected_method_refuses_whoever_may_not_call_it() {
 }
 
 #[tokio::test]
-async fn an_unknown_method_is_unimplemented_only_for_those_who_are_let_in() {
+async fn a099_an_unknown_method_is_unimplemented_only_for_those_who_are_let_in() {
     let folder = tempfile::tempdir().unwrap();
     let pki = Pki::new(folder.path());
     let agent = AgentProcess::start(&pki).await;

@@ -7,6 +7,7 @@ mod drain;
 mod files;
 mod in_pod;
 mod relay;
+mod skew;
 mod snapshot_author;
 mod snapshot_export;
 mod snapshot_hostile;

@@ -37,7 +37,7 @@ fn rules(objects: &[Value]) -> Vec<(String, &Value)> {
 }
 
 #[test]
-fn no_role_reaches_into_pods_or_has_wildcards() {
+fn a095_no_role_reaches_into_pods_or_has_wildcards() {
     for profile in PROFILES {
         let objects = objects(profile);
         let rules = rules(&objects);
@@ -62,7 +62,7 @@ fn no_role_reaches_into_pods_or_has_wildcards() {
 }
 
 #[test]
-fn nothing_that_holds_everywhere_reads_secrets_or_changes_pods() {
+fn a095_nothing_that_holds_everywhere_reads_secrets_or_changes_pods() {
     for profile in PROFILES {
         let objects = objects(profile);
         let everywhere: BTreeSet<_> = of_kind(&objects, "ClusterRoleBinding")
@@ -86,7 +86,7 @@ fn nothing_that_holds_everywhere_reads_secrets_or_changes_pods() {
 }
 
 #[test]
-fn secrets_of_its_own_namespace_are_read_by_name() {
+fn a095_secrets_of_its_own_namespace_are_read_by_name() {
     for profile in PROFILES {
         let objects = objects(profile);
         let [role] = of_kind(&objects, "Role")[..] else { panic!("{profile}: one role of its own namespace") };
@@ -125,7 +125,7 @@ fn the_namespace_that_projects_share_is_not_the_control_planes_to_delete() {
 
 /// What Pod Security `restricted` asks for, and a root file system that is read only.
 #[test]
-fn every_pod_is_restricted() {
+fn a095_every_pod_is_restricted() {
     for profile in PROFILES {
         let objects = objects(profile);
         let pods = objects.iter().filter_map(|object| match object["kind"].as_str() {
@@ -149,5 +149,56 @@ fn every_pod_is_restricted() {
             }
         }
         assert!(seen >= 2, "{profile}: {seen} pods");
+    }
+}
+
+/// The control plane asks the API server, and nothing else here does.
+#[test]
+fn a095_nobody_but_the_control_plane_has_a_token() {
+    for profile in PROFILES {
+        let objects = objects(profile);
+        for object in &objects {
+            let pod = match object["kind"].as_str() {
+                Some("Deployment") => &object["spec"]["template"],
+                Some("Pod") => object,
+                _ => continue,
+            };
+            let labels = &object["metadata"]["labels"];
+            let server = object["kind"] == "Deployment" && labels["app.kubernetes.io/component"] == "control-plane";
+            let mounted = pod["spec"]["automountServiceAccountToken"] != false;
+            assert_eq!(mounted, server, "{profile}: {} {}", object["kind"], object["metadata"]["name"]);
+        }
+    }
+}
+
+/// An annotation is what some controller acts on: the chart has those of Kubernetes and of
+/// helm alone, and none with a value that somebody sets.
+#[test]
+fn a095_annotations_are_those_of_the_chart() {
+    fn annotations(value: &Value, found: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(fields) => {
+                if let Some(own) = fields.get("annotations").and_then(Value::as_object) {
+                    found.extend(
+                        own.iter().map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or_default())),
+                    );
+                }
+                fields.values().for_each(|inner| annotations(inner, found));
+            }
+            Value::Array(items) => items.iter().for_each(|inner| annotations(inner, found)),
+            _ => {}
+        }
+    }
+    for profile in PROFILES {
+        let mut found = BTreeSet::new();
+        for object in objects(profile).iter().filter(|object| object["kind"] != "CustomResourceDefinition") {
+            annotations(object, &mut found);
+        }
+        let known = [
+            "kubectl.kubernetes.io/default-container=server",
+            "helm.sh/hook=test",
+            "helm.sh/hook-delete-policy=before-hook-creation",
+        ];
+        assert_eq!(found, known.map(str::to_owned).into(), "{profile}");
     }
 }

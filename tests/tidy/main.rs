@@ -1,6 +1,7 @@
 //! The house rules that a compiler does not check: which crate may know which,
 //! what the tree may not pull in, and that documents say what is so.
 
+mod attacks;
 mod chart;
 mod dependencies;
 mod documents;

@@ -81,7 +81,7 @@ fn is_case(name: &str, full_profile: bool) -> bool {
 }
 
 /// That there is such a test, and that it is one that runs.
-fn is_there(test: &str) -> Result<(), String> {
+pub(crate) fn is_there(test: &str) -> Result<(), String> {
     let Some((program, test)) = test.split_once(": ") else {
         let (list, there) = match test.strip_prefix("make ") {
             Some(target) => {

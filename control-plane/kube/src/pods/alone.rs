@@ -29,7 +29,8 @@ impl KubePods {
         let what = format!("read project {}", self.name);
         let there = api.get(&self.name).await.map_err(|error| failed(&what, error))?;
         let now = crd::record(&there)?.project.status.generation;
-        let other = |pod: &&Pod| seen::generation(pod).is_some_and(|of| of != generation) && !seen::over(pod, Timestamp::now());
+        let other =
+            |pod: &&Pod| seen::generation(pod).is_some_and(|of| of != generation) && !seen::over(pod, Timestamp::now());
         let beside = self.list().await?.iter().find(other).map(|pod| pod.name_any());
         match beside {
             _ if now != generation => Err(Fault::new(

@@ -10,11 +10,7 @@ use futures_util::{
     FutureExt as _,
     future::{BoxFuture, Shared},
 };
-use remora_control_plane_kube::{
-    Cluster, KubeRecords, KubeRuntime,
-    image::Commands,
-    manifests::Settings,
-};
+use remora_control_plane_kube::{Cluster, KubeRecords, KubeRuntime, image::Commands, manifests::Settings};
 use remora_control_plane_runtime::{
     Parts, Projects, Settings as Bounds,
     identity::{CLIENT_SAN, Identity, Material},

@@ -172,6 +172,9 @@ async fn a_url_ends_when_it_says() {
     on_each_server(async |server: &S3Server| {
         let rig = Rig::on(server).await;
         let project = rig.runs("echo hello > greeting; exec sleep 100000").await;
+        // Its end makes a snapshot.
+        rig.wants(project.id, Desired::Stopped, Phase::Stopped).await;
+        rig.wants(project.id, Desired::Running, Phase::Ready).await;
         let export = rig.projects.export(project.id, "", 2).await.unwrap();
         let url = export.signed.url.expose();
         let first = fetch(&url, "GET", &[], "").await;

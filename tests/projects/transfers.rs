@@ -138,7 +138,7 @@ async fn a_hostile_archive_is_refused_and_a_good_one_still_taken() {
         let site = site();
         let absolute = {
             let mut tar = Command::new("tar");
-            tar.args(["--create", "--absolute-names", "--file=-", "/etc/hostname"]);
+            tar.args(["--create", "--absolute-names", "--file=-"]).arg(site.path().join("src/index.js"));
             Bytes::from(tar.output().unwrap().stdout)
         };
         let whole = pack(site.path(), true);

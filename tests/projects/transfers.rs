@@ -176,7 +176,7 @@ async fn a_url_ends_when_it_says() {
         rig.wants(project.id, Desired::Stopped, Phase::Stopped).await;
         rig.wants(project.id, Desired::Running, Phase::Ready).await;
         let export = rig.projects.export(project.id, "", 2).await.unwrap();
-        let url = export.signed.url.expose();
+        let url = export.signed.url.clone().expose();
         let first = fetch(&url, "GET", &[], "").await;
         assert_eq!(first.status, 200, "{}", server.name);
         let ended = async {
@@ -189,8 +189,10 @@ async fn a_url_ends_when_it_says() {
         for ttl in [604_801, u32::MAX] {
             assert_eq!(rig.projects.export(project.id, "", ttl).await.unwrap_err().reason, Reason::InvalidArgument);
         }
-        let unknown = rig.projects.export(project.id, "9-9-ab", 60).await.unwrap_err();
+        let unknown = rig.projects.export(project.id, &format!("9{}", export.snapshot), 60).await.unwrap_err();
         assert_eq!(unknown.reason, Reason::NotFound, "{unknown}");
+        let none = rig.projects.export(project.id, "../x", 60).await.unwrap_err();
+        assert_eq!(none.reason, Reason::InvalidArgument, "{none}");
         // As many as are kept at once, and no more.
         let mut kept = 0;
         let full = loop {

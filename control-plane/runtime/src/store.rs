@@ -183,9 +183,14 @@ fn failure<E: std::error::Error + ProvideErrorMetadata + 'static>(
     let reason = match error.code() {
         Some("NoSuchBucket") => Reason::BucketMissing,
         Some("NoSuchKey") => Reason::SnapshotDamaged,
-        Some("AccessDenied" | "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken" | "InvalidToken") => {
-            Reason::StoreDenied
-        }
+        Some(
+            "AccessDenied"
+            | "InvalidAccessKeyId"
+            | "SignatureDoesNotMatch"
+            | "ExpiredToken"
+            | "InvalidToken"
+            | "XAdminUserNotFound",
+        ) => Reason::StoreDenied,
         _ => Reason::StoreUnavailable,
     };
     Fault::new(reason, format!("the store did not {action} {key}: {}", DisplayErrorContext(error))).stage("store")

@@ -342,8 +342,8 @@ fn classify(action: &'static str, key: &str, bucket: &str, answer: &Answer) -> S
         ("RequestTimeout" | "SlowDown", _) | (_, None | Some(408 | 429 | 500..=599)) => {
             StoreError::Unavailable { action, key, detail }
         }
-        // What a store says of credentials that ran out.
-        ("ExpiredToken" | "InvalidToken" | "TokenRefreshRequired", _) | (_, Some(401 | 403)) => {
+        // What a store says of credentials that ran out, and versitygw of a key that it does not know.
+        ("ExpiredToken" | "InvalidToken" | "TokenRefreshRequired" | "XAdminUserNotFound", _) | (_, Some(401 | 403)) => {
             StoreError::Denied { action, key, detail }
         }
         _ => StoreError::Rejected { action, key, detail },
@@ -392,6 +392,7 @@ mod tests {
         assert_eq!(reason(Some(403), "SignatureDoesNotMatch"), Reason::StoreDenied);
         assert_eq!(reason(Some(403), "RequestTimeTooSkewed"), Reason::StoreDenied);
         assert_eq!(reason(Some(400), "ExpiredToken"), Reason::StoreDenied);
+        assert_eq!(reason(Some(404), "XAdminUserNotFound"), Reason::StoreDenied);
         assert_eq!(reason(Some(503), "SlowDown"), Reason::StoreUnavailable);
         assert_eq!(reason(Some(400), "RequestTimeout"), Reason::StoreUnavailable);
         assert_eq!(reason(Some(507), ""), Reason::NoSpace);

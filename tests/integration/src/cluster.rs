@@ -26,6 +26,23 @@ pub(crate) async fn kubectl(args: &[&str], input: &str) -> Result<String, String
     if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
 }
 
+/// Runs `kubectl` as the ServiceAccount `account` of `namespace`, by impersonation.
+pub(crate) async fn kubectl_as(namespace: &str, account: &str, args: &[&str]) -> Result<String, String> {
+    let user = format!("--as=system:serviceaccount:{namespace}:{account}");
+    let own = "/var/run/secrets/kubernetes.io/serviceaccount";
+    // With any flag of a connection kubectl looks at the ServiceAccount that it runs as no more.
+    let inside = match (std::env::var("KUBECONFIG"), std::fs::read_to_string(format!("{own}/token"))) {
+        (Err(_), Ok(token)) => vec![
+            "--server=https://kubernetes.default.svc".to_owned(),
+            format!("--certificate-authority={own}/ca.crt"),
+            format!("--token={token}"),
+        ],
+        _ => Vec::new(),
+    };
+    let inside = inside.iter().map(String::as_str);
+    kubectl(&args.iter().copied().chain([user.as_str()]).chain(inside).collect::<Vec<_>>(), "").await
+}
+
 /// What `kubectl get ARGS` prints, as JSON.
 pub(crate) async fn get(args: &[&str]) -> Value {
     let told = kubectl(&[&["get", "--output", "json"], args].concat(), "").await;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    cluster::{get, has_namespace, kubectl},
+    cluster::{get, has_namespace, kubectl_as},
     harness::Case,
     patience::{eventually, seen},
     project::Project,
@@ -165,8 +165,8 @@ async fn guarded(target: Target) {
     let container = json!({"name": "dev", "image": image, "command": ["sh", "-c", super::IDLE]});
     let project = up(&target, "guarded", &json!({"isolation": "Shared", "containers": [container]})).await;
     let (namespace, id) = project.place().await;
-    let user = format!("--as=system:serviceaccount:{}:remora", target.namespace);
-    let removed = kubectl(&["delete", "namespace", &namespace, "--dry-run=server", &user], "").await;
+    let remove = ["delete", "namespace", &namespace, "--dry-run=server"];
+    let removed = kubectl_as(&target.namespace, "remora", &remove).await;
     let said = removed.expect_err("it would be removed with all projects in it");
     assert!(said.contains("projects share the namespace"), "{said}");
     project.remove().await;

@@ -117,5 +117,9 @@ pub const LEASE_RENEWAL: Duration = Duration::from_secs(5);
 /// renewed is taken over, and what somebody else changed is undone.
 pub const ROUTES_LOOK: Duration = Duration::from_secs(600);
 
+/// How long a route is gone before what guarded it goes too: a controller may hear of it a few seconds later
+/// (Traefik takes changes at most every two), and its requests would be dropped without an answer.
+pub const ROUTES_DRAIN: Duration = Duration::from_secs(5);
+
 /// Rest before another attempt at routes that could not be brought about.
 pub const ROUTES_RETRY: Duration = Duration::from_secs(10);

@@ -151,7 +151,7 @@ impl KubePods {
             apply_in(client, namespace, &policy).await?;
         }
         // One that is in the way of nothing but callers from outside is told once the pod runs.
-        if let Err(fault) = self.bring_routes(&context).await?.map_or(Ok(()), Err) {
+        if let Some(fault) = self.bring_routes(&context).await?.fault {
             warn!(namespace, %fault, "a port is not reached from outside yet");
         }
         self.store_secret(&context).await?;

@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 pub(crate) const VERB_PATIENCE: Duration = Duration::from_secs(300);
 /// Longest wait for something that shows nowhere but where it is looked for.
 pub(crate) const LOOK_PATIENCE: Duration = Duration::from_secs(120);
+/// Longest wait for an answer that the next look may have: a request that was on its way when its route was closed
+/// is answered by nobody.
+pub(crate) const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 /// Time between two looks.
 pub(crate) const LOOK: Duration = Duration::from_millis(100);
 /// Longest time of one case.

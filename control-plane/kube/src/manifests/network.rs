@@ -141,12 +141,12 @@ fn from_control_plane(context: &Context<'_>) -> NetworkPolicyIngressRule {
     NetworkPolicyIngressRule { from: Some(vec![control_plane]), ports: Some(vec![port(AGENT_PORT, "TCP")]) }
 }
 
-/// A policy that lets the pods of an ingress controller in to `ports` of `pods`.
-pub(super) fn from_gate(metadata: ObjectMeta, pods: LabelSelector, gate: &Gate, ports: Vec<i32>) -> NetworkPolicy {
+/// A policy that lets the pods of an ingress controller in to the port `number` of `pods`.
+pub(super) fn from_gate(metadata: ObjectMeta, pods: LabelSelector, gate: &Gate, number: u16) -> NetworkPolicy {
     let labels = Some(gate.pod_labels.clone()).filter(|labels| !labels.is_empty());
     let rule = NetworkPolicyIngressRule {
         from: Some(vec![in_namespace(&gate.namespace, labels)]),
-        ports: Some(ports.into_iter().map(|number| port(number, "TCP")).collect()),
+        ports: Some(vec![port(number.into(), "TCP")]),
     };
     NetworkPolicy {
         metadata,

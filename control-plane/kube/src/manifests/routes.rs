@@ -67,7 +67,8 @@ pub fn routes(context: &Context<'_>) -> Vec<DynamicObject> {
     if ways.is_empty() {
         return Vec::new();
     }
-    let mut objects: Vec<DynamicObject> = policies(context, routing, &ways).iter().filter_map(dynamic).collect();
+    let mut objects: Vec<DynamicObject> =
+        ways.iter().filter_map(|way| dynamic(&policy(context, routing, way))).collect();
     if routing.controller == Controller::Traefik {
         objects.extend(middlewares::all(context, routing, &ways));
     }
@@ -136,28 +137,14 @@ pub fn address(
     Some(routing?.url(&host_label(project.id, &project.name, &container.name, &port.name)))
 }
 
-/// Lets the controller in to the ports that are exposed, and to no other one.
-fn policies(context: &Context<'_>, routing: &Routing, ways: &[Way<'_>]) -> Vec<NetworkPolicy> {
-    let number = |way: &Way<'_>| i32::from(way.port.port);
-    if context.project.spec.layout == Layout::SinglePod {
-        let ports = ways.iter().map(number).collect();
-        return vec![network::from_gate(
-            metadata(context, ROUTES, ROUTES),
-            selecting(selector(context)),
-            &routing.from,
-            ports,
-        )];
-    }
-    let mut policies: Vec<NetworkPolicy> = Vec::new();
-    for container in &context.project.spec.containers {
-        let ports: Vec<i32> = ways.iter().filter(|way| way.container.name == container.name).map(number).collect();
-        if !ports.is_empty() {
-            let metadata = labelled(context, &format!("{ROUTES}-{}", container.name), ROUTES, &container.name);
-            let pods = selecting(selector_of(context, &container.name));
-            policies.push(network::from_gate(metadata, pods, &routing.from, ports));
-        }
-    }
-    policies
+/// Lets the controller in to a port that is exposed, and to no other. Each has its own policy, which is there before
+/// its route and goes after it (pods/routes/objects.rs): what is added and removed is whole.
+fn policy(context: &Context<'_>, routing: &Routing, way: &Way<'_>) -> NetworkPolicy {
+    let pods = match context.project.spec.layout {
+        Layout::SinglePod => selector(context),
+        Layout::PodPerContainer => selector_of(context, &way.container.name),
+    };
+    network::from_gate(of_port(context, way), selecting(pods), &routing.from, way.port.port)
 }
 
 /// The metadata of what is for one port.

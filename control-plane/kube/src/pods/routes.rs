@@ -3,7 +3,7 @@
 
 mod objects;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, core::DynamicObject};
@@ -11,11 +11,11 @@ use remora_control_plane_runtime::records::Record;
 use remora_proto_model::{Fault, Generation, Reason};
 use tokio::time::Instant;
 
-use self::objects::Objects;
+use self::objects::{Brought, Objects};
 use super::KubePods;
 use crate::{
     api::failed,
-    limits::{ROUTES_LOOK, ROUTES_RETRY},
+    limits::{ROUTES_DRAIN, ROUTES_LOOK, ROUTES_RETRY},
     manifests::{self, Context, Routing},
 };
 
@@ -24,6 +24,8 @@ pub(super) struct Routed {
     /// Of what.
     wanted: String,
     at: Instant,
+    /// How long it holds.
+    rest: Duration,
     fault: Option<Fault>,
 }
 
@@ -37,21 +39,26 @@ impl KubePods {
         let commands = BTreeMap::new();
         let context = self.context(record, record.project.status.generation, &commands);
         let wanted = serde_json::to_string(&manifests::routes(&context)).unwrap_or_default();
-        if let Some(routed) = &self.routed {
-            let rest = if routed.fault.is_some() { ROUTES_RETRY } else { ROUTES_LOOK };
-            if routed.wanted == wanted && routed.at.elapsed() < rest {
-                return routed.fault.clone().map_or(Ok(()), Err);
-            }
+        if let Some(routed) = &self.routed
+            && routed.wanted == wanted
+            && routed.at.elapsed() < routed.rest
+        {
+            return routed.fault.clone().map_or(Ok(()), Err);
         }
-        let fault = self.bring_routes(&context).await.unwrap_or_else(Some);
-        self.routed = Some(Routed { wanted, at: Instant::now(), fault: fault.clone() });
+        let brought = self.bring_routes(&context).await;
+        let Brought { fault, lingers } = brought.unwrap_or_else(|fault| Brought { fault: Some(fault), lingers: false });
+        let rest = match (lingers, &fault) {
+            (true, _) => ROUTES_DRAIN,
+            (false, Some(_)) => ROUTES_RETRY,
+            (false, None) => ROUTES_LOOK,
+        };
+        self.routed = Some(Routed { wanted, at: Instant::now(), rest, fault: fault.clone() });
         fault.map_or(Ok(()), Err)
     }
 
-    /// What is wanted, in place of what is there; the value is why a part of it is not. An error is that not even
-    /// what lets in too many could be removed.
-    pub(super) async fn bring_routes(&self, context: &Context<'_>) -> Result<Option<Fault>, Fault> {
-        let Some(routing) = &context.settings.routing else { return Ok(None) };
+    /// What is wanted, in place of what is there. An error is that not even what lets in too many could be removed.
+    pub(super) async fn bring_routes(&self, context: &Context<'_>) -> Result<Brought, Fault> {
+        let Some(routing) = &context.settings.routing else { return Ok(Brought::default()) };
         let objects = self.routes(routing);
         let mut missing = None;
         let mut wanted = manifests::routes(context);
@@ -62,8 +69,8 @@ impl KubePods {
             }
         }
         // A copy of a certificate is better than none while the original cannot be read.
-        let refusal = objects.bring(&wanted, missing.as_ref().map(|_| "Secret")).await?;
-        Ok(missing.or(refusal))
+        let Brought { fault, lingers } = objects.bring(&wanted, missing.as_ref().map(|_| "Secret")).await?;
+        Ok(Brought { fault: missing.or(fault), lingers })
     }
 
     fn routes(&self, routing: &Routing) -> Objects<'_> {

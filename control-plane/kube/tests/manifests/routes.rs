@@ -250,22 +250,25 @@ fn the_policy_opens_exposed_ports_alone() {
             })
             .collect()
     };
-    let numbers = |rule: &Value| -> Vec<u64> {
-        rule["ports"].as_array().unwrap().iter().map(|port| port["port"].as_u64().unwrap()).collect()
+    let number = |rule: &Value| {
+        assert_eq!(rule["ports"].as_array().map(Vec::len), Some(1), "{rule}");
+        rule["ports"][0]["port"].as_u64().unwrap()
     };
     let one = rules(&shop("SinglePod", Some(full(Controller::Traefik, Tls::Controller))));
-    assert_eq!((one.len(), one[0].0.as_str(), numbers(&one[0].2)), (1, "routes", vec![5173, 8080, 9229]));
+    let seen: Vec<_> =
+        one.iter().map(|(_, pods, rule)| (pods["app.kubernetes.io/component"].clone(), number(rule))).collect();
+    assert_eq!(seen, [5173, 8080, 9229].map(|number| (Value::from("dev"), number)));
     let from = &one[0].2["from"];
     assert_eq!(from[0]["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"], "ingress");
     assert_eq!(from[0]["podSelector"]["matchLabels"]["app.kubernetes.io/name"], "controller");
 
     let two = rules(&shop("PodPerContainer", Some(routing())));
-    let seen: Vec<_> = two
-        .iter()
-        .map(|(name, pods, rule)| (name.as_str(), pods["remora.dev/container"].as_str().unwrap(), numbers(rule)))
-        .collect();
-    assert_eq!(seen, [("routes-web", "web", vec![5173]), ("routes-api", "api", vec![8080, 9229])]);
+    let seen: Vec<_> =
+        two.iter().map(|(_, pods, rule)| (pods["remora.dev/container"].as_str().unwrap(), number(rule))).collect();
+    assert_eq!(seen, [("web", 5173), ("api", 8080), ("api", 9229)]);
     assert!(two[0].2["from"][0]["podSelector"].is_null(), "every pod of the namespace");
+    // Each is that of one route, and has its name.
+    assert_eq!(two[0].0, "shop--web--http");
 }
 
 #[test]

@@ -4,13 +4,14 @@ use futures_util::future::join_all;
 use http::StatusCode;
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::{
     cluster::{get, kubectl, pods, restarts},
     control_plane::Away,
     harness::Case,
     ingress::Visitor,
-    patience::{eventually, seen},
+    patience::{ANSWER_PATIENCE, eventually, seen},
     project::{Project, phase},
     rest::{self, Answer},
     target::Target,
@@ -104,8 +105,11 @@ async fn host(project: &Project, container: &str) -> String {
 /// Calls until the controller has heard of the route.
 async fn called(visitor: &Visitor, host: &str, headers: &[(&str, &str)], wanted: u16) -> Answer {
     eventually(|| async {
-        let answer = visitor.call("GET", host, "/", headers).await;
-        if answer.status == wanted { Ok(answer) } else { Err(format!("{host} answers {answer:?}, not {wanted}")) }
+        match timeout(ANSWER_PATIENCE, visitor.call("GET", host, "/", headers)).await {
+            Ok(answer) if answer.status == wanted => Ok(answer),
+            Ok(answer) => Err(format!("{host} answers {answer:?}, not {wanted}")),
+            Err(_) => Err(format!("{host} does not answer")),
+        }
     })
     .await
 }

@@ -35,28 +35,43 @@ struct There {
     of: Option<String>,
 }
 
+/// What came of it.
+#[derive(Debug, Default)]
+pub(in crate::pods) struct Brought {
+    /// Why a part of it is not as it should be.
+    pub(in crate::pods) fault: Option<Fault>,
+    /// Whether something is left that is to be removed a little later.
+    pub(in crate::pods) lingers: bool,
+}
+
 impl Objects<'_> {
     /// Makes and changes what should be there, and removes what should not, but for those of the kind `kept`. What
     /// cannot be changed is removed, so that nothing lets in whom it should not any more; the first refusal is the
-    /// value. An error is that even this could not be done.
-    pub(super) async fn bring(&self, wanted: &[DynamicObject], kept: Option<&str>) -> Result<Option<Fault>, Fault> {
+    /// fault. An error is that even this could not be done.
+    ///
+    /// What leads to a port goes first, and the rest with the next call: the controller hears of it later than the
+    /// kernel hears of a policy, and a request that it sends meanwhile would wait for an answer for ever.
+    pub(super) async fn bring(&self, wanted: &[DynamicObject], kept: Option<&str>) -> Result<Brought, Fault> {
         let there = self.there().await?;
-        let mut refusal = None;
+        let mut brought = Brought::default();
         for object in wanted {
             let Err(refused) = self.apply(object).await else { continue };
             let made_of = object.annotations().get(ROUTE);
             if let Some(stale) = there.iter().find(|one| one.is(object) && one.of.as_ref() != made_of) {
                 self.remove(stale).await?;
             }
-            refusal.get_or_insert(refused);
+            brought.fault.get_or_insert(refused);
         }
-        let is_wanted = |one: &&There| kept == Some(&*one.kind.kind) || wanted.iter().any(|object| one.is(object));
-        // What leads there goes before what guards it.
-        for one in there.iter().rev().filter(|one| !is_wanted(one)) {
+        let unwanted = |one: &&There| kept != Some(&*one.kind.kind) && !wanted.iter().any(|object| one.is(object));
+        let leads = |one: &There| self.kinds.last().is_some_and(|last| last.kind == one.kind.kind);
+        let (routes, guards): (Vec<&There>, Vec<&There>) =
+            there.iter().rev().filter(unwanted).partition(|one| leads(one));
+        brought.lingers = !routes.is_empty() && !guards.is_empty();
+        for one in if routes.is_empty() { guards } else { routes } {
             info!(kind = one.kind.kind, name = one.name, namespace = self.namespace, "a route is removed");
             self.remove(one).await?;
         }
-        Ok(refusal)
+        Ok(brought)
     }
 
     /// Asks for the end of all of them; what was there still, in words.

@@ -1,13 +1,16 @@
 //! What NetworkPolicies let pass, by the rules of Kubernetes: a policy selects pods of its
 //! own namespace; a pod that any policy selects for a direction is closed in it but for what
-//! some policy opens. Ports by number, selectors by equality: a policy with anything else is
-//! an error here and not a guess.
+//! some policy opens. Ports are numbers: a policy with anything else is an error here and not
+//! a guess.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
 use k8s_openapi::{
     api::networking::v1::{IPBlock, NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort},
-    apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
+    apimachinery::pkg::{
+        apis::meta::v1::{LabelSelector, LabelSelectorRequirement},
+        util::intstr::IntOrString,
+    },
 };
 
 /// A pod.
@@ -100,8 +103,19 @@ impl Cluster {
 }
 
 fn selects(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
-    assert!(selector.match_expressions.as_ref().is_none_or(Vec::is_empty), "expressions are not understood here");
+    let holds = |rule: &LabelSelectorRequirement| {
+        let value = labels.get(&rule.key);
+        let among = value.is_some_and(|value| rule.values.iter().flatten().any(|one| one == value));
+        match rule.operator.as_str() {
+            "In" => among,
+            "NotIn" => !among,
+            "Exists" => value.is_some(),
+            "DoesNotExist" => value.is_none(),
+            other => panic!("the operator {other} is not understood here"),
+        }
+    };
     selector.match_labels.iter().flatten().all(|(name, value)| labels.get(name) == Some(value))
+        && selector.match_expressions.iter().flatten().all(holds)
 }
 
 fn ports(ports: Option<&[NetworkPolicyPort]>, number: i32, protocol: &str) -> bool {

@@ -71,7 +71,8 @@ pub const LIST_PAGE: u32 = 500;
 /// of ours are more than the projects of one control plane have.
 pub const MAX_ORPHAN_PAGES: u32 = 100;
 
-/// Namespaces without a project whose claims and Secrets are listed, each by a call of its own.
+/// Namespaces without a project, and as many that projects share, whose claims and Secrets
+/// are listed, each by calls of its own.
 pub const MAX_ORPHAN_NAMESPACES: usize = 50;
 
 /// Time between two writes of a status in which only measured numbers differ:

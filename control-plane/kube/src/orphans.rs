@@ -26,14 +26,17 @@ use crate::{
     manifests,
 };
 
-/// What is found by listing the cluster once. `shared` is the namespace of projects that share one.
+/// What is found by listing the cluster once. `shared` is the namespace of projects that
+/// share one now.
 pub(crate) async fn strangers(
     client: &Client,
     known: &HashSet<ProjectId>,
     shared: Option<&str>,
 ) -> Result<Orphans, Fault> {
-    let mut search = Search { known, shared, found: Orphans::default() };
+    let mut search = Search { known, shared: Vec::new(), found: Orphans::default() };
     let namespaces: Api<Namespace> = Api::all(client.clone());
+    let still_shared = search.still_shared(&namespaces).await?;
+    search.shared = shared.map(str::to_owned).into_iter().chain(still_shared.iter().cloned()).collect();
     search.labelled(OrphanKind::Namespace, &namespaces, "namespaces").await?;
     search.labelled(OrphanKind::Deployment, &Api::<Deployment>::all(client.clone()), "Deployments").await?;
     search.labelled(OrphanKind::Pod, &Api::<Pod>::all(client.clone()), "pods").await?;
@@ -45,12 +48,7 @@ pub(crate) async fn strangers(
         .filter(|orphan| orphan.kind == OrphanKind::Namespace)
         .map(|orphan| orphan.name.clone())
         .collect();
-    let shared = match shared {
-        Some(name) => namespaces.get_metadata_opt(name).await.map_err(|error| failed("read a namespace", error))?,
-        None => None,
-    };
-    let shared = shared.map(|namespace| namespace.name_any());
-    for namespace in inside.iter().take(MAX_ORPHAN_NAMESPACES).chain(&shared) {
+    for namespace in inside.iter().take(MAX_ORPHAN_NAMESPACES).chain(&still_shared) {
         let claims = Api::<PersistentVolumeClaim>::namespaced(client.clone(), namespace);
         search.labelled(OrphanKind::VolumeClaim, &claims, &format!("claims of volumes in {namespace}")).await?;
         let secrets = Api::<Secret>::namespaced(client.clone(), namespace);
@@ -84,11 +82,24 @@ async fn projects(client: &Client) -> Result<HashSet<String>, Fault> {
 
 struct Search<'a> {
     known: &'a HashSet<ProjectId>,
-    shared: Option<&'a str>,
+    /// Namespaces of projects that share one, now or by an earlier setting.
+    shared: Vec<String>,
     found: Orphans,
 }
 
 impl Search<'_> {
+    /// The namespaces there are that projects share: ours, and no project's own.
+    async fn still_shared(&mut self, namespaces: &Api<Namespace>) -> Result<Vec<String>, Fault> {
+        let selector = format!("{}={},!{}", manifests::MANAGED_BY, manifests::MANAGER, manifests::PROJECT_ID);
+        let most = u32::try_from(MAX_ORPHAN_NAMESPACES).unwrap_or(u32::MAX);
+        let page = namespaces.list_metadata(&ListParams::default().labels(&selector).limit(most)).await;
+        let page = page.map_err(|error| failed("list the namespaces that projects share", error))?;
+        if page.metadata.continue_.is_some_and(|token| !token.is_empty()) {
+            self.found.unseen.push(format!("namespaces that projects share, beyond the first {most}"));
+        }
+        Ok(page.items.iter().map(|namespace| namespace.name_any()).collect())
+    }
+
     /// Everything with Remora's label that names a project.
     async fn labelled<T>(&mut self, kind: OrphanKind, api: &Api<T>, what: &str) -> Result<(), Fault>
     where
@@ -155,7 +166,8 @@ impl Search<'_> {
             for volume in &page.items {
                 let claim = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref());
                 let claim = claim.and_then(|claim| claim.namespace.as_deref().zip(claim.name.as_deref()));
-                let of = claim.and_then(|(namespace, name)| manifests::Place::project_of(namespace, name, self.shared));
+                let of =
+                    claim.and_then(|(namespace, name)| manifests::Place::project_of(namespace, name, &self.shared));
                 let Some(project) = of.filter(|project| !self.known.contains(project)) else { continue };
                 self.found.orphans.push(Orphan {
                     kind: OrphanKind::Volume,

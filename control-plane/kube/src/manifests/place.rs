@@ -35,9 +35,9 @@ impl Place {
     }
 
     /// The project of the object `name` in `namespace`: that of a namespace of its own, or in
-    /// `shared` the one that the name ends with. `None` where it is of none.
-    pub fn project_of(namespace: &str, name: &str, shared: Option<&str>) -> Option<ProjectId> {
-        if shared == Some(namespace) {
+    /// one that is `shared` the one that the name ends with. `None` where it is of none.
+    pub fn project_of(namespace: &str, name: &str, shared: &[String]) -> Option<ProjectId> {
+        if shared.iter().any(|one| one == namespace) {
             return from_base32(name.rsplit_once('-')?.1);
         }
         namespace.strip_prefix("proj-")?.parse().ok()
@@ -137,10 +137,10 @@ mod tests {
 
     #[test]
     fn an_object_leads_back_to_its_project() {
-        let (id, shared) = (ProjectId::new(), Some("all"));
+        let (id, shared) = (ProjectId::new(), &["before".to_owned(), "all".to_owned()][..]);
         assert_eq!(Place::project_of(&format!("proj-{id}"), "data-db", shared), Some(id));
         assert_eq!(Place::project_of("all", &format!("data-db-{}", base32(id)), shared), Some(id));
-        assert_eq!(Place::project_of("all", &format!("data-db-{}", base32(id)), None), None);
+        assert_eq!(Place::project_of("all", &format!("data-db-{}", base32(id)), &[]), None);
         for namespace in ["", "all", "proj-", "proj-web", &id.to_string()] {
             assert_eq!(Place::project_of(namespace, "data-db", shared), None, "{namespace}");
         }

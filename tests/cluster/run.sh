@@ -7,7 +7,7 @@
 #
 #   KEEP=1         leaves everything in the cluster as it is at the end
 #   SUITE="..."    arguments for the suite, a filter or --bench for example; then nothing but the suite runs
-#   SUITE_SECONDS=N   how long the suite may take, 2400
+#   SUITE_SECONDS=N   how long the suite may take, 3000
 #   REGISTRY=...   where to push the images, with REMORA_CLUSTER=existing
 #
 # Parts: cluster.sh, install.sh, refusals.sh, suite.sh with faults.sh beside it,

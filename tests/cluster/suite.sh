@@ -46,7 +46,7 @@ metadata: {name: $job}
 spec:
   backoffLimit: 0
   ttlSecondsAfterFinished: 3600
-  activeDeadlineSeconds: ${SUITE_SECONDS:-2400}
+  activeDeadlineSeconds: ${SUITE_SECONDS:-3000}
   template:
     spec:
       restartPolicy: Never
@@ -112,7 +112,7 @@ job_verdict() {
 # Prints the Job's log until it has ended. The API server may be away meanwhile:
 # that is one of the faults.
 follow_job() {
-    local seen=0 total ended='' deadline=$((SECONDS + ${SUITE_SECONDS:-2400} + 200))
+    local seen=0 total ended='' deadline=$((SECONDS + ${SUITE_SECONDS:-3000} + 200))
     while :; do
         kubectl --namespace "$space" logs "job/$job" >"$1.new" 2>/dev/null || true
         total=$(wc -c <"$1.new")

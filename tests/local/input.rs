@@ -262,11 +262,10 @@ async fn each_bad_field_over_grpc_is_named_and_changes_nothing() {
     refused("ttlSeconds", projects.begin_source_upload(upload(1, 604_801)).await);
     missing(projects.begin_source_upload(BeginSourceUploadRequest { name: text("../x"), ..upload(1, 0) }).await);
     for name in ["", "x", "../x", "1790000000000-../../x.tar"] {
-        missing(
-            projects
-                .complete_source_upload(CompleteSourceUploadRequest { name: text("good"), upload: text(name) })
-                .await,
-        );
+        let complete = CompleteSourceUploadRequest { name: text("good"), upload: text(name) };
+        let fault = from_status(&projects.complete_source_upload(complete).await.unwrap_err());
+        assert_eq!((fault.reason, fault.effect), (Reason::NotFound, Effect::NotApplied), "{fault}");
+        assert!(fault.message.contains(&format!("upload {name:?}")) && !fault.hint.is_empty(), "{fault}");
     }
 
     let mint = || MintTokenRequest { project: "good".to_owned(), ..MintTokenRequest::default() };

@@ -279,8 +279,8 @@ impl Records for KubeRecords {
                 }
             }
             let stored = match self.put_status(&after, before.project.resource_version).await {
-                // Somebody else was first; what is measured is measured again.
-                Err(fault) if fault.reason == Reason::Conflict => return Ok(before),
+                // Somebody else was first; what is measured is measured again, on what that left.
+                Err(fault) if fault.reason == Reason::Conflict => return Ok(self.get(id).await?.unwrap_or(before)),
                 stored => stored?,
             };
             self.seen().entry(id).or_default().touched = Some(Instant::now());

@@ -393,8 +393,11 @@ impl Inner {
         let mut after = before.clone();
         change(&mut after.project.status);
         if after != before {
-            let touched = self.records.touch(before, after).await?;
-            self.publish(entry, touched);
+            let touched = self.records.touch(before.clone(), after).await?;
+            // Nobody is woken by what was refused: whoever reports would report again at once.
+            if touched != before {
+                self.publish(entry, touched);
+            }
         }
         Ok(())
     }

@@ -3,9 +3,12 @@
 use std::{collections::BTreeSet, env, sync::Arc, time::Duration};
 
 use remora_control_plane_kube::KubeRecords;
-use remora_control_plane_runtime::records::{Record, Records};
+use remora_control_plane_runtime::{
+    Projects,
+    records::{Record, Records},
+};
 use remora_proto_model::{
-    Generation, Reason,
+    Generation, ProjectId, Reason,
     project::{Desired, Phase, Project, ProjectStatus},
 };
 
@@ -18,6 +21,8 @@ use crate::{
 
 /// Claims of a generation.
 const CLAIMS: usize = 1_000;
+/// How long somebody waits before they ask again.
+const ASKS_AGAIN: Duration = Duration::from_secs(10);
 /// Versions of a record that somebody may still take for the newest.
 const REMEMBERED: usize = 4;
 
@@ -85,14 +90,27 @@ async fn a089_two_leaders_that_hear_nothing_never_run_two_pods() {
     for (round, projects) in [&one.projects, &other.projects].into_iter().cycle().take(10).enumerate() {
         let (desired, phase) =
             if round % 2 == 0 { (Desired::Hibernated, Phase::Hibernated) } else { (Desired::Running, Phase::Ready) };
-        projects.set_desired(id, desired).await.unwrap();
-        reaches(projects, id, phase).await;
+        asks(projects, id, desired, phase).await;
         assert_eq!(site.seen().most.max(1), 1, "round {round}");
     }
     drop(one);
-    reaches(&other.projects, id, Phase::Ready).await;
+    asks(&other.projects, id, Desired::Running, Phase::Ready).await;
     assert_eq!((site.names("pods").len(), site.seen().most), (1, 1));
     assert_eq!(site.seen().lost, [""; 0]);
+}
+
+/// Asks until it is so: what one of two that hear nothing takes for the state of things may
+/// be the other's of a while ago, until it writes the next time.
+async fn asks(projects: &Projects, id: ProjectId, desired: Desired, phase: Phase) {
+    let asking = async {
+        loop {
+            projects.set_desired(id, desired).await.unwrap();
+            if tokio::time::timeout(ASKS_AGAIN, reaches(projects, id, phase)).await.is_ok() {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, asking).await.expect("who asks again gets there");
 }
 
 /// One is held up right before it makes its pod, and another one overtakes it: the pod that
@@ -115,7 +133,7 @@ async fn a089_a_pod_that_is_made_too_late_never_runs() {
     assert_eq!(site.names("pods"), [""; 0]);
     let quick = site.controller().await;
     let ready = reaches(&quick.projects, id, Phase::Ready).await;
-    assert_eq!(ready.status.generation, Generation(2));
+    assert!(ready.status.generation > Generation(1), "{:?}", ready.status.generation);
     site.api.with(|state| state.faults.release());
     let settled = async {
         loop {

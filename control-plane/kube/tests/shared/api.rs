@@ -108,7 +108,7 @@ impl ApiServer {
 impl State {
     fn with_uid(&mut self, mut object: Value, uid: Option<Value>) -> Value {
         self.made += 1;
-        object["metadata"]["uid"] = uid.unwrap_or_else(|| format!("uid-{}", self.made).into());
+        object["metadata"]["uid"] = uid.unwrap_or_else(|| format!("00000000-0000-4000-8000-{:012x}", self.made).into());
         object["metadata"]["resourceVersion"] = self.made.to_string().into();
         object
     }

@@ -111,13 +111,15 @@ mod tests {
     async fn what_is_taken_passes_as_it_is() {
         assert_eq!(passed(false, &[0; 1_024]).await, (vec![0; 1_024], None));
         assert_eq!(passed(false, &[]).await, (Vec::new(), None));
+        // A lone block of zeros is an end to what unpacks it, as it is to GNU tar.
+        assert_eq!(passed(false, &[0; 512]).await, (vec![0; 512], None));
     }
 
     #[tokio::test]
     async fn what_is_not_taken_has_no_end() {
-        for (zstd, bytes) in [(false, vec![b'x'; 300_000]), (true, vec![b'x'; 300]), (false, vec![0; 512])] {
+        for (zstd, bytes) in [(false, vec![b'x'; 300_000]), (true, vec![b'x'; 300])] {
             let (_, fault) = passed(zstd, &bytes).await;
-            assert_eq!(fault.unwrap().reason, Reason::ArchiveInvalid);
+            assert_eq!(fault.map(|fault| fault.reason), Some(Reason::ArchiveInvalid), "zstd {zstd}");
         }
     }
 

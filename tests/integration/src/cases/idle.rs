@@ -16,7 +16,9 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new("idle::a_project_that_nobody_uses_sleeps_and_wakes_whole", sleeps),
         Case::new("idle::what_runs_is_use_and_an_open_terminal_alone_is_not", runs),
-        Case::new("idle::containers_in_pods_of_their_own_sleep_and_wake_together", several).with_databases(),
+        Case::new("idle::containers_in_pods_of_their_own_sleep_and_wake_together", several)
+            .with_databases()
+            .on_full_profile(),
     ]
 }
 

@@ -13,7 +13,7 @@ use crate::{
 pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new("shared::projects_of_one_namespace_live_sleep_and_end_each_for_itself", beside).on_cluster(),
-        Case::new("shared::containers_of_one_name_are_found_by_their_own_project", named).on_cluster(),
+        Case::new("shared::containers_of_one_name_are_found_by_their_own_project", named).on_full_profile(),
         Case::new("shared::the_control_plane_may_not_remove_the_namespace_that_projects_share", guarded).on_cluster(),
     ]
 }

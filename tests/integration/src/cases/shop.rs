@@ -23,7 +23,9 @@ use crate::{
 
 pub(super) fn cases() -> Vec<Case> {
     vec![
-        Case::new("shop::made_by_rest_alone_it_is_the_one_of_its_file_and_keeps_what_it_sold", by_rest).with_shop(),
+        Case::new("shop::made_by_rest_alone_it_is_the_one_of_its_file_and_keeps_what_it_sold", by_rest)
+            .with_shop()
+            .on_full_profile(),
         Case::new("shop::made_from_its_file_it_wakes_on_another_node_and_everything_is_there", by_file)
             .with_shop()
             .through_ingress()

@@ -96,21 +96,21 @@ fn all() -> impl Iterator<Item = Made> {
     dedicated().into_iter().chain(sharing())
 }
 
+/// Compares with the file that somebody looked at, or writes it anew.
+fn is_as_looked_at(name: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/manifests/{name}.yaml"));
+    if env::var_os("REMORA_WRITE_MANIFESTS").is_some_and(|value| value == "1") {
+        fs::write(&path, text).unwrap();
+    }
+    let there = fs::read_to_string(&path).unwrap_or_default();
+    assert!(there == text, "{} differs; run this test with REMORA_WRITE_MANIFESTS=1 and look at it", path.display());
+}
+
 #[test]
 fn objects_are_as_they_were_looked_at() {
     let names = ["small", "full", "shop-one-pod", "shop-pods", "shared-small", "shared-one-pod", "shared-pods"];
     for (name, made) in names.into_iter().zip(all()) {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/manifests/{name}.yaml"));
-        let text = rendered(&made);
-        if env::var_os("REMORA_WRITE_MANIFESTS").is_some_and(|value| value == "1") {
-            fs::write(&path, &text).unwrap();
-        }
-        let there = fs::read_to_string(&path).unwrap_or_default();
-        assert!(
-            there == text,
-            "{} differs; run this test with REMORA_WRITE_MANIFESTS=1 and look at it",
-            path.display()
-        );
+        is_as_looked_at(name, &rendered(&made));
     }
 }
 

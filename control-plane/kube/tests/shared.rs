@@ -14,7 +14,7 @@ use std::{
 use remora_control_plane_kube::{
     Cluster, KubeRuntime,
     image::Commands,
-    manifests::{Controller, Gate, Routing, Tls, Way},
+    manifests::{Routing, Tls},
 };
 use remora_control_plane_runtime::{
     identity::{Identity, Material},
@@ -77,20 +77,8 @@ fn shop() -> Made {
         container.command = vec!["serve".to_owned()];
     }
     made.project.spec.containers[0].ports[0].expose = Some(Exposure::Public);
-    made.settings.routing = Some(Routing {
-        way: Way::Ingress { class: None },
-        controller: Controller::Traefik,
-        domain: "ports.example.com".to_owned(),
-        tls: Tls::Issuer("letsencrypt".to_owned()),
-        auth_url: "http://remora.remora-system.svc.cluster.local:7600/auth/verify".to_owned(),
-        login_url: None,
-        cors_origins: Vec::new(),
-        frame_ancestors: Vec::new(),
-        rate: None,
-        max_body_bytes: None,
-        timeout_seconds: 3_600,
-        from: Gate { namespace: "traefik".to_owned(), pod_labels: [].into() },
-    });
+    let tls = Tls::Issuer("letsencrypt".to_owned());
+    made.settings.routing = Some(Routing { tls, ..project::routing() });
     made
 }
 

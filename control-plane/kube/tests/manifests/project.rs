@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use remora_control_plane_kube::manifests::{AgentMaterial, Context, EncryptionKey, Settings};
+use remora_control_plane_kube::manifests::{
+    AgentMaterial, Context, Controller, EncryptionKey, Gate, Routing, Settings, Tls, Way,
+};
 use remora_control_plane_runtime::{StoreCredentials, StoreEndpoint};
 use remora_proto_model::{
     ContainerName, Generation,
@@ -32,6 +34,24 @@ impl Made {
             commands: &self.commands,
             source: self.source,
         }
+    }
+}
+
+/// Ports are reached through Traefik, and no more is asked for.
+pub(crate) fn routing() -> Routing {
+    Routing {
+        way: Way::Ingress { class: None },
+        controller: Controller::Traefik,
+        domain: "ports.example.com".to_owned(),
+        tls: Tls::Controller,
+        auth_url: "http://remora.remora-system.svc.cluster.local:7600/auth/verify".to_owned(),
+        login_url: None,
+        cors_origins: Vec::new(),
+        frame_ancestors: Vec::new(),
+        rate: None,
+        max_body_bytes: None,
+        timeout_seconds: 3_600,
+        from: Gate { namespace: "traefik".to_owned(), pod_labels: [].into() },
     }
 }
 

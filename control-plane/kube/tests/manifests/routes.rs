@@ -1,30 +1,16 @@
 //! The ways in from outside, as files and as what they must hold to.
 
-use std::{collections::BTreeSet, env, fs, path::Path};
+use std::collections::BTreeSet;
 
 use kube::{ResourceExt as _, core::DynamicObject};
 use remora_control_plane_kube::manifests::{self, Controller, Gate, Rate, Routing, Tls, Way};
 use remora_proto_model::project::Exposure;
 use serde_json::Value;
 
-use crate::project::{self, Made};
-
-fn routing() -> Routing {
-    Routing {
-        way: Way::Ingress { class: None },
-        controller: Controller::Traefik,
-        domain: "ports.example.com".to_owned(),
-        tls: Tls::Controller,
-        auth_url: "http://remora.remora-system.svc.cluster.local:7600/auth/verify".to_owned(),
-        login_url: None,
-        cors_origins: Vec::new(),
-        frame_ancestors: Vec::new(),
-        rate: None,
-        max_body_bytes: None,
-        timeout_seconds: 3_600,
-        from: Gate { namespace: "traefik".to_owned(), pod_labels: [].into() },
-    }
-}
+use crate::{
+    is_as_looked_at,
+    project::{self, Made, routing},
+};
 
 /// Everything that the settings can say.
 fn full(controller: Controller, tls: Tls) -> Routing {
@@ -88,22 +74,13 @@ fn routes_are_as_they_were_looked_at() {
         ("routes-nginx", shop("PodPerContainer", Some(nginx))),
         ("routes-gateway", shop("SinglePod", Some(gateway()))),
     ] {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/manifests/{name}.yaml"));
         let text: String = objects(&made)
             .iter()
             .map(|object| {
                 format!("---\n{}", serde_norway::to_string(&serde_norway::to_value(object).unwrap()).unwrap())
             })
             .collect();
-        if env::var_os("REMORA_WRITE_MANIFESTS").is_some_and(|value| value == "1") {
-            fs::write(&path, &text).unwrap();
-        }
-        let there = fs::read_to_string(&path).unwrap_or_default();
-        assert!(
-            there == text,
-            "{} differs; run this test with REMORA_WRITE_MANIFESTS=1 and look at it",
-            path.display()
-        );
+        is_as_looked_at(name, &text);
     }
 }
 

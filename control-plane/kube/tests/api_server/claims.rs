@@ -16,7 +16,7 @@ use crate::{
     faults::Fault,
     place::Verb,
     server::{ApiServer, Doom, client},
-    site::{PATIENCE, Site, name, reaches, spec},
+    site::{PATIENCE, Site, name, reaches, spec, until},
 };
 
 /// Claims of a generation.
@@ -124,12 +124,7 @@ async fn a089_a_pod_that_is_made_too_late_never_runs() {
         .faults
         .add(Fault::Held, Some(1), |asked| asked.verb == Verb::Create && asked.place.resource == "pods");
     let id = slow.projects.create(name(), spec()).await.unwrap().id;
-    let held = async {
-        while !site.api.state().calls.iter().any(|call| call.fault == Some(Fault::Held)) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, held).await.expect("a pod is made");
+    until("a pod is made", || site.api.state().calls.iter().any(|call| call.fault == Some(Fault::Held))).await;
     assert_eq!(site.names("pods"), [""; 0]);
     let quick = site.controller().await;
     let ready = reaches(&quick.projects, id, Phase::Ready).await;

@@ -17,6 +17,8 @@ pub(crate) enum Fault {
     Lost,
     /// It is done and answered once [`Faults::release`] says so.
     Held,
+    /// It is done, and answered once [`Faults::release`] says so.
+    Late,
 }
 
 struct Rule {

@@ -6,6 +6,7 @@ mod bucket;
 mod claims;
 mod faults;
 mod kubelet;
+mod lists;
 mod objects;
 mod place;
 mod records;

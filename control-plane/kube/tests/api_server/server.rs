@@ -172,29 +172,36 @@ async fn answer(
             None if asked.verb == Verb::Watch => {
                 Some(watched(&mut state, Arc::clone(&shared), &changes, asked.clone()))
             }
-            None | Some(Fault::Lost) => {
+            None | Some(Fault::Lost | Fault::Late) => {
                 let outcome = done(&mut state.objects, &asked, &body);
                 changes.send_replace(state.objects.version);
-                fault.is_none().then(|| said(outcome, None))
+                (fault != Some(Fault::Lost)).then(|| said(outcome, None))
             }
         };
         (fault, answered)
     };
-    if let Some(answer) = answered {
-        return Ok(answer);
-    }
-    if fault != Some(Fault::Held) {
-        return std::future::pending().await;
-    }
-    let mut heard = changes.subscribe();
-    while !shared.lock().unwrap().faults.released {
-        // The sender is this server's own.
-        _ = heard.changed().await;
+    match (fault, answered) {
+        (Some(Fault::Late), Some(answer)) => {
+            released(&shared, &changes).await;
+            return Ok(answer);
+        }
+        (_, Some(answer)) => return Ok(answer),
+        (Some(Fault::Held), None) => released(&shared, &changes).await,
+        (_, None) => return std::future::pending().await,
     }
     let mut state = shared.lock().unwrap();
     let outcome = done(&mut state.objects, &asked, &body);
     changes.send_replace(state.objects.version);
     Ok(said(outcome, None))
+}
+
+/// Waits until what is held may go on.
+async fn released(shared: &Mutex<State>, changes: &watch::Sender<u64>) {
+    let mut heard = changes.subscribe();
+    while !shared.lock().unwrap().faults.released {
+        // The sender is this server's own.
+        _ = heard.changed().await;
+    }
 }
 
 fn done(objects: &mut Objects, asked: &Asked, body: &Value) -> (u16, Value) {
@@ -219,23 +226,26 @@ fn done(objects: &mut Objects, asked: &Asked, body: &Value) -> (u16, Value) {
 fn watched(state: &mut State, shared: Arc<Mutex<State>>, changes: &watch::Sender<u64>, asked: Asked) -> Answer {
     let from = asked.version.unwrap_or(state.objects.version);
     if from < state.objects.compacted {
-        return said(refusal(410, "Expired", "too old resource version"), None);
+        // As the real one: the watch begins, and its only event says it (kubernetes#25151).
+        return said((200, expired()), None);
     }
     let watch = state.watches;
     state.watches += 1;
-    let told = stream::unfold((shared, changes.subscribe(), from, true), move |(shared, mut heard, from, goes_on)| {
+    let begun = (shared, changes.subscribe(), from, Then::GoesOn);
+    let told = stream::unfold(begun, move |(shared, mut heard, from, then)| {
         let asked = asked.clone();
         async move {
-            if !goes_on {
+            match then {
+                Then::GoesOn => {}
+                Then::Ends => return None,
                 // Without its end: whoever reads it sees that something is missing.
-                return Some((Err(std::io::Error::other("cut")), (shared, heard, from, false)));
+                Then::IsCut => return Some((Err(std::io::Error::other("cut")), (shared, heard, from, then))),
             }
             loop {
                 heard.borrow_and_update();
                 let step = next(&shared.lock().unwrap(), watch, &asked, from);
                 match step {
-                    Step::Tell(text, at) => return Some((Ok(text), (shared, heard, at, true))),
-                    Step::End(text) => return Some((Ok(text), (shared, heard, from, false))),
+                    Step::Tell(text, at, then) => return Some((Ok(text), (shared, heard, at, then))),
                     Step::Wait => heard.changed().await.ok()?,
                 }
             }
@@ -245,9 +255,16 @@ fn watched(state: &mut State, shared: Arc<Mutex<State>>, changes: &watch::Sender
     Response::builder().header("content-type", "application/json").body(BodyExt::boxed(body)).unwrap()
 }
 
+/// What becomes of a watch after it has told something.
+enum Then {
+    GoesOn,
+    Ends,
+    IsCut,
+}
+
 enum Step {
-    Tell(String, u64),
-    End(String),
+    /// With the version from which on the next is told.
+    Tell(String, u64, Then),
     Wait,
 }
 
@@ -257,17 +274,22 @@ fn next(state: &State, watch: u64, asked: &Asked, from: u64) -> Step {
         return Step::Wait;
     }
     if doom == Some(Doom::Expired) {
-        let (_, status) = refusal(410, "Expired", "too old resource version");
-        return Step::End(format!("{}\n", json!({ "type": "ERROR", "object": status })));
+        return Step::Tell(format!("{}\n", expired()), from, Then::Ends);
     }
     let log = &state.objects.log;
     let told = log.iter().find(|logged| logged.version > from && wanted(asked, &logged.place, &logged.object));
     let Some(told) = told else { return Step::Wait };
     let text = format!("{}\n", json!({ "type": told.kind, "object": told.object }));
     if doom == Some(Doom::Cut) {
-        return Step::End(text[..text.len() / 2].to_owned());
+        return Step::Tell(text[..text.len() / 2].to_owned(), from, Then::IsCut);
     }
-    Step::Tell(text, told.version)
+    Step::Tell(text, told.version, Then::GoesOn)
+}
+
+/// The event that ends a watch of what is not known any more.
+fn expired() -> Value {
+    let (_, status) = refusal(410, "Expired", "too old resource version");
+    json!({ "type": "ERROR", "object": status })
 }
 
 fn refusal(status: u16, reason: &str, message: &str) -> (u16, Value) {

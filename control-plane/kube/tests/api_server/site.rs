@@ -24,7 +24,7 @@ use serde_json::json;
 use tokio::{
     runtime::{Builder, Runtime},
     task::JoinHandle,
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use crate::{
@@ -224,6 +224,16 @@ pub(crate) fn spec() -> ProjectSpec {
 
 pub(crate) fn name() -> ProjectName {
     "shop".parse().unwrap()
+}
+
+/// Waits for what `what` names.
+pub(crate) async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let waiting = async {
+        while !is_so() {
+            sleep(LOOK).await;
+        }
+    };
+    assert!(timeout(PATIENCE, waiting).await.is_ok(), "it never comes to this: {what}");
 }
 
 /// The project once it is as `wanted`.

@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{PoisonError, RwLock, atomic::Ordering},
+    sync::{
+        PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -32,7 +35,9 @@ pub(crate) struct Entry {
     /// Counts changes of the record, for the driver.
     changed: watch::Sender<u64>,
     /// Whether the project is gone.
-    closed: std::sync::atomic::AtomicBool,
+    closed: AtomicBool,
+    /// The last term of this server in which a driver began.
+    driven: AtomicU64,
     /// Ports of the pod whose processes run, as the driver saw them last.
     pod_ports: RwLock<Vec<u16>>,
 }
@@ -47,7 +52,8 @@ impl Entry {
             agent: watch::Sender::new(None),
             beside: std::sync::Mutex::default(),
             changed: watch::Sender::new(0),
-            closed: false.into(),
+            closed: AtomicBool::new(false),
+            driven: AtomicU64::new(0),
             pod_ports: RwLock::default(),
         }
     }
@@ -110,6 +116,11 @@ impl Entry {
 
     pub(super) fn agent_now(&self) -> Option<AgentHandle> {
         self.agent.borrow().clone()
+    }
+
+    /// Whether this is the first time that it is to be driven in this term.
+    pub(super) fn begins_in(&self, term: u64) -> bool {
+        self.driven.swap(term, Ordering::AcqRel) != term
     }
 
     /// The project is gone: its driver ends.

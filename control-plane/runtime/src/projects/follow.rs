@@ -9,7 +9,7 @@ use remora_proto_model::{
     project::{ConditionType, Phase},
 };
 use tokio::time::timeout;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::{AgentHandle, Inner, entry::Entry};
 use crate::{
@@ -24,8 +24,12 @@ pub(super) async fn follow(inner: Arc<Inner>, mut feed: BoxStream<'static, Feed>
             Feed::Listed(records) => {
                 let there: HashSet<ProjectId> = records.iter().map(|record| record.project.id).collect();
                 let known: Vec<ProjectId> = inner.read_table().by_id.keys().copied().collect();
-                for gone in known.iter().filter(|id| !there.contains(id)) {
-                    inner.drop_entry(*gone);
+                for id in known.iter().filter(|id| !there.contains(id)) {
+                    // A list that was slow is older than what was made since: it says
+                    // nothing of that, and the project itself is asked for.
+                    if let Err(fault) = again(&inner, *id).await {
+                        warn!(project = %id, %fault, "whether it is gone is not known");
+                    }
                 }
                 for record in records {
                     take(&inner, record).await;
@@ -54,7 +58,11 @@ pub(super) async fn look_up(inner: &Arc<Inner>, name_or_id: &str) -> Result<(), 
 /// Takes over what others made of a record.
 pub(super) async fn catch_up(inner: &Arc<Inner>, entry: &Entry) -> Result<(), Fault> {
     let _one = entry.catching_up.lock().await;
-    let id = entry.record().project.id;
+    again(inner, entry.record().project.id).await
+}
+
+/// Reads a record again.
+async fn again(inner: &Arc<Inner>, id: ProjectId) -> Result<(), Fault> {
     match inner.records.read(id).await? {
         Some(record) => take(inner, record).await,
         None => inner.drop_entry(id),

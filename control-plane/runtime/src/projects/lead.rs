@@ -2,7 +2,10 @@
 //! know the projects and pass calls on. That two lead for a moment is harmless:
 //! generations and versions decide, and not who leads.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
 
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 use tokio_util::task::AbortOnDropHandle;
@@ -18,6 +21,8 @@ use crate::{config::Shutdown, limits::LEAVE_WITHIN};
 
 /// The drivers of one term.
 struct Term {
+    /// Which term of this server it is, counted from one.
+    number: u64,
     mode: watch::Sender<Mode>,
     drivers: JoinSet<()>,
     /// Removes what is over from the store.
@@ -28,6 +33,8 @@ struct Term {
 #[derive(Default)]
 pub(crate) struct Lead {
     term: Mutex<Option<Term>>,
+    /// How many terms there were.
+    terms: AtomicU64,
 }
 
 impl Lead {
@@ -48,7 +55,12 @@ impl Lead {
     }
 }
 
+/// Has `entry` driven in `term`. Whoever put it into the table asks for that, and whoever
+/// begins a term asks for all that the table holds: of the two the second is not needed.
 fn drive(inner: &Arc<Inner>, term: &mut Term, entry: Arc<Entry>) {
+    if !entry.begins_in(term.number) {
+        return;
+    }
     // Those whose project is gone.
     while term.drivers.try_join_next().is_some() {}
     term.drivers.spawn(Driver::run(Arc::clone(inner), entry, term.mode.subscribe()));
@@ -57,15 +69,18 @@ fn drive(inner: &Arc<Inner>, term: &mut Term, entry: Arc<Entry>) {
 impl Projects {
     /// Acts on the projects from now on.
     pub async fn lead(&self) {
-        let entries: Vec<Arc<Entry>> = self.inner.read_table().by_id.values().cloned().collect();
         let mut term = self.inner.lead.lock();
         if term.is_some() {
             return;
         }
+        // Read while nobody else can ask for a driver: what comes into the table later finds
+        // the term, and what came earlier is in the table.
+        let entries: Vec<Arc<Entry>> = self.inner.read_table().by_id.values().cloned().collect();
+        let number = self.inner.lead.terms.fetch_add(1, Ordering::Relaxed) + 1;
         let inner = Arc::clone(&self.inner);
         let sweeper = AbortOnDropHandle::new(tokio::spawn(async move { transfers::sweep(&inner).await }));
-        let term =
-            term.insert(Term { mode: watch::Sender::new(Mode::Drive), drivers: JoinSet::new(), _sweeper: sweeper });
+        let mode = watch::Sender::new(Mode::Drive);
+        let term = term.insert(Term { number, mode, drivers: JoinSet::new(), _sweeper: sweeper });
         for entry in entries {
             drive(&self.inner, term, entry);
         }

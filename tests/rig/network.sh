@@ -32,6 +32,8 @@ attach_machine() {
     on_machine ip link set eth0 up
 }
 
+# Who calls a Service in the moment before kube-proxy knows it is refused, as by one
+# without a pod: on its way out the packet might meet a host that answers anything.
 make_network() {
     local RIG_MACHINE other number=0
     if ip -4 -brief address show | grep -qF " $RIG_HOST_ADDRESS/"; then
@@ -49,7 +51,8 @@ make_network() {
             ip route add default via "$2"
             echo 1 >/proc/sys/net/ipv4/ip_forward
             iptables -t nat -A POSTROUTING -s "$3" ! -d "$3" -o eth0 -j MASQUERADE
-        ' _ "$(node_address "$RIG_MACHINE")" "$RIG_HOST_ADDRESS" "$RIG_POD_NETWORK"
+            for chain in FORWARD OUTPUT; do iptables -A $chain -d "$4" -o eth0 -j REJECT; done
+        ' _ "$(node_address "$RIG_MACHINE")" "$RIG_HOST_ADDRESS" "$RIG_POD_NETWORK" "$RIG_SERVICE_NETWORK"
         for other in "${RIG_NODES[@]}"; do
             [ "$other" = "$RIG_MACHINE" ] ||
                 on_machine ip route add "$(node_pod_network "$other")" via "$(node_address "$other")"

@@ -20,6 +20,7 @@ pub(super) fn cases() -> Vec<Case> {
             .on_full_profile(),
         Case::new("isolation::projects_of_one_namespace_reach_their_own_pods_and_no_siblings", siblings)
             .on_full_profile(),
+        Case::new("isolation::each_claim_falls_with_its_policy", missed).on_full_profile(),
         Case::new("isolation::a_pod_gets_no_packet_through_before_its_policies_hold", young).on_full_profile(),
         Case::new("isolation::the_ingress_controller_reaches_exposed_ports_and_no_other", exposed)
             .on_full_profile()
@@ -273,6 +274,55 @@ async fn silent(target: Target) {
     }
     one.remove().await;
     other.remove().await;
+    stranger.remove().await;
+}
+
+/// That the cases above can fail: without a policy, what it is there for is not so.
+async fn missed(target: Target) {
+    let (stranger, inner) = (Stranger::new(&target).await, inner().await);
+    let project = pair(&target, "missed").await;
+    let namespace = project.namespace().await;
+    let all_pods = pods(&namespace).await;
+    let web = all_pods.iter().find(|pod| pod["metadata"]["labels"]["remora.dev/container"] == "web");
+    let web = web.and_then(|pod| pod["metadata"]["name"].as_str()).expect("it has a pod").to_owned();
+    let api = format!("{}:{SERVER}", address(&namespace, "api").await);
+    let named = format!("api:{SERVER}");
+    let own = [INTERNET.to_owned(), api.clone(), named.clone()];
+    // Not through the agent, to which a policy leads as well.
+    let opened = async |targets: &[String], open: &[String]| {
+        eventually(|| async {
+            let came = probe_from(&namespace, &web, targets).await;
+            let passed: Vec<_> = came.iter().filter_map(|line| line.strip_suffix(" open")).collect();
+            seen(passed.len() == open.len() && open.iter().all(|one| passed.contains(&one.as_str())), || {
+                format!("{came:?}, and {open:?} alone should be open")
+            })
+        })
+        .await;
+    };
+    opened(&own, &own).await;
+    for (policy, left) in [
+        ("internet", vec![api.clone(), named.clone()]),
+        ("project", vec![INTERNET.to_owned()]),
+        ("dns", vec![INTERNET.to_owned(), api.clone()]),
+    ] {
+        let mut object = get(&["networkpolicy", policy, "--namespace", &namespace]).await;
+        for field in ["uid", "resourceVersion", "generation", "creationTimestamp", "managedFields"] {
+            object["metadata"].as_object_mut().expect("objects have it").remove(field);
+        }
+        kubectl(&["delete", "networkpolicy", policy, "--namespace", &namespace], "").await.expect("it goes");
+        opened(&own, &left).await;
+        create(&object).await;
+        opened(&own, &own).await;
+    }
+    // What is closed is so by all of them: one that allows something closes the rest, too.
+    let closed = [inner, vec![format!("{}:{SERVER}", stranger.address)]].concat();
+    opened(&closed, &[]).await;
+    let server = [api];
+    assert_eq!(stranger.probe(&server).await, all(&server, "silent"), "from a pod that is nobody's");
+    kubectl(&["delete", "networkpolicies", "--all", "--namespace", &namespace], "").await.expect("they go");
+    opened(&closed, &closed).await;
+    assert_eq!(stranger.probe(&server).await, all(&server, "open"), "from a pod that is nobody's");
+    project.remove().await;
     stranger.remove().await;
 }
 

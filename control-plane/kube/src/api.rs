@@ -1,6 +1,10 @@
 //! What every call to the API server has in common: who is asking, and what a refusal means.
 
-use kube::runtime::watcher;
+use futures_util::{Stream, stream};
+use kube::{
+    api::{ListParams, ObjectList},
+    runtime::watcher,
+};
 use remora_proto_model::{Effect, Fault, Reason};
 
 use crate::limits::WATCH_SECONDS;
@@ -25,6 +29,20 @@ pub(crate) fn is_there_already(error: &kube::Error) -> bool {
 /// How everything is watched.
 pub(crate) fn watching() -> watcher::Config {
     watcher::Config::default().timeout(WATCH_SECONDS)
+}
+
+/// The objects of a list, a page after the other; `list` asks for one. Ends with the first
+/// that cannot be had.
+pub(crate) fn pages<T: Clone, F: Future<Output = kube::Result<ObjectList<T>>>>(
+    first: ListParams,
+    list: impl FnMut(ListParams) -> F,
+) -> impl Stream<Item = kube::Result<Vec<T>>> {
+    stream::try_unfold((Some(first), list), |(next, mut list)| async move {
+        let Some(params) = next else { return Ok(None) };
+        let page = list(params.clone()).await?;
+        let token = page.metadata.continue_.filter(|token| !token.is_empty());
+        Ok(Some((page.items, (token.map(|token| params.continue_token(&token)), list))))
+    })
 }
 
 /// The fault that a failed call is.

@@ -3,8 +3,9 @@
 //! Only metadata is read. Secrets are listed where the control plane may do that at
 //! all: in the namespaces of projects, by the rights that were bound there.
 
-use std::{collections::HashSet, fmt::Debug};
+use std::{collections::HashSet, fmt::Debug, pin::pin};
 
+use futures_util::{Stream, StreamExt as _};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim, Pod, Secret},
@@ -20,7 +21,7 @@ use remora_proto_model::{
 use serde::de::DeserializeOwned;
 
 use crate::{
-    api::{failed, is},
+    api::{failed, is, pages},
     crd,
     limits::{LIST_PAGE, MAX_ORPHAN_NAMESPACES, MAX_ORPHAN_PAGES},
     manifests,
@@ -68,16 +69,15 @@ pub(crate) async fn strangers(
 /// The ids of all projects, whatever is in them.
 async fn projects(client: &Client) -> Result<HashSet<String>, Fault> {
     let api: Api<crd::Project> = Api::all(client.clone());
+    let api = &api;
+    let list = |params| async move { api.list_metadata(&params).await };
+    let mut pages = pin!(pages(ListParams::default().limit(LIST_PAGE), list));
     let mut ids = HashSet::new();
-    let mut params = ListParams::default().limit(LIST_PAGE);
-    loop {
-        let page = api.list_metadata(&params).await.map_err(|error| failed("list the projects", error))?;
-        ids.extend(page.items.iter().filter_map(|project| project.uid()));
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => params = params.continue_token(&token),
-            None => return Ok(ids),
-        }
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(|error| failed("list the projects", error))?;
+        ids.extend(page.iter().filter_map(|project| project.uid()));
     }
+    Ok(ids)
 }
 
 struct Search<'a> {
@@ -106,23 +106,34 @@ impl Search<'_> {
         T: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
     {
         let selector = format!("{}={},{}", manifests::MANAGED_BY, manifests::MANAGER, manifests::PROJECT_ID);
-        let mut params = ListParams::default().labels(&selector).limit(LIST_PAGE);
+        let params = ListParams::default().labels(&selector).limit(LIST_PAGE);
+        let pages = pages(params, |params| async move { api.list_metadata(&params).await });
+        self.each(pages, what, |search, page| search.take(kind, &page)).await
+    }
+
+    /// Has every page taken, as far as there are any to be had.
+    async fn each<T>(
+        &mut self,
+        pages: impl Stream<Item = kube::Result<Vec<T>>>,
+        what: &str,
+        mut take: impl FnMut(&mut Self, Vec<T>),
+    ) -> Result<(), Fault> {
+        let mut pages = pin!(pages);
         for _ in 0..MAX_ORPHAN_PAGES {
-            let page = match api.list_metadata(&params).await {
+            match pages.next().await {
+                Some(Ok(page)) => take(self, page),
                 // An older chart, or a namespace whose rights were taken away.
-                Err(error) if is(&error, 403) => {
+                Some(Err(error)) if is(&error, 403) => {
                     self.found.unseen.push(format!("{what}: the API server does not let the control plane list them"));
                     return Ok(());
                 }
-                page => page.map_err(|error| failed(&format!("list the {what}"), error))?,
-            };
-            self.take(kind, &page.items);
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => params = params.continue_token(&token),
+                Some(Err(error)) => return Err(failed(&format!("list the {what}"), error)),
                 None => return Ok(()),
             }
         }
-        self.found.unseen.push(format!("{what} beyond the first {}", LIST_PAGE * MAX_ORPHAN_PAGES));
+        if pages.next().await.is_some() {
+            self.found.unseen.push(format!("{what} beyond the first {}", LIST_PAGE * MAX_ORPHAN_PAGES));
+        }
         Ok(())
     }
 
@@ -152,39 +163,25 @@ impl Search<'_> {
     /// Volumes whose claim was in the namespace of a project. They carry no labels of ours:
     /// the cluster makes them, and keeps them where their class says so.
     async fn volumes(&mut self, api: &Api<PersistentVolume>) -> Result<(), Fault> {
-        let mut params = ListParams::default().limit(LIST_PAGE);
-        for _ in 0..MAX_ORPHAN_PAGES {
-            let page = match api.list(&params).await {
-                Err(error) if is(&error, 403) => {
-                    self.found
-                        .unseen
-                        .push("volumes: the API server does not let the control plane list them".to_owned());
-                    return Ok(());
-                }
-                page => page.map_err(|error| failed("list the volumes", error))?,
-            };
-            for volume in &page.items {
-                let claim = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref());
-                let claim = claim.and_then(|claim| claim.namespace.as_deref().zip(claim.name.as_deref()));
-                let of =
-                    claim.and_then(|(namespace, name)| manifests::Place::project_of(namespace, name, &self.shared));
-                let Some(project) = of.filter(|project| !self.known.contains(project)) else { continue };
-                self.found.orphans.push(Orphan {
-                    kind: OrphanKind::Volume,
-                    namespace: String::new(),
-                    name: volume.name_any(),
-                    project_id: project.to_string(),
-                    created_ms: created_ms(&volume.metadata),
-                    ending: volume.metadata.deletion_timestamp.is_some(),
-                });
-            }
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => params = params.continue_token(&token),
-                None => return Ok(()),
-            }
+        let pages = pages(ListParams::default().limit(LIST_PAGE), |params| async move { api.list(&params).await });
+        self.each(pages, "volumes", Self::take_volumes).await
+    }
+
+    fn take_volumes(&mut self, page: Vec<PersistentVolume>) {
+        for volume in &page {
+            let claim = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref());
+            let claim = claim.and_then(|claim| claim.namespace.as_deref().zip(claim.name.as_deref()));
+            let of = claim.and_then(|(namespace, name)| manifests::Place::project_of(namespace, name, &self.shared));
+            let Some(project) = of.filter(|project| !self.known.contains(project)) else { continue };
+            self.found.orphans.push(Orphan {
+                kind: OrphanKind::Volume,
+                namespace: String::new(),
+                name: volume.name_any(),
+                project_id: project.to_string(),
+                created_ms: created_ms(&volume.metadata),
+                ending: volume.metadata.deletion_timestamp.is_some(),
+            });
         }
-        self.found.unseen.push(format!("volumes beyond the first {}", LIST_PAGE * MAX_ORPHAN_PAGES));
-        Ok(())
     }
 }
 

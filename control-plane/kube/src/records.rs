@@ -4,6 +4,7 @@
 use std::{
     collections::HashMap,
     fmt,
+    pin::pin,
     sync::{Mutex, PoisonError},
     time::Instant,
 };
@@ -23,7 +24,7 @@ use serde_json::json;
 use tracing::warn;
 
 use crate::{
-    api::{MANAGER, failed, is, watching},
+    api::{MANAGER, failed, is, pages, watching},
     crd,
     limits::{LIST_PAGE, TOUCH_INTERVAL},
 };
@@ -188,15 +189,13 @@ impl KubeRecords {
 
     async fn list(&self) -> Result<Vec<Record>, Fault> {
         let mut records = Vec::new();
-        let mut params = ListParams::default().limit(LIST_PAGE);
-        loop {
-            let page = self.api.list(&params).await.map_err(|error| failed("list the projects", error))?;
-            records.extend(page.items.iter().filter_map(|resource| self.readable(resource)));
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => params = params.continue_token(&token),
-                None => return Ok(records),
-            }
+        let list = |params| async move { self.api.list(&params).await };
+        let mut pages = pin!(pages(ListParams::default().limit(LIST_PAGE), list));
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| failed("list the projects", error))?;
+            records.extend(page.iter().filter_map(|resource| self.readable(resource)));
         }
+        Ok(records)
     }
 
     /// The record, where there is one: a project whose spec never could be read has

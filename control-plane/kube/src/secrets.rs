@@ -8,14 +8,17 @@ use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{
     Api, Client,
     api::{Patch, PatchParams, PostParams},
-    runtime::{WatchStreamExt as _, watcher},
+    runtime::{
+        WatchStreamExt as _,
+        watcher::{self, Event},
+    },
 };
 use remora_control_plane_runtime::identity::{Identity, Material};
 use remora_proto_model::{Fault, Reason};
 use serde_json::json;
 use tracing::warn;
 
-use crate::api::{MANAGER, failed, is};
+use crate::api::{MANAGER, failed, is, watching};
 
 /// Holds the CA and the key that signs tokens.
 pub const IDENTITY: &str = "remora-identity";
@@ -158,12 +161,32 @@ impl SecretRows {
         }
     }
 
-    /// All rows, after each change.
+    /// All rows, after each change: what another replica revoked is known here within 35 s,
+    /// whatever became of the connection.
     pub fn feed(&self) -> BoxStream<'static, Vec<(String, Vec<u8>)>> {
-        let events = watcher::watch_object(self.api.clone(), self.name).default_backoff();
-        let rows = |event: Result<Option<Secret>, watcher::Error>| {
-            let rows = event.inspect_err(|error| warn!(%error, "a Secret cannot be followed; another attempt is made"));
-            std::future::ready(rows.ok().map(|secret| secret.map(self::rows).unwrap_or_default()))
+        // By its name alone it may be watched (RBAC, resourceNames).
+        let one = watching().fields(&format!("metadata.name={}", self.name));
+        let events = watcher::watcher(self.api.clone(), one).default_backoff();
+        let mut is_listed = false;
+        let rows = move |event: Result<Event<Secret>, watcher::Error>| {
+            let rows = match event {
+                Ok(Event::Init) => {
+                    is_listed = false;
+                    None
+                }
+                Ok(Event::InitApply(secret)) => {
+                    is_listed = true;
+                    Some(self::rows(secret))
+                }
+                Ok(Event::Apply(secret)) => Some(self::rows(secret)),
+                Ok(Event::InitDone) => (!is_listed).then(Vec::new),
+                Ok(Event::Delete(_)) => Some(Vec::new()),
+                Err(error) => {
+                    warn!(%error, "a Secret cannot be followed; another attempt is made");
+                    None
+                }
+            };
+            std::future::ready(rows)
         };
         events.filter_map(rows).boxed()
     }

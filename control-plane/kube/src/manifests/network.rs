@@ -30,8 +30,19 @@ use crate::defaults::AGENT_PORT;
 /// Addresses that are no part of the internet: private (RFC 1918), shared (RFC
 /// 6598) and link-local (RFC 3927, with the metadata services of clouds).
 const PRIVATE: [&str; 5] = ["10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"];
-/// The same of IPv6: unique local (RFC 4193) and link-local.
-const PRIVATE_6: [&str; 2] = ["fc00::/7", "fe80::/10"];
+/// The same of IPv6: unique local (RFC 4193) and link-local, and what a NAT64 makes the former
+/// of: all of its local prefix (RFC 8215), and those addresses behind the well-known one (RFC
+/// 6052), which it should not translate.
+const PRIVATE_6: [&str; 8] = [
+    "fc00::/7",
+    "fe80::/10",
+    "64:ff9b:1::/48",
+    "64:ff9b::a00:0/104",
+    "64:ff9b::6440:0/106",
+    "64:ff9b::a9fe:0/112",
+    "64:ff9b::ac10:0/108",
+    "64:ff9b::c0a8:0/112",
+];
 /// Where the store and the token service are without a URL: names of AWS, which
 /// an endpoint of a private network may answer for.
 const AWS: &str = "https://amazonaws.com";

@@ -3,8 +3,10 @@
 use std::time::Instant;
 
 use futures_util::future::join_all;
+use remora_control_plane_kube::limits;
 use remora_control_plane_runtime::ChangeKind;
-use remora_proto_model::project::Phase;
+use remora_proto_model::project::{OrphanKind, Phase};
+use serde_json::json;
 
 use crate::{
     faults::Fault,
@@ -57,4 +59,25 @@ async fn none_is_left_out_that_comes_while_a_leader_begins() {
             until("somebody acts on it", || site.names("namespaces").contains(&namespace)).await;
         }
     }
+}
+
+/// What is on a page behind the first is found like what is on that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_page_of_a_list_is_read() {
+    const LEFT: usize = limits::LIST_PAGE as usize + 100;
+    let site = Site::new().await;
+    let controller = site.controller().await;
+    let projects = &controller.projects;
+    let id = projects.create(name(), spec()).await.unwrap().id;
+    reaches(projects, id, Phase::Ready).await;
+    for _ in 0..LEFT {
+        let id = uuid::Uuid::new_v4().to_string();
+        let labels = json!({ "app.kubernetes.io/managed-by": "remora", "remora.dev/project-id": id });
+        site.api.put("namespaces", "", json!({ "metadata": { "name": format!("proj-{id}"), "labels": labels } }));
+    }
+    let found = projects.orphans().await.unwrap();
+    let namespaces = found.orphans.iter().filter(|orphan| orphan.kind == OrphanKind::Namespace).count();
+    let more = format!("{} more of kind {} are not listed", LEFT - namespaces, OrphanKind::Namespace);
+    assert!(namespaces > 0 && found.unseen.contains(&more), "{namespaces} are listed; {:?}", found.unseen);
+    assert!(found.orphans.iter().all(|orphan| orphan.project_id != id.to_string()));
 }

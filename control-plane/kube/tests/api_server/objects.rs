@@ -205,7 +205,7 @@ impl Objects {
 pub(crate) fn wanted(asked: &Asked, place: &Place, object: &Value) -> bool {
     place.resource == asked.place.resource
         && (asked.place.namespace.is_empty() || place.namespace == asked.place.namespace)
-        && asked.labels.iter().all(|(name, value)| object["metadata"]["labels"][name] == value.as_str())
+        && asked.labels.iter().all(|label| label.is_so(&object["metadata"]["labels"]))
 }
 
 fn changed(there: Value, verb: Verb, status: bool, body: &Value) -> Value {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use http::{HeaderMap, Method, Uri};
+use serde_json::Value;
 
 /// Where an object is, or a list of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,6 +26,32 @@ pub(crate) enum Verb {
     Delete,
 }
 
+/// What a label has to be.
+#[derive(Clone, Debug)]
+pub(crate) enum Wanted {
+    Is(String, String),
+    There(String),
+    Away(String),
+}
+
+impl Wanted {
+    fn of(text: &str) -> Wanted {
+        match (text.split_once('='), text.strip_prefix('!')) {
+            (Some((name, value)), _) => Wanted::Is(name.to_owned(), value.to_owned()),
+            (None, Some(name)) => Wanted::Away(name.to_owned()),
+            (None, None) => Wanted::There(text.to_owned()),
+        }
+    }
+
+    pub(crate) fn is_so(&self, labels: &Value) -> bool {
+        match self {
+            Wanted::Is(name, value) => labels[name] == value.as_str(),
+            Wanted::There(name) => !labels[name].is_null(),
+            Wanted::Away(name) => labels[name].is_null(),
+        }
+    }
+}
+
 /// A request, without its body.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
@@ -34,7 +61,11 @@ pub(crate) struct Asked {
     pub(crate) status: bool,
     pub(crate) dry_run: bool,
     /// Labels that a list is of.
-    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) labels: Vec<Wanted>,
+    /// Objects of one page of a list.
+    pub(crate) limit: Option<usize>,
+    /// How many were on the pages before this one.
+    pub(crate) after: usize,
     /// From which version on a watch is.
     pub(crate) version: Option<u64>,
 }
@@ -62,19 +93,30 @@ impl Asked {
             _ => panic!("{method} {uri}"),
         };
         let selector = query.get("labelSelector").map(String::as_str).unwrap_or_default();
-        let labels = selector.split(',').filter_map(|pair| pair.split_once('='));
+        let number = |name: &str| query.get(name).and_then(|text| text.parse().ok());
         Asked {
             verb,
             place,
             status: sub == "status",
             dry_run: query.contains_key("dryRun"),
-            labels: labels.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            labels: selector.split(',').filter(|text| !text.is_empty()).map(Wanted::of).collect(),
+            limit: number("limit"),
+            after: number("continue").unwrap_or(0),
             version: query.get("resourceVersion").and_then(|version| version.parse().ok()),
         }
     }
 
     pub(crate) fn to_delete(place: Place) -> Asked {
-        Asked { verb: Verb::Delete, place, status: false, dry_run: false, labels: BTreeMap::new(), version: None }
+        Asked {
+            verb: Verb::Delete,
+            place,
+            status: false,
+            dry_run: false,
+            labels: Vec::new(),
+            limit: None,
+            after: 0,
+            version: None,
+        }
     }
 
     /// Whether it changes something.

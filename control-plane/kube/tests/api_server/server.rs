@@ -208,7 +208,10 @@ fn done(objects: &mut Objects, asked: &Asked, body: &Value) -> (u16, Value) {
     match asked.verb {
         Verb::List => {
             let items = objects.list(asked);
-            let metadata = json!({ "resourceVersion": objects.version.to_string() });
+            let end = asked.limit.map_or(items.len(), |limit| items.len().min(asked.after + limit));
+            let more = (end < items.len()).then(|| end.to_string());
+            let items = &items[asked.after.min(end)..end];
+            let metadata = json!({ "resourceVersion": objects.version.to_string(), "continue": more });
             (200, json!({ "apiVersion": "v1", "kind": "List", "metadata": metadata, "items": items }))
         }
         Verb::Get => match objects.get(&asked.place) {

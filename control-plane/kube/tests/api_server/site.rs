@@ -20,7 +20,7 @@ use remora_proto_model::{
     ProjectId, ProjectName,
     project::{Container, Phase, Project, ProjectSpec},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{
     runtime::{Builder, Runtime},
     task::JoinHandle,
@@ -104,10 +104,15 @@ impl Site {
     /// What somebody does to a project's spec with kubectl.
     pub(crate) fn edits(&self, field: &str, value: &str) {
         let place = Place { resource: "projects".to_owned(), name: name().to_string(), ..Place::default() };
+        self.changes(&place, |object| object["spec"][field] = value.into());
+    }
+
+    /// What somebody makes of an object.
+    pub(crate) fn changes(&self, place: &Place, change: impl FnOnce(&mut Value)) {
         self.api.with(|state| {
-            let mut object = state.objects.get(&place).unwrap().clone();
-            object["spec"][field] = value.into();
-            state.objects.store(&place, object);
+            let mut object = state.objects.get(place).unwrap().clone();
+            change(&mut object);
+            state.objects.store(place, object);
         });
     }
 

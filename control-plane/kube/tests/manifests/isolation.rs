@@ -16,7 +16,17 @@ const SIBLING: &str = "7e1d9f64-2c0a-4c8e-8a57-51d2f5b7c9aa";
 
 /// Addresses that no project reaches: of metadata services, private, shared, link-local, and
 /// unique local ones, at both ends of their ranges.
-const CLOSED: [&str; 22] = [
+const CLOSED: [&str; 32] = [
+    "64:ff9b::a00:0",
+    "64:ff9b::aff:ffff",
+    "64:ff9b::6440:0",
+    "64:ff9b::647f:ffff",
+    "64:ff9b::a9fe:a9fe",
+    "64:ff9b::ac10:0",
+    "64:ff9b::ac1f:ffff",
+    "64:ff9b::c0a8:0",
+    "64:ff9b::c0a8:ffff",
+    "64:ff9b:1:ffff:ffff:ffff:ffff:ffff",
     "169.254.169.254",
     "169.254.170.2",
     "169.254.0.0",
@@ -41,7 +51,14 @@ const CLOSED: [&str; 22] = [
     "::ffff:169.254.169.254",
 ];
 /// Addresses of the internet, those right beside the ranges above among them.
-const OPEN: [&str; 12] = [
+const OPEN: [&str; 19] = [
+    "64:ff9b::9ff:ffff",
+    "64:ff9b::b00:0",
+    "64:ff9b::6480:0",
+    "64:ff9b::ac0f:ffff",
+    "64:ff9b::ac20:0",
+    "64:ff9b::c0a9:0",
+    "64:ff9b:2::",
     "1.1.1.1",
     "9.255.255.255",
     "11.0.0.0",

@@ -17,11 +17,12 @@
 #   dns.sh            names
 #   storage.sh        volumes on demand
 #   ingress.sh        Traefik (full profile)
+#   certmanager.sh    cert-manager (full profile)
 #   health.sh         which part is broken
 # shellcheck source=tests/rig/settings.sh
 source "$(dirname "${BASH_SOURCE[0]}")/settings.sh"
 for part in wait packages build images machine network outside certificates control-plane policy node registry dns \
-    storage ingress health; do
+    storage ingress certmanager health; do
     # shellcheck source=/dev/null
     source "$RIG_SOURCE/$part.sh"
 done
@@ -35,7 +36,11 @@ bare_up() {
         flock 8
         build_programs
         make_images
-        [ "$RIG_PROFILE" = minimal ] || { check_policy && build_ingress; }
+        if [ "$RIG_PROFILE" = full ]; then
+            check_policy
+            build_ingress
+            build_certmanager
+        fi
     ) 8>"$RIG_CACHE_HOME/rig-build.lock"
 
     local broken
@@ -64,7 +69,7 @@ why_not_usable() {
     fi
 }
 
-rig_sources() { (cat "$RIG_SOURCE"/*.sh "$RIG_SOURCE"/*.yaml && echo "$RIG_KEY $RIG_INGRESS_KEY") | sha256sum; }
+rig_sources() { (cat "$RIG_SOURCE"/*.sh "$RIG_SOURCE"/*.yaml && echo "$RIG_KEY $RIG_INGRESS_KEY $RIG_CERTMANAGER_KEY") | sha256sum; }
 
 start_everything() {
     local RIG_MACHINE node part
@@ -100,11 +105,15 @@ start_everything() {
     for RIG_MACHINE in "${RIG_HOSTS[@]}"; do start_outside-host; done
     # shellcheck disable=SC2034 # what is called below reads it
     RIG_MACHINE=$RIG_NODE
-    [ "$RIG_PROFILE" = minimal ] || start_ingress
+    if [ "$RIG_PROFILE" = full ]; then
+        start_ingress
+        start_certmanager
+    fi
 
     wait_until 60 "every node is Ready" "$(log_of kubelet)" nodes_ready
     wait_until 60 "CoreDNS is available" "$(log_of kubelet)" dns_ready
     [ "$RIG_PROFILE" = minimal ] || wait_until 60 "Traefik is available" "$(log_of kubelet)" ingress_ready
+    [ "$RIG_PROFILE" = minimal ] || wait_until 60 "cert-manager issues certificates" "$(log_of kubelet)" certmanager_ready
     for part in $(rig_parts); do wait_for 30 "$part"; done
     rig_sources >"$RIG_STATE/sources"
 }

@@ -56,6 +56,10 @@ dns_ready() {
     [ "$(kubectl_admin -n kube-system get deployment coredns -o jsonpath='{.status.availableReplicas}')" = "${#RIG_NODES[@]}" ]
 }
 ingress_ready() { [ "$(kubectl_admin -n traefik get deployment traefik -o jsonpath='{.status.availableReplicas}')" = 1 ]; }
+certmanager_ready() {
+    [ "$(kubectl_admin -n cert-manager get deployment/cert-manager clusterissuer/ca \
+        -o jsonpath='{.items[0].status.availableReplicas} {.items[1].status.conditions[?(@.type=="Ready")].status}')" = "1 True" ]
+}
 
 # Says what is broken, a line each; nothing when the cluster is healthy.
 broken_parts() {
@@ -69,6 +73,8 @@ broken_parts() {
         dns_ready || broken+="CoreDNS is not available, see $RIG_STATE/node-*/log/pods/kube-system_coredns-*"$'\n'
         [ "$RIG_PROFILE" = minimal ] || ingress_ready ||
             broken+="Traefik is not available, see $RIG_STATE/node-*/log/pods/traefik_traefik-*"$'\n'
+        [ "$RIG_PROFILE" = minimal ] || certmanager_ready ||
+            broken+="cert-manager issues no certificates, see $RIG_STATE/node-*/log/pods/cert-manager_cert-manager-*"$'\n'
     fi
     printf %s "$broken"
 }

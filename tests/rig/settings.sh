@@ -14,7 +14,7 @@ if ! [[ $RIG_NAME =~ ^([a-z][a-z0-9]{0,7})?$ ]]; then
 fi
 
 # What it is made of: minimal (one node), or full (two nodes, an enforcer of
-# NetworkPolicy, an ingress controller, hosts outside).
+# NetworkPolicy, an ingress controller, cert-manager, hosts outside).
 RIG_PROFILE=${RIG_PROFILE:-minimal}
 
 # The name of its cgroup, by which everything of it is found again.
@@ -33,6 +33,9 @@ RIG_BIN=$RIG_CACHE/bin
 # The same for Traefik, which only the full profile compiles.
 RIG_INGRESS_KEY=$(cd "$RIG_SOURCE" && cat traefik/go.* traefik/*/* traefik/*.txt ingress.sh | sha256sum | cut -c1-16)
 RIG_INGRESS_CACHE=$RIG_CACHE_HOME/ingress-$RIG_INGRESS_KEY
+# And for cert-manager.
+RIG_CERTMANAGER_KEY=$(cd "$RIG_SOURCE" && cat certmanager/* certmanager.sh | sha256sum | cut -c1-16)
+RIG_CERTMANAGER_CACHE=$RIG_CACHE_HOME/certmanager-$RIG_CERTMANAGER_KEY
 RIG_LOCK=$RIG_CACHE_HOME/rig${RIG_NAME:+-$RIG_NAME}.lock
 
 # Its machines, each joined to this one by a veth on a bridge. The first node

@@ -149,6 +149,34 @@ async fn what_keeps_a_project_apart_goes_after_its_last_pod() {
     assert_eq!(rig.of(&ends).len(), 0);
 }
 
+/// As long as there is a Certificate, cert-manager writes its Secret anew where that is gone.
+#[tokio::test]
+async fn a_certificate_goes_before_its_secret() {
+    let one = shop();
+    let rig = Rig::new(&one).await;
+    let ends = rig.up(&one, "ends").await;
+    let ingress = rig.of(&ends).into_iter().find(|path| path.contains("/ingresses/")).unwrap();
+    let uid = rig.server.objects()[&ingress]["metadata"]["uid"].clone();
+    let name = format!("web-tls-{}", project::SUFFIX);
+    let certificate = format!("/apis/cert-manager.io/v1/namespaces/proj-shared/certificates/{name}");
+    let owners = json!([{"kind": "Ingress", "uid": uid, "controller": true, "blockOwnerDeletion": true}]);
+    rig.server.put(&certificate, json!({"metadata": {"name": name, "ownerReferences": owners}}));
+    let secret = format!("{NAMESPACE}/secrets/{name}");
+    rig.server.put(&secret, json!({"metadata": {"name": name}}));
+
+    let mut pods = rig.runtime.pods(&ends);
+    let (ended, ()) = tokio::join!(pods.forget(&ends), async {
+        rig.server.listed(PODS, 3).await;
+        assert!(rig.of(&ends).contains(&ingress), "nobody waits for what was made for it");
+        assert!(rig.server.objects().contains_key(&secret), "it is written again");
+        // As the cluster collects them.
+        rig.server.take(&certificate);
+        rig.server.take(&ingress);
+    });
+    ended.unwrap();
+    assert_eq!((rig.of(&ends).len(), rig.server.objects().contains_key(&secret)), (0, false));
+}
+
 /// Somebody's object of the same name, made between the look and the removal, stays.
 #[tokio::test]
 async fn what_was_not_seen_is_not_removed() {

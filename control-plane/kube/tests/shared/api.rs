@@ -1,5 +1,6 @@
 //! The API server of a cluster in this process: real HTTP, objects at their paths with
-//! uids, finalizers and labels, preconditions, and rights that come with a RoleBinding.
+//! uids, finalizers and labels, preconditions, removals in the foreground, and rights that
+//! come with a RoleBinding.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -113,6 +114,14 @@ impl State {
         object
     }
 
+    /// Whether there is something without whose end an object's own does not come.
+    fn has_dependents(&self, path: &str) -> bool {
+        let uid = &self.objects[path]["metadata"]["uid"];
+        let depends = |owner: &Value| owner["uid"] == *uid && owner["blockOwnerDeletion"] == true;
+        let owners = |object: &Value| object["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
+        self.objects.values().any(|object| owners(object).iter().any(depends))
+    }
+
     /// Whether the control plane may do that: looking for pods and Deployments is for
     /// everywhere, all else in a namespace comes with the binding there.
     fn may(&self, method: &Method, path: &str) -> bool {
@@ -183,6 +192,8 @@ async fn answer(
         Method::DELETE if state.objects.contains_key(&path) => {
             let uid = given["preconditions"]["uid"].as_str().map(str::to_owned);
             state.removals.push((path.clone(), uid.clone()));
+            // Nothing is collected here: a test takes away what depends on it, and then the object.
+            let waits = given["propagationPolicy"] == "Foreground" && state.has_dependents(&path);
             let object = state.objects.get_mut(&path).unwrap();
             if uid.is_some_and(|uid| object["metadata"]["uid"] != *uid) {
                 return Ok(refused(409, "it is another one"));
@@ -190,7 +201,7 @@ async fn answer(
             let held = object["metadata"]["finalizers"].as_array().is_some_and(|held| !held.is_empty());
             object["metadata"]["deletionTimestamp"] = "2026-11-26T10:00:00Z".into();
             let object = object.clone();
-            if !held {
+            if !held && !waits {
                 state.objects.remove(&path);
             }
             said(&object)

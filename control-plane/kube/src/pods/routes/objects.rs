@@ -3,7 +3,7 @@
 
 use kube::{
     Api, Client, ResourceExt as _,
-    api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions},
+    api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions, PropagationPolicy},
     core::{ApiResource, DynamicObject, TypeMeta},
 };
 use remora_proto_model::{Fault, ProjectId, Reason};
@@ -58,7 +58,7 @@ impl Objects<'_> {
             let Err(refused) = self.apply(object).await else { continue };
             let made_of = object.annotations().get(ROUTE);
             if let Some(stale) = there.iter().find(|one| one.is(object) && one.of.as_ref() != made_of) {
-                self.remove(stale).await?;
+                self.remove(stale, None).await?;
             }
             brought.fault.get_or_insert(refused);
         }
@@ -69,16 +69,18 @@ impl Objects<'_> {
         brought.lingers = !routes.is_empty() && !guards.is_empty();
         for one in if routes.is_empty() { guards } else { routes } {
             info!(kind = one.kind.kind, name = one.name, namespace = self.namespace, "a route is removed");
-            self.remove(one).await?;
+            self.remove(one, None).await?;
         }
         Ok(brought)
     }
 
-    /// Asks for the end of all of them; what was there still, in words.
+    /// Asks for the end of all of them; what was there still, in words. An Ingress is there until the Certificate
+    /// is gone that cert-manager made for it: as long as there is one, a Secret that is removed is written again.
     pub(super) async fn remove_all(&self) -> Result<Vec<String>, Fault> {
         let there = self.there().await?;
         for one in there.iter().rev() {
-            self.remove(one).await?;
+            let waits = one.kind.kind == "Ingress";
+            self.remove(one, waits.then_some(PropagationPolicy::Foreground)).await?;
         }
         Ok(there.iter().map(|one| format!("{} {}", one.kind.kind, one.name)).collect())
     }
@@ -124,9 +126,10 @@ impl Objects<'_> {
         }
     }
 
-    async fn remove(&self, there: &There) -> Result<(), Fault> {
+    async fn remove(&self, there: &There, propagation_policy: Option<PropagationPolicy>) -> Result<(), Fault> {
         let params = DeleteParams {
             preconditions: Some(Preconditions { uid: there.uid.clone(), resource_version: None }),
+            propagation_policy,
             ..DeleteParams::default()
         };
         match self.api(&there.kind).delete(&there.name, &params).await {

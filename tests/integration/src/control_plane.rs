@@ -129,16 +129,16 @@ impl Away {
     }
 }
 
-/// Every replica opens the store with a role, and has no keys.
-pub(crate) struct WithRole {
+/// Every replica has other settings than the release gave it.
+pub(crate) struct Changed {
     namespace: String,
     deployment: String,
-    /// Whether they have their keys again.
+    /// Whether they have their own again.
     undone: bool,
 }
 
-/// A case that fails meanwhile leaves the others a server with keys.
-impl Drop for WithRole {
+/// A case that fails meanwhile leaves the others a server with its own settings.
+impl Drop for Changed {
     fn drop(&mut self) {
         if !self.undone {
             let undo = ["rollout", "undo", &self.deployment, "--namespace", &self.namespace];
@@ -147,9 +147,9 @@ impl Drop for WithRole {
     }
 }
 
-impl WithRole {
-    /// Changes the Deployment to what the chart makes of `store.webIdentity`.
-    pub(crate) async fn taken(namespace: &str) -> WithRole {
+impl Changed {
+    /// They open the store with a role and have no keys: the Deployment is what the chart makes of `store.webIdentity`.
+    pub(crate) async fn with_role(namespace: &str) -> Changed {
         let deployment = deployment(namespace).await;
         let container = &deployment["spec"]["template"]["spec"]["containers"][0];
         let mut variables = container["env"].as_array().into_iter().flatten();
@@ -157,7 +157,7 @@ impl WithRole {
         let endpoint = endpoint.expect("the store of trials has a URL")["value"].clone();
         let folder = "/var/run/secrets/store.remora.dev";
         let token = json!({"audience": AUDIENCE, "expirationSeconds": 86_400, "path": "token"});
-        let change = json!({"spec": {"template": {"spec": {
+        let pod = json!({
             "containers": [{
                 "name": container["name"],
                 "env": [
@@ -171,15 +171,29 @@ impl WithRole {
                 "volumeMounts": [{"name": "store-token", "mountPath": folder, "readOnly": true}],
             }],
             "volumes": [{"name": "store-token", "projected": {"sources": [{"serviceAccountToken": token}]}}],
-        }}}});
-        let role = WithRole { namespace: namespace.to_owned(), deployment: name_of(&deployment), undone: false };
-        patch(namespace, &role.deployment, &change).await;
-        settled(namespace, &role.deployment).await;
-        role
+        });
+        Changed::to(namespace, &deployment, &pod).await
     }
 
-    /// Gives the keys back.
-    pub(crate) async fn given_up(mut self) {
+    /// Certificates of ports come from a ClusterIssuer: the Deployment is what the chart makes of
+    /// `routing.tls.clusterIssuer`.
+    pub(crate) async fn with_issuer(namespace: &str, issuer: &str) -> Changed {
+        let deployment = deployment(namespace).await;
+        let container = &deployment["spec"]["template"]["spec"]["containers"][0]["name"];
+        let tls = json!({"name": "REMORA_ROUTE_TLS", "value": format!("issuer:{issuer}")});
+        Changed::to(namespace, &deployment, &json!({"containers": [{"name": container, "env": [tls]}]})).await
+    }
+
+    /// Changes the pods of the Deployment by a strategic merge.
+    async fn to(namespace: &str, deployment: &Value, pod: &Value) -> Changed {
+        let changed = Changed { namespace: namespace.to_owned(), deployment: name_of(deployment), undone: false };
+        patch(namespace, &changed.deployment, &json!({"spec": {"template": {"spec": pod}}})).await;
+        settled(namespace, &changed.deployment).await;
+        changed
+    }
+
+    /// Gives them their own settings back.
+    pub(crate) async fn back(mut self) {
         let undo = ["rollout", "undo", &self.deployment, "--namespace", &self.namespace];
         kubectl(&undo, "").await.expect("it is undone");
         self.undone = true;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::{StatusCode, header};
 use rustls::{
-    ClientConfig, DigitallySignedStruct, SignatureScheme,
+    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
     client::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         verify_server_name,
@@ -39,6 +39,7 @@ pub(crate) struct Visitor {
 }
 
 impl Visitor {
+    /// One who takes any certificate that is for the name.
     pub(crate) fn new(target: &Target) -> Visitor {
         let provider = Arc::new(ring::default_provider());
         let named = Arc::new(Named(Arc::clone(&provider)));
@@ -48,6 +49,22 @@ impl Visitor {
             .dangerous()
             .with_custom_certificate_verifier(named)
             .with_no_client_auth();
+        Visitor::with(target, config)
+    }
+
+    /// One who trusts `authority`, and nobody else.
+    pub(crate) fn trusting(target: &Target, authority: CertificateDer<'static>) -> Visitor {
+        let mut roots = RootCertStore::empty();
+        roots.add(authority).expect("an authority has a certificate");
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("ring has what TLS needs")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Visitor::with(target, config)
+    }
+
+    fn with(target: &Target, config: ClientConfig) -> Visitor {
         let address = target.ingress.clone().expect("a case for an ingress");
         Visitor { address, connector: TlsConnector::from(Arc::new(config)) }
     }
@@ -63,11 +80,11 @@ impl Visitor {
         self.try_connect(host).await.unwrap_or_else(|error| panic!("no connection with {host}: {error}"))
     }
 
-    /// The certificate that it shows for `host`, which is for that name.
-    pub(crate) async fn certificate(&self, host: &str) -> CertificateDer<'static> {
-        let stream = self.connect(host).await;
+    /// The certificate that it shows for `host`, which is for that name; or why it is not taken.
+    pub(crate) async fn certificate(&self, host: &str) -> io::Result<CertificateDer<'static>> {
+        let stream = self.try_connect(host).await?;
         let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-        shown.expect("a server shows a certificate").clone().into_owned()
+        Ok(shown.expect("a server shows a certificate").clone().into_owned())
     }
 
     /// Asks for `target` of `host`.

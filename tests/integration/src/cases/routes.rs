@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use crate::{
     cluster::{get, kubectl, pods, restarts},
-    control_plane::Away,
+    control_plane::{Away, Changed},
     harness::Case,
     ingress::Visitor,
     patience::{ANSWER_PATIENCE, eventually, seen},
@@ -26,6 +26,10 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("routes::a_project_that_sleeps_says_so_and_its_hosts_are_there_after_it", asleep).through_ingress(),
         Case::new("routes::each_host_shows_the_certificate_that_the_operator_gave", certificate).through_ingress(),
         Case::new("routes::more_than_the_bound_is_refused_there_and_nowhere_else", bounded).through_ingress(),
+        Case::new("routes::a_certificate_of_cert_manager_is_shown_and_goes_with_its_project", issued)
+            .through_ingress()
+            .on_full_profile()
+            .alone(),
         Case::new("routes::nobody_passes_while_nobody_can_be_asked", unasked).through_ingress().alone(),
         Case::new("routes::a_socket_ends_with_its_controller_and_another_one_stands", restarted)
             .through_ingress()
@@ -84,7 +88,10 @@ fn mirror(target: &Target, name: &str, port: u16, expose: Option<&str>) -> Value
 }
 
 async fn up(project: &Project, containers: Value) {
-    let spec = json!({"containers": containers});
+    up_as(project, &json!({"containers": containers})).await;
+}
+
+async fn up_as(project: &Project, spec: &Value) {
     let file = project.cli.folder().join("project.json");
     let object = json!({
         "apiVersion": "remora.dev/v1alpha1", "kind": "Project", "metadata": {"name": project.name}, "spec": spec,
@@ -118,6 +125,28 @@ fn header<'a>(seen: &'a Value, name: &str) -> Option<&'a str> {
     let all = seen["headers"].as_array().into_iter().flatten();
     let mut values = all.filter(|pair| pair[0].as_str().is_some_and(|one| one.eq_ignore_ascii_case(name)));
     values.next().and_then(|pair| pair[1].as_str())
+}
+
+/// The first certificate in a Secret.
+async fn certificate_in(namespace: &str, secret: &str) -> CertificateDer<'static> {
+    let print = "go-template={{index .data \"tls.crt\" | base64decode}}";
+    let read = ["get", "secret", secret, "--namespace", namespace, "--output", print];
+    let pem = kubectl(&read, "").await.unwrap_or_else(|said| panic!("Secret {namespace}/{secret}: {said}"));
+    CertificateDer::from_pem_slice(pem.as_bytes()).expect("a certificate is PEM")
+}
+
+/// What `host` shows to a visitor, or why that does not take it.
+async fn shown(visitor: &Visitor, host: &str) -> Result<CertificateDer<'static>, String> {
+    visitor.certificate(host).await.map_err(|error| format!("no connection with {host}: {error}"))
+}
+
+/// Waits until `host` shows that certificate.
+async fn shows(visitor: &Visitor, host: &str, wanted: &CertificateDer<'_>) {
+    eventually(|| async {
+        let shown = shown(visitor, host).await?;
+        seen(shown == *wanted, || format!("{host} shows another certificate"))
+    })
+    .await;
 }
 
 fn bearer(target: &Target) -> String {
@@ -275,29 +304,82 @@ async fn asleep(target: Target) {
     project.remove().await;
 }
 
-/// The Secret of the release that holds it (tests/cluster/install.sh).
+/// The Secret of the release with the operator's certificate (tests/cluster/install.sh).
+const GIVEN: &str = "ports";
+
 async fn certificate(target: Target) {
-    const GIVEN: &str = "ports";
     let project = Project::named(&target, "tls");
     up(&project, json!([mirror(&target, "web", 8080, Some("Private"))])).await;
     let visitor = Visitor::new(&target);
     let web = host(&project, "web").await;
     called(&visitor, &web, &[], 401).await;
-    let print = "go-template={{index .data \"tls.crt\" | base64decode}}";
-    let read = ["get", "secret", GIVEN, "--namespace", &target.namespace, "--output", print];
-    let given = kubectl(&read, "").await.expect("the release has a certificate");
-    let given = CertificateDer::from_pem_slice(given.as_bytes()).expect("a certificate is PEM");
-    eventually(|| async {
-        let shown = visitor.certificate(&web).await;
-        seen(shown == given, || format!("{web} shows another certificate"))
-    })
-    .await;
+    shows(&visitor, &web, &certificate_in(&target.namespace, GIVEN).await).await;
     // The project's copy has what the controller needs and nothing else.
     let copy = get(&["secret", "routes-tls", "--namespace", &project.namespace().await]).await;
     let mut names: Vec<&String> = copy["data"].as_object().expect("it holds something").keys().collect();
     names.sort();
     assert_eq!(names, ["tls.crt", "tls.key"]);
     project.remove().await;
+}
+
+/// Kinds and names of what cert-manager has for a project: all begin with its name, as its hosts do.
+async fn kept_for(namespace: &str, project: &str) -> Vec<(String, String)> {
+    const KINDS: &str = "secrets,certificates.cert-manager.io,certificaterequests.cert-manager.io";
+    let listed = get(&[KINDS, "--namespace", namespace]).await;
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let items = listed["items"].as_array().into_iter().flatten();
+    let named = items.map(|item| (text(&item["kind"]), text(&item["metadata"]["name"])));
+    named.filter(|(_, name)| name.starts_with(project)).collect()
+}
+
+/// An authority in the cluster signs for each host (tests/rig/certmanager.yaml), until the operator gives a
+/// certificate for all of them again.
+async fn issued(target: Target) {
+    /// The ClusterIssuer, and the Secret with its authority.
+    const ISSUER: &str = "ca";
+    let issuer = Changed::with_issuer(&target.namespace, ISSUER).await;
+    let (own, shared) = (Project::named(&target, "issued"), Project::named(&target, "shared"));
+    let containers = json!([mirror(&target, "web", 8080, Some("Private"))]);
+    let beside = json!({"isolation": "Shared", "containers": containers});
+    tokio::join!(up(&own, containers), up_as(&shared, &beside));
+
+    let visitor = Visitor::trusting(&target, certificate_in("cert-manager", ISSUER).await);
+    let authorization = bearer(&target);
+    let admin = [("authorization", authorization.as_str())];
+    let places = [(&own, own.namespace().await), (&shared, shared.place().await.0)];
+    for (project, namespace) in &places {
+        let web = host(project, "web").await;
+        let shown = eventually(|| shown(&visitor, &web)).await;
+        let listed = get(&["ingresses", "--namespace", namespace]).await;
+        let mut ingresses = listed["items"].as_array().into_iter().flatten();
+        let ingress = ingresses.find(|one| one["spec"]["rules"][0]["host"] == web.as_str());
+        let ingress = ingress.unwrap_or_else(|| panic!("no Ingress for {web}: {listed:#}"));
+        assert_eq!(ingress["metadata"]["annotations"]["cert-manager.io/cluster-issuer"], ISSUER);
+        let secret = ingress["spec"]["tls"][0]["secretName"].as_str().expect("it names a Secret");
+        assert!(certificate_in(namespace, secret).await == shown, "{web} shows another one than that of {secret}");
+        let kept = kept_for(namespace, &project.name).await;
+        for kind in ["Secret", "Certificate", "CertificateRequest"] {
+            assert!(kept.iter().any(|(of, _)| of == kind), "no {kind}: {kept:#?}");
+        }
+        called(&visitor, &web, &[], 401).await;
+        called(&visitor, &web, &admin, 200).await;
+    }
+
+    // The namespace that others share stays, and in it nothing that would make a Secret again.
+    let ([_, (_, place)], name) = (places, shared.name.clone());
+    shared.remove().await;
+    let kept = kept_for(&place, &name).await;
+    assert!(kept.iter().all(|(kind, _)| kind == "CertificateRequest"), "of {name} there is still {kept:?}");
+    eventually(|| async {
+        let kept = kept_for(&place, &name).await;
+        seen(kept.is_empty(), || format!("of {name} there is still {kept:?}"))
+    })
+    .await;
+
+    issuer.back().await;
+    let web = host(&own, "web").await;
+    shows(&Visitor::new(&target), &web, &certificate_in(&target.namespace, GIVEN).await).await;
+    own.remove().await;
 }
 
 /// The bound is that of the release (tests/cluster/install.sh), for each host.

@@ -3,7 +3,7 @@
 
 use crate::{
     cluster::{get, kubectl},
-    control_plane::{self, WithRole},
+    control_plane::{self, Changed},
     harness::Case,
     project::Project,
     store::{Other, Store},
@@ -27,7 +27,7 @@ async fn changes(target: Target) {
     let keys = ["secret", "store", "--namespace", &namespace];
     get(&keys).await;
 
-    let role = WithRole::taken(&target.namespace).await;
+    let role = Changed::with_role(&target.namespace).await;
     // What the agent commits with keys the server reads back with its token.
     let sleep_and_wake = async || {
         project.verb("hibernate", &[]).await.ok();
@@ -41,7 +41,7 @@ async fn changes(target: Target) {
     project.shell("echo role >> file").await;
     assert_eq!(sleep_and_wake().await, "keys\nrole\n");
 
-    role.given_up().await;
+    role.back().await;
     project.shell("echo keys again >> file").await;
     assert_eq!(sleep_and_wake().await, "keys\nrole\nkeys again\n");
     get(&keys).await;

@@ -24,6 +24,7 @@ mod store;
 mod terminal;
 mod tools;
 mod transfers;
+mod trouble;
 mod volume;
 mod web_identity;
 
@@ -50,6 +51,7 @@ pub fn all() -> Vec<Case> {
         shared::cases(),
         volume::cases(),
         containers::cases(),
+        trouble::cases(),
         routes::cases(),
         isolation::cases(),
         shop::cases(),

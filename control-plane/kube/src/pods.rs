@@ -103,7 +103,7 @@ impl KubePods {
             look.serving = seen::serving(pod);
             look.made = seen::made(pod);
             (look.containers, look.starts, look.unready) = seen::containers(pod);
-            look.trouble = seen::trouble(pod);
+            look.trouble = seen::trouble(pod, &record.project.spec);
             look.hydrated = seen::hydrated(pod);
         }
         Ok(look)
@@ -217,7 +217,7 @@ impl KubePods {
             if let Some(ended) = seen::dehydrated(&there) {
                 break ended;
             }
-            if let Some(trouble) = seen::trouble(&there) {
+            if let Some(trouble) = seen::trouble(&there, &record.project.spec) {
                 break Err(trouble.stage("dehydrate"));
             }
             if Instant::now() > deadline {

@@ -14,7 +14,10 @@ use remora_control_plane_runtime::{
     Committed, Termination,
     pods::{Ending, Hydrated, Made, Serving},
 };
-use remora_proto_model::{Fault, Generation, Reason, project::PodState};
+use remora_proto_model::{
+    Fault, Generation, Reason,
+    project::{PodState, ProjectSpec},
+};
 
 use crate::{
     defaults::AGENT_PORT,
@@ -210,8 +213,8 @@ pub(crate) fn last_word(pod: &Pod, tree: Tree) -> Ending {
     }
 }
 
-/// What keeps it from getting ready.
-pub(crate) fn trouble(pod: &Pod) -> Option<Fault> {
+/// What keeps a pod of a project with that spec from getting ready.
+pub(crate) fn trouble(pod: &Pod, spec: &ProjectSpec) -> Option<Fault> {
     if let Some(failed) = named(pod, HYDRATE).and_then(last_failure) {
         return Some(match said(failed) {
             Some(message) if message.failed() => message.fault("hydrate"),
@@ -219,7 +222,7 @@ pub(crate) fn trouble(pod: &Pod) -> Option<Fault> {
                 .stage("hydrate"),
         });
     }
-    waited_in_vain(pod).or_else(|| statuses(pod).find_map(stuck)).or_else(|| unscheduled(pod))
+    waited_in_vain(pod).or_else(|| statuses(pod).find_map(stuck)).or_else(|| unscheduled(pod, spec))
 }
 
 /// Whom a container waits for that gave up at least once, in the words of the one that waits.
@@ -289,7 +292,7 @@ fn stuck(status: &ContainerStatus) -> Option<Fault> {
     })
 }
 
-fn unscheduled(pod: &Pod) -> Option<Fault> {
+fn unscheduled(pod: &Pod, spec: &ProjectSpec) -> Option<Fault> {
     let conditions = pod.status.as_ref()?.conditions.as_ref()?;
     let refused = conditions.iter().find(|condition| {
         condition.type_ == "PodScheduled"
@@ -297,7 +300,30 @@ fn unscheduled(pod: &Pod) -> Option<Fault> {
             && condition.reason.as_deref() == Some("Unschedulable")
     })?;
     let said: String = refused.message.as_deref().unwrap_or_default().chars().take(SHOWN).collect();
+    // The scheduler names neither the claim nor its class.
+    if said.to_lowercase().contains("persistentvolumeclaim") {
+        let volumes = volumes(spec).join(", ");
+        let what = format!("the pod waits for what it mounts, which is {volumes}: {said}");
+        return Some(Fault::new(Reason::FailedPrecondition, what).hint(
+            "see whether that storage class exists and makes volumes with this access mode; `kubectl describe \
+             persistentvolumeclaims` in the project's namespace says what it met",
+        ));
+    }
     Some(Fault::new(Reason::LimitReached, format!("no node takes the pod: {said}")).hint("ask for less, or add a node"))
+}
+
+/// The volumes that a project claims, each with its class.
+fn volumes(spec: &ProjectSpec) -> Vec<String> {
+    let of_class = |what: String, class: &str| match class {
+        "" => format!("{what} of the default storage class"),
+        class => format!("{what} of storage class {class}"),
+    };
+    let workspace = spec.workspace.volume.iter().map(|volume| of_class("the workspace".to_owned(), &volume.class));
+    let data = spec.containers.iter().filter_map(|container| {
+        let storage = container.storage.as_ref()?;
+        Some(of_class(format!("the data of {}", container.name), &storage.class))
+    });
+    workspace.chain(data).collect()
 }
 
 #[cfg(test)]

@@ -89,7 +89,7 @@ pub(crate) fn look(record: &Record, deployments: &[Deployment], pods: &[Pod]) ->
         look.starts.extend(starts);
         look.unready.extend(unready);
         if look.trouble.is_none() {
-            look.trouble = trouble(pod);
+            look.trouble = trouble(pod, spec);
         }
         if container(pod.labels()) == owner(spec) {
             look.serving = serving(pod);

@@ -1,5 +1,7 @@
 //! Pods as kubelets report them, and what is made of each.
 
+use serde_json::json;
+
 use super::*;
 
 const HYDRATED: &str = r#"{name: hydrate, image: a, imageID: "", ready: true, restartCount: 0, containerID: "c://h",
@@ -183,6 +185,11 @@ fn a_restore_that_failed_is_not_left_to_a_kubelet_that_rests() {
     }
 }
 
+/// That of a project without volumes.
+fn trouble(pod: &Pod) -> Option<Fault> {
+    super::trouble(pod, &ProjectSpec::default())
+}
+
 #[test]
 fn trouble_is_told_in_words_that_help() {
     let fine = Scene { init: &[HYDRATED, AGENT_RUNS], containers: &[WEB_RUNS], ..ALIVE };
@@ -252,6 +259,23 @@ fn a_pod_that_no_node_takes_says_why() {
     let fault = trouble(&pod).unwrap();
     assert_eq!(fault.reason, Reason::LimitReached);
     assert!(fault.message.contains("Insufficient cpu"), "{fault}");
+}
+
+/// A class that does not exist is no matter of nodes.
+#[test]
+fn a_pod_without_its_volumes_says_which_and_of_what_class() {
+    let mut pod = pod(&Scene { assigned: false, phase: "Pending", ..ALIVE });
+    let conditions = "[{type: PodScheduled, status: 'False', reason: Unschedulable, message: \
+                      '0/2 nodes are available: pod has unbound immediate PersistentVolumeClaims.'}]";
+    pod.status.as_mut().unwrap().conditions = Some(serde_norway::from_str(conditions).unwrap());
+    let spec = json!({
+        "workspace": {"volume": {"size": "1Gi", "class": "quick"}},
+        "containers": [{"name": "web"}, {"name": "db", "storage": {"size": "1Gi"}}],
+    });
+    let fault = super::trouble(&pod, &serde_json::from_value(spec).unwrap()).unwrap();
+    assert_eq!(fault.reason, Reason::FailedPrecondition);
+    let which = "the workspace of storage class quick, the data of db of the default storage class";
+    assert!(fault.message.contains(which) && fault.message.contains("unbound"), "{fault}");
 }
 
 #[test]

@@ -42,7 +42,7 @@ pub(super) fn preset(target: &Target, name: &str, preset: &str) -> Value {
 }
 
 /// A web server over the workspace, once there is a file `go`.
-fn late_server(target: &Target, name: &str) -> Value {
+pub(super) fn late_server(target: &Target, name: &str) -> Value {
     let line = "until [ -e go ]; do sleep 0.1; done; exec python3 -m http.server 8080";
     json!({
         "name": name, "image": image(target), "command": ["sh", "-c", line],

@@ -195,22 +195,10 @@ impl KubePods {
         self.tree_ends_with_pod(record) && !seen::ending(pod) && seen::restore_rests(pod, Timestamp::now())
     }
 
-    /// Whether the workspace's claim waits for its first volume: no pod has ever mounted it, so
-    /// there is nothing to keep, and none that should would start.
-    async fn never_had_a_volume(&self) -> Result<bool, Fault> {
-        let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.cluster.client.clone(), self.place.namespace());
-        let claim = claims.get_opt(&self.place.name(manifests::WORKSPACE)).await;
-        let claim = claim.map_err(|error| failed("look at the claim of the workspace", error))?;
-        Ok(claim.is_some_and(|claim| seen::is_unbound(&claim)))
-    }
-
     /// Makes a snapshot of the volume, in which nothing runs, by a pod of its own.
     async fn commit_at_rest(&self, record: &Record, generation: Generation) -> Result<Option<Committed>, Fault> {
         let commands = BTreeMap::new();
         let context = self.context(record, generation, &commands);
-        if self.never_had_a_volume().await? {
-            return Ok(None);
-        }
         let pod = manifests::at_rest(&context);
         // The store may have other credentials than when the project started.
         self.store_secret(&context).await?;

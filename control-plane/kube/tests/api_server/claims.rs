@@ -130,17 +130,13 @@ async fn a089_a_pod_that_is_made_too_late_never_runs() {
     let ready = reaches(&quick.projects, id, Phase::Ready).await;
     assert!(ready.status.generation > Generation(1), "{:?}", ready.status.generation);
     site.api.with(|state| state.faults.release());
-    let settled = async {
-        loop {
-            let pods = site.names("pods");
-            let late = site.api.state().calls.iter().any(|call| call.asked.place.name == "dev-g1");
-            if late && pods.len() == 1 && pods[0] != "dev-g1" {
-                return pods;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    let pods = tokio::time::timeout(PATIENCE, settled).await.expect("the pod that came late goes");
+    let mut pods = Vec::new();
+    until("the pod that came late goes", || {
+        pods = site.names("pods");
+        let late = site.api.state().calls.iter().any(|call| call.asked.place.name == "dev-g1");
+        late && pods.len() == 1 && pods[0] != "dev-g1"
+    })
+    .await;
     assert_eq!((pods.len(), site.seen().most), (1, 1));
     assert_eq!(site.seen().lost, [""; 0]);
 }

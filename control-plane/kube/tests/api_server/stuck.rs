@@ -7,7 +7,7 @@ use tokio::time::sleep_until;
 
 use crate::{
     faults::busiest,
-    site::{Site, becomes, goes, name, namespace, reaches, spec},
+    site::{Site, becomes, goes, name, namespace, reaches, spec, until},
 };
 
 /// How long it cannot.
@@ -31,12 +31,8 @@ async fn a092_a_namespace_that_stays_keeps_its_project() {
     site.api.with(|state| state.objects.namespaces_stay = true);
     projects.delete(id, false).await.unwrap();
     // Until all that is left is to see it gone.
-    let asked = async {
-        while !site.api.state().objects.places().iter().all(|place| place.namespace.is_empty()) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(crate::site::PATIENCE, asked).await.expect("what is in it goes");
+    let emptied = || site.api.state().objects.places().iter().all(|place| place.namespace.is_empty());
+    until("what is in it goes", emptied).await;
     let began = Instant::now();
     sleep_until((began + STUCK).into()).await;
     let (most, place) = busiest(&site.api.state().calls, began);

@@ -190,10 +190,7 @@ pub(crate) fn dehydrated(pod: &Pod) -> Option<Result<Option<Committed>, Fault>> 
 /// The last word of its agent; of a pod that is [`lost`] there is none.
 pub(crate) fn last_word(pod: &Pod, tree: Tree) -> Ending {
     let ending = Ending { tree, ..Ending::default() };
-    // A node that was started anew restores once more, over a tree that was whole before.
-    let once = named(pod, HYDRATE).and_then(|status| status.last_state.as_ref()?.terminated.as_ref());
-    let whole = hydrated(pod).is_some() || once.is_some_and(|ended| ended.exit_code == 0);
-    let Some(status) = agent(pod).filter(|status| whole && status.container_id.is_some()) else {
+    let Some(status) = agent(pod).filter(|status| was_whole(pod) && status.container_id.is_some()) else {
         // It never had a whole tree, so it took nothing with it.
         return ending;
     };
@@ -211,6 +208,21 @@ pub(crate) fn last_word(pod: &Pod, tree: Tree) -> Ending {
         },
         None => Ending { lost: Some("the pod ended without a last snapshot".to_owned()), ..ending },
     }
+}
+
+/// Whether its restore ended well.
+fn was_whole(pod: &Pod) -> bool {
+    // A node that was started anew restores once more, over a tree that was whole before.
+    let once = named(pod, HYDRATE).and_then(|status| status.last_state.as_ref()?.terminated.as_ref());
+    hydrated(pod).is_some() || once.is_some_and(|ended| ended.exit_code == 0)
+}
+
+/// What is on a volume after `pods`, all that had it, have ended; `before` was recorded when
+/// they began. A restore that they began and did not end leaves nothing of anybody's, and so
+/// does a pod that waited for its volume. No pods are no proof: they may have been removed.
+pub(crate) fn left_on_volume(before: Tree, pods: &[Pod]) -> Tree {
+    let used = |pod: &Pod| was_whole(pod) || agent(pod).is_some_and(|status| status.container_id.is_some());
+    if before == Tree::Partial && !pods.is_empty() && !pods.iter().any(used) { Tree::Partial } else { Tree::Kept }
 }
 
 /// What keeps a pod of a project with that spec from getting ready.

@@ -8,7 +8,6 @@ use kube::{
     Api, ResourceExt as _,
     api::{DeleteParams, ListParams, Patch, PatchParams},
 };
-use remora_control_plane_project::Tree;
 use remora_control_plane_runtime::{
     pods::{Ending, Look},
     records::Record,
@@ -109,8 +108,7 @@ impl KubePods {
     }
 
     fn ending(&self, record: &Record, remains: &[Pod]) -> Ending {
-        let ends = record.project.spec.workspace.volume.is_none();
-        let tree = if ends { Tree::Absent } else { Tree::Kept };
+        let tree = self.tree_after(record, remains);
         let held = |pod: &&Pod| pod.finalizers().iter().any(|name| name == manifests::FINAL_SNAPSHOT);
         let last = remains.iter().filter(held).max_by_key(|pod| seen::generation(pod));
         last.map_or(Ending { tree, ..Ending::default() }, |pod| seen::last_word(pod, tree))

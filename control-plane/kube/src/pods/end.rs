@@ -48,7 +48,6 @@ impl KubePods {
         gently: bool,
         which: impl Fn(&Pod) -> bool,
     ) -> Result<Ending, Fault> {
-        let tree = if self.tree_ends_with_pod(record) { Tree::Absent } else { Tree::Kept };
         let mut deadline = Instant::now() + END_WITHIN;
         let mut asked = false;
         loop {
@@ -70,6 +69,7 @@ impl KubePods {
                 // The newest start of them had the tree.
                 let starts = pods.iter().filter(|pod| seen::generation(pod).is_some());
                 let last = starts.max_by_key(|pod| seen::generation(pod));
+                let tree = self.tree_after(record, &pods);
                 return Ok(last.map_or(Ending { tree, ..Ending::default() }, |pod| seen::last_word(pod, tree)));
             }
             if Instant::now() > deadline {
@@ -81,6 +81,11 @@ impl KubePods {
             }
             self.heard(END_LOOK).await;
         }
+    }
+
+    /// What the working tree is once `pods` have ended, unless a snapshot has all of it.
+    pub(super) fn tree_after(&self, record: &Record, pods: &[Pod]) -> Tree {
+        if self.tree_ends_with_pod(record) { Tree::Absent } else { seen::left_on_volume(record.tree, pods) }
     }
 
     /// Lets go of the pods whose last word was heard, and sees them gone.

@@ -169,6 +169,27 @@ fn the_last_word_is_the_agents() {
 }
 
 #[test]
+fn a_volume_holds_nothing_of_anybodys_until_a_restore_into_it_ended() {
+    let ended = |init: &[&str]| pod(&Scene { init, phase: "Failed", ..DELETED });
+    let waited = || pod(&Scene { assigned: false, phase: "Pending", ..DELETED });
+    let half = || ended(&[&ended_with("hydrate", 137, "")]);
+    let whole = || ended(&[HYDRATED]);
+    let served = || ended(&[&waits("hydrate", "PodInitializing", "", ""), &ended_with("agent", 137, "")]);
+    for (what, expected, before, pods) in [
+        ("it waited for its volume", Tree::Partial, Tree::Partial, vec![waited()]),
+        ("its restore was cut", Tree::Partial, Tree::Partial, vec![half()]),
+        ("one that came after the first", Tree::Partial, Tree::Partial, vec![half(), waited()]),
+        ("its restore ended", Tree::Kept, Tree::Partial, vec![whole()]),
+        ("that of an earlier one did", Tree::Kept, Tree::Partial, vec![whole(), waited()]),
+        ("its agent served", Tree::Kept, Tree::Partial, vec![served()]),
+        ("nothing is left of it", Tree::Kept, Tree::Partial, vec![]),
+        ("there was something before", Tree::Kept, Tree::Kept, vec![waited()]),
+    ] {
+        assert_eq!(left_on_volume(before, &pods), expected, "{what}");
+    }
+}
+
+#[test]
 fn a_restore_that_failed_is_not_left_to_a_kubelet_that_rests() {
     let ended = "terminated: {exitCode: 1, finishedAt: '2026-11-25T20:00:00Z'}";
     let failed = waits("hydrate", "CrashLoopBackOff", "", ended);

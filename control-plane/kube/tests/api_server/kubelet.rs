@@ -48,6 +48,8 @@ pub(crate) struct Seen {
     pub(crate) lost: Vec<String>,
     /// Pods whose agent is to be gone: it ends without a word.
     pub(crate) speechless: BTreeSet<String>,
+    /// Whether no volume is ever made for a claim, so that no node takes a pod that has one.
+    pub(crate) volumes_stay_away: bool,
     /// The address that the next pod gets.
     pub(crate) next_ip: Option<Ipv4Addr>,
     /// Calls to the agents of each project.
@@ -140,6 +142,14 @@ impl Kubelet {
         };
         let Some(secret) = self.state.lock().unwrap().objects.get(&secret).cloned() else { return false };
         let place = Place { resource: "pods".to_owned(), namespace, name: text(&metadata["name"]) };
+        let volumes = pod["spec"]["volumes"].as_array().into_iter().flatten();
+        let waits = volumes.into_iter().any(|volume| volume["persistentVolumeClaim"].is_object());
+        if waits && self.seen.lock().unwrap().volumes_stay_away {
+            let mut state = self.state.lock().unwrap();
+            let before = state.objects.version;
+            state.objects.set_status(&place, unscheduled());
+            return state.objects.version > before;
+        }
         let chosen = self.seen.lock().unwrap().next_ip.take();
         let ip = chosen.unwrap_or_else(fresh_ip);
         let container = text(&pod["spec"]["containers"][0]["name"]);
@@ -186,6 +196,14 @@ impl Kubelet {
         state.objects.set_status(&running.place, status(&running.agent, running.ip, &word, "Succeeded"));
         state.objects.ended(&running.place);
     }
+}
+
+/// As kube-scheduler says it of a pod whose claims have no volume.
+fn unscheduled() -> Value {
+    json!({ "phase": "Pending", "conditions": [{
+        "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+        "message": "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims.",
+    }]})
 }
 
 fn status(agent: &agent::Place, ip: Ipv4Addr, state: &Value, phase: &str) -> Value {

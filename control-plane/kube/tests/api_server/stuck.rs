@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use remora_proto_model::project::{ConditionType, Desired, Phase, Project};
+use remora_proto_model::project::{AccessMode, ConditionType, Desired, Phase, Project, Volume};
 use tokio::time::sleep_until;
 
 use crate::{
@@ -134,4 +134,31 @@ async fn a092_an_agent_that_is_gone_takes_no_head_along() {
     projects.delete(id, false).await.unwrap();
     goes(projects, id).await;
     assert_eq!((site.places(), site.seen().most), (Vec::new(), 1));
+}
+
+/// A volume that never comes is told, and keeps nobody: there is nothing on it to be kept.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_volume_that_never_comes_holds_no_sleep_and_no_removal_up() {
+    let site = Site::new().await;
+    let controller = site.controller().await;
+    let projects = &controller.projects;
+    site.seen().volumes_stay_away = true;
+    let mut spec = spec();
+    spec.workspace.volume =
+        Some(Volume { size: "1Gi".parse().unwrap(), class: "none".to_owned(), access_mode: AccessMode::default() });
+    let id = projects.create(name(), spec).await.unwrap().id;
+    let waits = |project: &Project| {
+        project.status.conditions.iter().any(|condition| condition.message.contains("the pod waits for what it mounts"))
+    };
+    becomes(projects, id, waits).await;
+    projects.set_desired(id, Desired::Hibernated).await.unwrap();
+    let asleep = reaches(projects, id, Phase::Hibernated).await;
+    assert_eq!(asleep.status.head, None, "no snapshot is made of nothing");
+    assert_eq!((site.names("pods").len(), site.names("persistentvolumeclaims").len()), (0, 0));
+
+    projects.set_desired(id, Desired::Running).await.unwrap();
+    becomes(projects, id, waits).await;
+    projects.delete(id, false).await.unwrap();
+    goes(projects, id).await;
+    assert_eq!((site.places(), site.seen().started), (Vec::new(), 0));
 }

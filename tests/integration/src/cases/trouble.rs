@@ -16,6 +16,7 @@ use crate::{
 pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new("trouble::a_dependency_that_is_never_healthy_is_given_up_and_said", unhealthy).on_full_profile(),
+        Case::new("trouble::a_class_that_is_not_there_is_said_and_nothing_runs", without_a_class).on_full_profile(),
         Case::new("trouble::a_database_without_memory_keeps_what_it_holds", without_memory)
             .with_databases()
             .on_full_profile(),
@@ -52,6 +53,32 @@ async fn unhealthy(target: Target) {
     up(&project, spec, &["--restart"]).await;
     project.becomes("the start of who waited", phase("Ready")).await;
     assert_eq!(project.shell(began).await, "began\n");
+    project.remove().await;
+}
+
+/// Asleep it has no claim any more, and it wakes with what the spec says then.
+async fn without_a_class(target: Target) {
+    let project = Project::named(&target, "classless");
+    let web = json!({"name": "web", "image": image(&target), "command": ["sh", "-c", super::IDLE]});
+    let of_class = |class: &str| {
+        let volume = json!({"size": "64Mi", "class": class, "accessMode": "ReadWriteMany"});
+        json!({"layout": "PodPerContainer", "workspace": {"volume": volume}, "containers": [web]})
+    };
+    up(&project, of_class("no-such-class"), &["--no-wait"]).await;
+    let status = project.becomes("the name of the class", |status| told(status, &["no-such-class"])).await;
+    assert_ne!(status["status"]["phase"], "Ready", "{status:#}");
+    let namespace = project.namespace().await;
+    let run = |pod: &Value| pod["status"]["phase"] == "Running";
+    assert!(!pods(&namespace).await.iter().any(run), "nothing runs on a workspace that is not there");
+    project.verb("hibernate", &[]).await.ok();
+    assert_eq!(pods(&namespace).await, Vec::<Value>::new());
+    up(&project, of_class("shared"), &[]).await;
+    assert_eq!(project.shell("echo mended > file; cat file").await, "mended\n");
+    project.remove().await;
+
+    let project = Project::named(&target, "classless-too");
+    up(&project, of_class("no-such-class"), &["--no-wait"]).await;
+    project.becomes("the name of the class", |status| told(status, &["no-such-class"])).await;
     project.remove().await;
 }
 

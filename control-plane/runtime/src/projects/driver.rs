@@ -349,9 +349,13 @@ impl Driver {
     }
 
     /// Whether nothing of the user's ever ran in the pod, and the tree comes and goes
-    /// with it: what an agent wrote meanwhile is in its last snapshot.
+    /// with it: what an agent wrote meanwhile is in its last snapshot. So it is with a
+    /// volume that nothing was restored into yet.
     fn never_ran(&self) -> bool {
-        self.seen.starts.iter().all(|(_, starts)| *starts == 0) && self.pods.tree_ends_with_pod(&self.entry.record())
+        let record = self.entry.record();
+        let bare = record.tree == Tree::Partial && self.seen.hydrated.is_none();
+        let ends = self.pods.tree_ends_with_pod(&record) || bare;
+        ends && self.seen.starts.iter().all(|(_, starts)| *starts == 0)
     }
 
     /// Records that the generation which was to be replaced has ended.

@@ -56,30 +56,32 @@ async fn unhealthy(target: Target) {
     project.remove().await;
 }
 
-/// Asleep it has no claim any more, and it wakes with what the spec says then.
 async fn without_a_class(target: Target) {
-    let project = Project::named(&target, "classless");
     let web = json!({"name": "web", "image": image(&target), "command": ["sh", "-c", super::IDLE]});
     let of_class = |class: &str| {
         let volume = json!({"size": "64Mi", "class": class, "accessMode": "ReadWriteMany"});
         json!({"layout": "PodPerContainer", "workspace": {"volume": volume}, "containers": [web]})
     };
-    up(&project, of_class("no-such-class"), &["--no-wait"]).await;
-    let status = project.becomes("the name of the class", |status| told(status, &["no-such-class"])).await;
-    assert_ne!(status["status"]["phase"], "Ready", "{status:#}");
-    let namespace = project.namespace().await;
-    let run = |pod: &Value| pod["status"]["phase"] == "Running";
-    assert!(!pods(&namespace).await.iter().any(run), "nothing runs on a workspace that is not there");
-    project.verb("hibernate", &[]).await.ok();
-    assert_eq!(pods(&namespace).await, Vec::<Value>::new());
-    up(&project, of_class("shared"), &[]).await;
-    assert_eq!(project.shell("echo mended > file; cat file").await, "mended\n");
-    project.remove().await;
+    let waiting = async |name: &str| {
+        let project = Project::named(&target, name);
+        up(&project, of_class("no-such-class"), &["--no-wait"]).await;
+        let status = project.becomes("the name of the class", |status| told(status, &["no-such-class"])).await;
+        assert_ne!(status["status"]["phase"], "Ready", "{status:#}");
+        let run = |pod: &Value| pod["status"]["phase"] == "Running";
+        assert!(!pods(&project.namespace().await).await.iter().any(run), "there is no workspace to run in");
+        project
+    };
+    let asleep = waiting("classless").await;
+    asleep.verb("hibernate", &[]).await.ok();
+    assert_eq!(pods(&asleep.namespace().await).await, Vec::<Value>::new());
+    asleep.remove().await;
 
-    let project = Project::named(&target, "classless-too");
-    up(&project, of_class("no-such-class"), &["--no-wait"]).await;
-    project.becomes("the name of the class", |status| told(status, &["no-such-class"])).await;
-    project.remove().await;
+    let mended = waiting("mended").await;
+    up(&mended, of_class("shared"), &[]).await;
+    assert_eq!(mended.shell("echo written > file; cat file").await, "written\n");
+    mended.remove().await;
+
+    waiting("unwanted").await.remove().await;
 }
 
 async fn without_memory(target: Target) {

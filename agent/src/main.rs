@@ -12,7 +12,10 @@ use remora_agent::{
     precopy::{self, PrecopyArgs},
     serve, shim,
 };
-use remora_proto_serving::logging::{self, Style};
+use remora_proto_serving::{
+    logging::{self, Style},
+    workers,
+};
 
 /// The static binaries stand on musl, whose allocator takes one lock for all threads and asks the kernel
 /// for each larger block anew, and every frame of a stream is some of those.
@@ -47,7 +50,11 @@ enum Role {
 fn main() -> std::io::Result<ExitCode> {
     let role = Cli::parse().role;
     let _logging = logging::start(Style::Json)?;
-    let runtime = tokio::runtime::Runtime::new()?;
+    let runtime = match role {
+        Role::Serve(_) => workers::runtime()?,
+        // A restore has its node to itself, and a shim does what only it can do on its workers, too.
+        _ => tokio::runtime::Runtime::new()?,
+    };
     let code = runtime.block_on(run(role));
     // The outcome is written: a thread that waits for a disk or a store does not hold up the end.
     runtime.shutdown_timeout(EXIT_PATIENCE);

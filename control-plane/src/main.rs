@@ -45,7 +45,11 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return refuse(&error, &words),
     };
-    let runtime = match tokio::runtime::Runtime::new() {
+    let runtime = match &cli.role {
+        Role::Local(_) | Role::Server(_) => remora_proto_serving::workers::runtime(),
+        Role::Verb(_) => tokio::runtime::Runtime::new(),
+    };
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("remora: no threads to run on: {error}");

@@ -7,3 +7,4 @@ pub mod connections;
 pub mod limits;
 pub mod linger;
 pub mod logging;
+pub mod workers;

@@ -54,9 +54,9 @@ pub const UPLOAD_STALL: Duration = Duration::from_secs(60);
 pub const MAX_SHIM_CALLS: usize = 240;
 /// Bytes of one answer of a shim: the largest listing, with all 256 commands at their bounds.
 pub const MAX_SHIM_ANSWER_BYTES: usize = MAX_MESSAGE_BYTES;
-/// Receive window of a stream from a shim, bytes: four frames of output. What a slow caller does not
-/// read stays in the ring; with two frames both sides wait for each other a fifth of the time.
-pub const SHIM_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+/// Receive window of a stream from a shim, bytes: eight frames of output. What a slow caller does not
+/// read stays in the ring; with two frames both sides wait for each other a third of the time.
+pub const SHIM_STREAM_WINDOW_BYTES: u32 = 512 * 1024;
 /// Receive window of a connection to a shim, bytes: all streams' windows
 /// together, so that one that is not read never stalls the others.
 pub const SHIM_CONNECTION_WINDOW_BYTES: u32 = 256 * SHIM_STREAM_WINDOW_BYTES;

@@ -23,6 +23,10 @@ pub const FRAME_BYTES: usize = 64 << 10;
 /// Bytes of output in one frame. With its heads it fits into 64 KiB, above which allocators hand out a
 /// quarter more than is asked for, and each stream that nobody reads holds some of them.
 pub const OUTPUT_FRAME_BYTES: usize = 63 << 10;
+/// Bytes of a terminal that floods which are taken at once: three frames, for each of which everybody on
+/// the way to a viewer would be woken otherwise; and less than a viewer may be behind. Of a small ring it
+/// is a quarter, so that a viewer who keeps up misses nothing.
+pub const BURST_BYTES: usize = 3 * OUTPUT_FRAME_BYTES;
 /// Clients whose input numbers a session remembers.
 pub const INPUT_CLIENTS: usize = 64;
 /// Silence before a heartbeat: half of the shortest idle timeout of usual proxies.

@@ -27,7 +27,7 @@ use crate::{
     environment,
     error::TermError,
     exit::{Deeds, ExitStatus},
-    limits::{FRAME_BYTES, KILL_GRACE_MAX, PIPE_DRAIN, RING_BYTES, RING_BYTES_MAX, RING_BYTES_MIN},
+    limits::{BURST_BYTES, FRAME_BYTES, KILL_GRACE_MAX, PIPE_DRAIN, RING_BYTES, RING_BYTES_MAX, RING_BYTES_MIN},
     pty::{Burst, Pty, Size},
     registry::check_labels,
     ring::{Held, Ring},
@@ -130,6 +130,8 @@ pub(crate) struct Driver {
     slave: OwnedFd,
     spawned: Spawned,
     temporary: Option<OwnTemporary>,
+    /// Bytes that are read at once.
+    burst: usize,
 }
 
 impl Terminal {
@@ -144,7 +146,7 @@ impl Terminal {
         let own = confinement.as_ref().map(|confinement| environment.within(confinement.path().to_owned()));
         let environment = own.as_ref().unwrap_or(environment);
         let size = spec.size.map_or(Size::DEFAULT, |(columns, rows)| Size::clamped(columns, rows));
-        let ring = ring_bytes(spec.ring_bytes)?;
+        let ring_size = ring_bytes(spec.ring_bytes)?;
         let argv = if spec.argv.is_empty() { vec![environment.shell(), "-l".into()] } else { spec.argv };
         let mut env = spec.env;
         env.entry("TERM".into()).or_insert_with(|| "xterm-256color".into());
@@ -172,7 +174,7 @@ impl Terminal {
             pty,
             children: Arc::clone(children),
             shared: Mutex::new(Shared {
-                ring: Ring::in_memory(ring),
+                ring: Ring::in_memory(ring_size),
                 screen: Screen::new(size),
                 session: Session::default(),
                 size,
@@ -184,7 +186,10 @@ impl Terminal {
             changed: watch::Sender::new(0),
             typing: AsyncMutex::new(()),
         });
-        Ok((Arc::clone(&terminal), Driver { terminal, slave, spawned, temporary }))
+        Ok((
+            Arc::clone(&terminal),
+            Driver { terminal, slave, spawned, temporary, burst: BURST_BYTES.min(ring_size / 4) },
+        ))
     }
 
     /// When somebody used it last; what it says by itself is no use of it.
@@ -375,14 +380,14 @@ async fn ended(changes: &mut watch::Receiver<u64>, terminal: &Terminal) -> ExitS
 impl Driver {
     /// Reads until the program has ended and its output is read, then says how it ended.
     pub(crate) async fn run(self) {
-        let Driver { terminal, slave, spawned, temporary: _held } = self;
+        let Driver { terminal, slave, spawned, temporary: _held, burst } = self;
         let mut slave = Some(slave);
         let mut exit = spawned.exit;
         let mut status = None;
         let mut deadline: Option<Instant> = None;
         let mut behind = false;
         // Outside the loop: what it has read is not lost when something else comes first.
-        let reading = terminal.pty.read(vec![0; FRAME_BYTES]);
+        let reading = terminal.pty.read(vec![0; burst]);
         tokio::pin!(reading);
         loop {
             let drained = deadline.unwrap_or_else(Instant::now);

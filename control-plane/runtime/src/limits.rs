@@ -129,9 +129,9 @@ pub const HTTP2_FRAME_BYTES: u32 = 128 * 1024;
 /// Bytes that are read at once from the connection to an agent: its TLS asks for 4 KiB a call.
 pub const TLS_READ_BYTES: usize = 64 * 1024;
 
-/// Bytes of one stream from an agent that nobody has read yet: twice the window of an agent on a stream
-/// from its shim, so that neither waits for the other.
-pub const STREAM_WINDOW_BYTES: u32 = 512 * 1024;
+/// Bytes of one stream from an agent that nobody has read yet: more than the window of an agent on a
+/// stream from its shim, so that neither waits for the other.
+pub const STREAM_WINDOW_BYTES: u32 = 768 * 1024;
 
 /// The same for the connection to an agent: the window of each of the 256 streams
 /// that it takes, so that a client that does not read stalls no other.

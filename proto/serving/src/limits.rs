@@ -23,8 +23,9 @@ pub const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 pub const CONNECTION_WINDOW_BYTES: u32 = STREAM_WINDOW_BYTES * MAX_STREAMS_PER_CONNECTION;
 /// Silence after which a connection is asked whether it lives, and time for the answer.
 pub const KEEPALIVE: Duration = Duration::from_secs(20);
-/// Bytes of one stream that wait for a slow reader before its call is held back.
-pub const MAX_SEND_BUFFER_BYTES: usize = 256 * 1024;
+/// Bytes of one stream that wait for a slow reader before its call is held back: one message of output
+/// with its head. What else is on its way waits in the window of what it comes from.
+pub const MAX_SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// Streams that a client reset before they were accepted; more close the connection (CVE-2023-44487).
 pub const MAX_PENDING_RESETS: usize = 64;
 /// Streams of one connection that end with an error of the protocol before the

@@ -2,7 +2,6 @@
 
 mod alone;
 mod apart;
-mod claims;
 mod end;
 mod routes;
 mod shared;
@@ -125,9 +124,8 @@ impl KubePods {
         }
     }
 
-    /// Everything that the pod needs, and then the pod. What is there stays as it is, but
-    /// claims that wait for a volume where `nothing_is_kept` yet.
-    async fn make(&self, record: &Record, generation: Generation, nothing_is_kept: bool) -> Result<(), Fault> {
+    /// Everything that the pod needs, and then the pod. What is there stays as it is.
+    async fn make(&self, record: &Record, generation: Generation) -> Result<(), Fault> {
         let cluster = &self.cluster;
         let client = &cluster.client;
         let namespace = self.place.namespace();
@@ -162,11 +160,16 @@ impl KubePods {
             apply_in(client, namespace, &service).await?;
         }
         self.remove_services_of_nobody(&context).await?;
+        if let Some(claim) = manifests::volume_claim(&context) {
+            self.once(&claim).await?;
+        }
+        for claim in manifests::data_claims(&context) {
+            self.once(&claim).await?;
+        }
         for secret in manifests::credentials(&context, password) {
             self.once(&secret).await?;
         }
         self.be_the_only_one(generation).await?;
-        self.make_claims(&context, nothing_is_kept).await?;
         if is_apart(record) {
             return self.make_apart(&context).await;
         }
@@ -414,7 +417,7 @@ impl Pods for KubePods {
 
     fn hydrate<'a>(&'a mut self, record: &'a Record, generation: Generation) -> Boxed<'a, Result<Hydration, Fault>> {
         Box::pin(async move {
-            self.make(record, generation, true).await?;
+            self.make(record, generation).await?;
             Ok(Hydration::InPod)
         })
     }
@@ -434,7 +437,7 @@ impl Pods for KubePods {
                 self.end_those(record, false, |pod| pod.uid() == replaced.uid()).await?;
                 self.let_go(record).await?;
             }
-            self.make(record, generation, false).await
+            self.make(record, generation).await
         })
     }
 

@@ -5,7 +5,7 @@ pub(crate) mod apart;
 use std::net::{IpAddr, SocketAddr};
 
 use k8s_openapi::{
-    api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, PersistentVolumeClaim, Pod},
+    api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Pod},
     jiff::Timestamp,
 };
 use kube::ResourceExt as _;
@@ -322,11 +322,6 @@ fn unscheduled(pod: &Pod, spec: &ProjectSpec) -> Option<Fault> {
         ));
     }
     Some(Fault::new(Reason::LimitReached, format!("no node takes the pod: {said}")).hint("ask for less, or add a node"))
-}
-
-/// Whether no volume was ever bound to a claim: its name stays in it, whatever becomes of the volume.
-pub(crate) fn is_unbound(claim: &PersistentVolumeClaim) -> bool {
-    claim.spec.as_ref().is_none_or(|spec| spec.volume_name.as_deref().is_none_or(str::is_empty))
 }
 
 /// The volumes that a project claims, each with its class.

@@ -300,14 +300,6 @@ fn a_pod_without_its_volumes_says_which_and_of_what_class() {
 }
 
 #[test]
-fn a_claim_without_a_volume_never_had_one() {
-    let claim = |text: &str| serde_norway::from_str::<PersistentVolumeClaim>(text).unwrap();
-    assert!(is_unbound(&claim("{spec: {storageClassName: none}, status: {phase: Pending}}")));
-    assert!(!is_unbound(&claim("{spec: {volumeName: pv-1}, status: {phase: Bound}}")));
-    assert!(!is_unbound(&claim("{spec: {volumeName: pv-1}, status: {phase: Lost}}")), "it may be mended");
-}
-
-#[test]
 fn what_runs_and_how_often_it_was_started() {
     let never = waits_first("api", "ContainerCreating", "");
     let pod = pod(&Scene { init: &[HYDRATED, AGENT_RUNS], containers: &[WEB_RUNS, &never], ..ALIVE });

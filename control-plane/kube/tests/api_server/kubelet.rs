@@ -48,8 +48,8 @@ pub(crate) struct Seen {
     pub(crate) lost: Vec<String>,
     /// Pods whose agent is to be gone: it ends without a word.
     pub(crate) speechless: BTreeSet<String>,
-    /// A storage class of no volumes: no node takes a pod that waits for one of it.
-    pub(crate) without_volumes: Option<String>,
+    /// Whether no volume is ever made for a claim, so that no node takes a pod that has one.
+    pub(crate) volumes_stay_away: bool,
     /// The address that the next pod gets.
     pub(crate) next_ip: Option<Ipv4Addr>,
     /// Calls to the agents of each project.
@@ -128,15 +128,10 @@ impl Kubelet {
         }
     }
 
-    /// Whether the class of one of its claims has no volumes, or a claim is not there.
-    fn waits_for_a_volume(&self, pod: &Value, place: &Place) -> bool {
-        let Some(class) = self.seen.lock().unwrap().without_volumes.clone() else { return false };
-        let state = self.state.lock().unwrap();
-        let volumes = pod["spec"]["volumes"].as_array().into_iter().flatten();
-        volumes.filter_map(|volume| volume["persistentVolumeClaim"]["claimName"].as_str()).any(|name| {
-            let claim = Place { resource: "persistentvolumeclaims".into(), name: name.into(), ..place.clone() };
-            state.objects.get(&claim).is_none_or(|claim| claim["spec"]["storageClassName"] == class.as_str())
-        })
+    /// Whether it waits for a volume that does not come.
+    fn waits_for_a_volume(&self, pod: &Value) -> bool {
+        let mut volumes = pod["spec"]["volumes"].as_array().into_iter().flatten();
+        self.seen.lock().unwrap().volumes_stay_away && volumes.any(|volume| volume["persistentVolumeClaim"].is_object())
     }
 
     /// Starts a pod, if what it mounts is there.
@@ -153,7 +148,7 @@ impl Kubelet {
         };
         let Some(secret) = self.state.lock().unwrap().objects.get(&secret).cloned() else { return false };
         let place = Place { resource: "pods".to_owned(), namespace, name: text(&metadata["name"]) };
-        if self.waits_for_a_volume(pod, &place) {
+        if self.waits_for_a_volume(pod) {
             let mut state = self.state.lock().unwrap();
             let before = state.objects.version;
             state.objects.set_status(&place, unscheduled());

@@ -2,12 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use remora_proto_model::project::{AccessMode, ConditionType, Desired, Phase, Project, ProjectSpec, Volume};
+use remora_proto_model::project::{AccessMode, ConditionType, Desired, Phase, Project, Volume};
 use tokio::time::sleep_until;
 
 use crate::{
     faults::busiest,
-    place::Place,
     site::{Site, becomes, goes, name, namespace, reaches, spec, until},
 };
 
@@ -137,28 +136,20 @@ async fn a092_an_agent_that_is_gone_takes_no_head_along() {
     assert_eq!((site.places(), site.seen().most), (Vec::new(), 1));
 }
 
-/// A storage class that has no volumes.
-const CLASS: &str = "none";
-
-fn on_a_volume() -> ProjectSpec {
-    let mut spec = spec();
-    spec.workspace.volume =
-        Some(Volume { size: "1Gi".parse().unwrap(), class: CLASS.to_owned(), access_mode: AccessMode::default() });
-    spec
-}
-
-fn waits(project: &Project) -> bool {
-    project.status.conditions.iter().any(|condition| condition.message.contains("the pod waits for what it mounts"))
-}
-
 /// A volume that never comes is told, and keeps nobody: there is nothing on it to be kept.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_volume_that_never_comes_holds_no_sleep_and_no_removal_up() {
     let site = Site::new().await;
     let controller = site.controller().await;
     let projects = &controller.projects;
-    site.seen().without_volumes = Some(CLASS.to_owned());
-    let id = projects.create(name(), on_a_volume()).await.unwrap().id;
+    site.seen().volumes_stay_away = true;
+    let mut spec = spec();
+    spec.workspace.volume =
+        Some(Volume { size: "1Gi".parse().unwrap(), class: "none".to_owned(), access_mode: AccessMode::default() });
+    let id = projects.create(name(), spec).await.unwrap().id;
+    let waits = |project: &Project| {
+        project.status.conditions.iter().any(|condition| condition.message.contains("the pod waits for what it mounts"))
+    };
     becomes(projects, id, waits).await;
     projects.set_desired(id, Desired::Hibernated).await.unwrap();
     let asleep = becomes(projects, id, |project| {
@@ -173,25 +164,4 @@ async fn a_volume_that_never_comes_holds_no_sleep_and_no_removal_up() {
     projects.delete(id, false).await.unwrap();
     goes(projects, id).await;
     assert_eq!((site.places(), site.seen().started), (Vec::new(), 0));
-}
-
-/// What a claim without a volume asks for follows the spec.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_class_that_has_volumes_is_taken_in_place_of_one_that_has_none() {
-    let site = Site::new().await;
-    let controller = site.controller().await;
-    let projects = &controller.projects;
-    site.seen().without_volumes = Some(CLASS.to_owned());
-    let id = projects.create(name(), on_a_volume()).await.unwrap().id;
-    becomes(projects, id, waits).await;
-    let place = Place { resource: "projects".to_owned(), name: name().to_string(), ..Place::default() };
-    site.changes(&place, |object| object["spec"]["workspace"]["volume"]["class"] = "some".into());
-    let ready = reaches(projects, id, Phase::Ready).await;
-    let [claim] = &site.names("persistentvolumeclaims")[..] else { panic!("one claim") };
-    let claim = Place { resource: "persistentvolumeclaims".into(), namespace: namespace(id), name: claim.clone() };
-    assert_eq!(site.api.state().objects.get(&claim).unwrap()["spec"]["storageClassName"], "some");
-    assert_eq!((site.seen().started, ready.status.head), (1, None));
-    projects.delete(id, false).await.unwrap();
-    goes(projects, id).await;
-    assert_eq!((site.places(), &site.seen().lost), (Vec::new(), &Vec::new()));
 }

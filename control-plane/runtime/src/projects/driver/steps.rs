@@ -297,6 +297,8 @@ impl Driver {
         // One that was made anew beside its predecessor's remains writes to the same volume.
         let goes_on = self.seen.running > 0;
         let stored = committed.is_some() && !self.pods.tree_ends_with_pod(record) && !goes_on;
+        // So what the predecessor left is no word about what is there by now.
+        let tree = if goes_on && tree == Tree::Partial { Tree::Kept } else { tree };
         self.change(|record| {
             if let Some(committed) = &committed {
                 record.project.status.head = Some(committed.head());

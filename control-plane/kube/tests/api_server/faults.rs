@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use crate::{place::Asked, server::Call};
 
 /// What becomes of a request.
@@ -21,8 +23,11 @@ pub(crate) enum Fault {
     Late,
 }
 
+/// Whether a request, with its body, is the one.
+type Is = Box<dyn FnMut(&Asked, &Value) -> bool + Send>;
+
 struct Rule {
-    of: Box<dyn Fn(&Asked) -> bool + Send>,
+    of: Is,
     fault: Fault,
     /// How often it still holds; `None` is until it is taken away.
     left: Option<u32>,
@@ -48,6 +53,16 @@ pub(crate) struct Faults {
 impl Faults {
     /// `fault` for the next `times` requests that `of` names; `None` for all from now on.
     pub(crate) fn add(&mut self, fault: Fault, times: Option<u32>, of: impl Fn(&Asked) -> bool + Send + 'static) {
+        self.add_by_body(fault, times, move |asked, _| of(asked));
+    }
+
+    /// The same for requests that are told apart by what they carry.
+    pub(crate) fn add_by_body(
+        &mut self,
+        fault: Fault,
+        times: Option<u32>,
+        of: impl FnMut(&Asked, &Value) -> bool + Send + 'static,
+    ) {
         self.rules.push(Rule { of: Box::new(of), fault, left: times });
     }
 
@@ -66,8 +81,8 @@ impl Faults {
         self.freeze = Some(Freeze { left: answered, done });
     }
 
-    /// What becomes of `asked`; `None` is the right answer.
-    pub(crate) fn meets(&mut self, asked: &Asked) -> Option<Fault> {
+    /// What becomes of `asked`, which carries `body`; `None` is the right answer.
+    pub(crate) fn meets(&mut self, asked: &Asked, body: &Value) -> Option<Fault> {
         if self.frozen {
             return Some(Fault::Silence);
         }
@@ -78,7 +93,8 @@ impl Faults {
             }
             freeze.left -= 1;
         }
-        let rule = self.rules.iter_mut().find(|rule| rule.left != Some(0) && (rule.of)(asked))?;
+        let holds = |rule: &mut Rule| rule.left != Some(0) && (rule.of)(asked, body);
+        let rule = self.rules.iter_mut().find_map(|rule| holds(rule).then_some(rule))?;
         if let Some(left) = &mut rule.left {
             *left -= 1;
         }

@@ -161,7 +161,7 @@ async fn answer(
     let body: Value = serde_json::from_slice(&body.to_bytes()).unwrap_or(Value::Null);
     let (fault, answered) = {
         let mut state = shared.lock().unwrap();
-        let fault = state.faults.meets(&asked);
+        let fault = state.faults.meets(&asked, &body);
         state.calls.push(Call { at: Instant::now(), asked: asked.clone(), body: body.clone(), fault });
         let answered = match fault {
             Some(Fault::Status(status)) => Some(said(refusal(status, "", "as the test wants it"), None)),

@@ -18,7 +18,7 @@ use remora_control_plane_runtime::{
 };
 use remora_proto_model::{
     ProjectId, ProjectName,
-    project::{Container, Phase, Project, ProjectSpec},
+    project::{AccessMode, Container, Phase, Project, ProjectSpec, Volume},
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -225,6 +225,14 @@ pub(crate) fn spec() -> ProjectSpec {
         ..Container::named("web".parse().unwrap())
     };
     ProjectSpec { containers: vec![container], ..ProjectSpec::default() }
+}
+
+/// The same with its workspace on a volume.
+pub(crate) fn spec_on_a_volume() -> ProjectSpec {
+    let volume = Volume { size: "1Gi".parse().unwrap(), class: "none".to_owned(), access_mode: AccessMode::default() };
+    let mut spec = spec();
+    spec.workspace.volume = Some(volume);
+    spec
 }
 
 pub(crate) fn name() -> ProjectName {

@@ -2,14 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use remora_proto_model::project::Phase;
+use remora_proto_model::project::{Desired, Phase};
+use serde_json::Value;
 use tokio::time::sleep_until;
 
 use crate::{
     faults::{Fault, busiest},
-    place::Verb,
+    place::{Asked, Verb},
     server::Doom,
-    site::{Site, name, reaches, spec},
+    site::{Site, name, reaches, spec, spec_on_a_volume, until},
 };
 
 /// How long it refuses.
@@ -79,4 +80,39 @@ async fn a088_watches_that_expire_or_are_cut_within_an_event_go_on() {
         assert_eq!(site.seen().most, 1, "{doom:?}");
     };
     tokio::join!(broken(Doom::Expired), broken(Doom::Cut));
+}
+
+/// What an earlier start noted of its restore is no word about the next one's, also where the
+/// note of that start's own times is refused: that a volume holds a whole tree is recorded, or
+/// the start after that would restore over it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restore_is_noted_although_the_times_of_its_start_could_not_be() {
+    for status in [409, 500] {
+        let site = Site::new().await;
+        let controller = site.controller().await;
+        let projects = &controller.projects;
+        let id = projects.create(name(), spec_on_a_volume()).await.unwrap().id;
+        reaches(projects, id, Phase::Ready).await;
+        projects.set_desired(id, Desired::Hibernated).await.unwrap();
+        let before = reaches(projects, id, Phase::Hibernated).await.status.generation.0;
+        let mut raised = false;
+        let of_times = move |_: &Asked, body: &Value| {
+            let later = body["status"]["generation"].as_u64().is_some_and(|generation| generation > before);
+            let first = !raised;
+            raised |= later;
+            later && !first
+        };
+        site.api.state().faults.add_by_body(Fault::Status(status), Some(1), of_times);
+        projects.set_desired(id, Desired::Running).await.unwrap();
+        reaches(projects, id, Phase::Ready).await;
+        let refused = site.api.state().calls.iter().filter(|call| call.fault.is_some()).count();
+        assert_eq!(refused, 1, "{status}");
+        let tree = || {
+            let state = site.api.state();
+            let [project] = &state.objects.of("projects")[..] else { panic!("one project") };
+            project["status"]["saga"]["tree"].clone()
+        };
+        until("the tree is recorded as whole", || tree() == "Kept").await;
+        assert_ne!(projects.get(id).unwrap().status.timings.hydrated_ms, 0);
+    }
 }

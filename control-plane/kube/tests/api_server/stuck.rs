@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use remora_proto_model::project::{AccessMode, ConditionType, Desired, Phase, Project, Volume};
+use remora_proto_model::project::{ConditionType, Desired, Phase, Project};
 use tokio::time::sleep_until;
 
 use crate::{
     faults::busiest,
-    site::{Site, becomes, goes, name, namespace, reaches, spec, until},
+    site::{Site, becomes, goes, name, namespace, reaches, spec, spec_on_a_volume, until},
 };
 
 /// How long it cannot.
@@ -143,10 +143,7 @@ async fn a_volume_that_never_comes_holds_no_sleep_and_no_removal_up() {
     let controller = site.controller().await;
     let projects = &controller.projects;
     site.seen().volumes_stay_away = true;
-    let mut spec = spec();
-    spec.workspace.volume =
-        Some(Volume { size: "1Gi".parse().unwrap(), class: "none".to_owned(), access_mode: AccessMode::default() });
-    let id = projects.create(name(), spec).await.unwrap().id;
+    let id = projects.create(name(), spec_on_a_volume()).await.unwrap().id;
     let waits = |project: &Project| {
         project.status.conditions.iter().any(|condition| condition.message.contains("the pod waits for what it mounts"))
     };

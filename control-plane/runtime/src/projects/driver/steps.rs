@@ -84,6 +84,8 @@ impl Driver {
                     return Err(Fault::new(Reason::FailedPrecondition, "the generation was raised by somebody else"));
                 }
                 record.project.status.generation = generation;
+                // Those of an earlier start would say that this one's workspace was noted as whole.
+                record.project.status.timings = StartTimings::default();
                 record.replace = None;
                 record.idled = None;
                 if record.tree == Tree::Stored {
@@ -94,10 +96,7 @@ impl Driver {
             .await?;
         self.memory.raised = Some(generation);
         self.memory.proof = None;
-        self.timed(|timings, elapsed| {
-            *timings = StartTimings { scheduled_ms: elapsed, ..Default::default() };
-        })
-        .await
+        self.timed(|timings, elapsed| timings.scheduled_ms = elapsed).await
     }
 
     async fn hydrate(
@@ -294,16 +293,13 @@ impl Driver {
         if let Some(committed) = &committed {
             self.inner.store.read_back(&self.prefix(record), committed).await?;
         }
-        // One that was made anew beside its predecessor's remains writes to the same volume.
-        let goes_on = self.seen.running > 0;
-        let stored = committed.is_some() && !self.pods.tree_ends_with_pod(record) && !goes_on;
-        // So what the predecessor left is no word about what is there by now.
-        let tree = if goes_on && tree == Tree::Partial { Tree::Kept } else { tree };
+        let stored = committed.is_some() && !self.pods.tree_ends_with_pod(record);
+        let tree = what_is_left(tree, stored, self.seen.running > 0);
         self.change(|record| {
             if let Some(committed) = &committed {
                 record.project.status.head = Some(committed.head());
             }
-            record.tree = if stored { Tree::Stored } else { tree };
+            record.tree = tree;
             if ours {
                 record.condemned = None;
             }
@@ -352,5 +348,35 @@ impl Driver {
     async fn timed(&self, note: impl FnOnce(&mut StartTimings, u64)) -> Result<(), Fault> {
         let elapsed = u64::try_from(self.wished_at.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
         self.inner.touch(&self.entry, |status| note(&mut status.timings, elapsed)).await
+    }
+}
+
+/// What the working tree is by what an ended pod `left`, and by whether a snapshot has all of
+/// that. One that was made anew beside its predecessor's remains and goes on writes to the
+/// same volume, so neither is a word about what is there by now.
+fn what_is_left(left: Tree, stored: bool, goes_on: bool) -> Tree {
+    match (left, goes_on) {
+        (Tree::Partial, true) => Tree::Kept,
+        (left, true) => left,
+        (_, false) if stored => Tree::Stored,
+        (left, false) => left,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_predecessor_left_is_no_word_about_its_successor() {
+        for stored in [false, true] {
+            assert_eq!(what_is_left(Tree::Partial, stored, true), Tree::Kept);
+            assert_eq!(what_is_left(Tree::Kept, stored, true), Tree::Kept);
+            assert_eq!(what_is_left(Tree::Absent, stored, true), Tree::Absent);
+        }
+        for left in [Tree::Absent, Tree::Partial, Tree::Kept] {
+            assert_eq!(what_is_left(left, false, false), left);
+        }
+        assert_eq!(what_is_left(Tree::Kept, true, false), Tree::Stored);
     }
 }

@@ -11,6 +11,7 @@ use remora_proto_model::{
     ProjectId,
     project::{Condition, ConditionType, Container, Desired, Phase, Project, ProjectSpec},
 };
+use remora_proto_process::{all, environments, variables};
 use remora_tests::{
     binaries::binary,
     s3_server::{ACCESS_KEY, BUCKET, S3Server, SECRET_KEY, fresh_prefix},
@@ -227,22 +228,22 @@ pub(crate) fn condition(project: &Project, kind: ConditionType) -> Option<&Condi
 
 /// Living processes whose environment names `folder`: everything that a pod in it started.
 pub(crate) fn processes(folder: &Path) -> Vec<i32> {
-    let wanted = format!("REMORA_POD={}", folder.display());
-    let pids = fs::read_dir("/proc").unwrap().flatten();
-    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter(|pid| {
-        let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environ.split(|byte| *byte == 0).any(|variable| variable.starts_with(wanted.as_bytes()))
-    })
-    .collect()
+    marked(folder, |_| true)
 }
 
 /// The process of a role, for example `serve`.
 pub(crate) fn process_of(folder: &Path, role: &str) -> Vec<i32> {
     let wanted = format!("REMORA_POD_ROLE={role}");
-    let is = |pid: &i32| {
-        let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environ.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes())
-    };
-    processes(folder).into_iter().filter(is).collect()
+    marked(folder, |environment| variables(environment).any(|variable| variable == wanted.as_bytes()))
+}
+
+fn marked(folder: &Path, also: impl Fn(&[u8]) -> bool) -> Vec<i32> {
+    let wanted = format!("REMORA_POD={}", folder.display());
+    let mut found = Vec::new();
+    environments(&all(), |stat, environment| {
+        if variables(environment).any(|variable| variable.starts_with(wanted.as_bytes())) && also(environment) {
+            found.push(stat.identity.pid);
+        }
+    });
+    found
 }

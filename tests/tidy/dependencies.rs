@@ -30,7 +30,7 @@ const ENGINES: [&str; 3] = ["remora-agent-files", "remora-agent-term", "remora-a
 #[test]
 fn engines_know_no_transport_and_not_each_other() {
     let edges = edges(&metadata());
-    let pure = ["remora-agent-root", "remora-control-plane-project", "remora-proto-model"];
+    let pure = ["remora-agent-root", "remora-control-plane-project", "remora-proto-model", "remora-proto-process"];
     for name in ENGINES.into_iter().chain(pure) {
         for banned in ["tonic", "tonic-prost", "kube", "k8s-openapi", "axum", "hyper", "remora-proto"] {
             assert!(!edges[name].contains(banned), "{name} may not depend on {banned}");

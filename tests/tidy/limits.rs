@@ -8,9 +8,10 @@ use std::{
 };
 
 /// Where bounds stand, in the order of docs/limits.md.
-const SOURCES: [&str; 12] = [
+const SOURCES: [&str; 13] = [
     "proto/serving/src/limits.rs",
     "proto/archive/src/limits.rs",
+    "proto/process/src/limits.rs",
     "agent/src/limits.rs",
     "agent/term/src/limits.rs",
     "agent/files/src/limits.rs",

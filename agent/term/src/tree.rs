@@ -7,7 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
+use remora_proto_process::{Identity, Stat, all, descendants, environments, look, variables};
+use rustix::process::Signal;
 
 use crate::{
     environment::SESSION_MARK,
@@ -40,94 +41,35 @@ pub struct Process {
     pub command: String,
 }
 
-/// A process that cannot be confused with a later one of the same number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Identity {
-    pub(crate) pid: i32,
-    start: u64,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    identity: Identity,
-    parent: i32,
-    state: u8,
-    /// Processor time of its own, in ticks.
-    ticks: u64,
-    /// The same of its children that have ended and were waited for, and of theirs.
-    children_ticks: u64,
-}
-
 /// The living processes that the session `mark` with this leader started, the leader among them.
+/// Blocks: one of them may be about to run a program, see [`environments`].
 pub(crate) fn members(leader: i32, mark: &str) -> Vec<Identity> {
-    let all = entries();
+    let all = all();
     let mark = format!("{SESSION_MARK}={mark}");
-    let roots = all.iter().filter(|entry| entry.identity.pid == leader || marked(entry.identity.pid, mark.as_bytes()));
-    descend(&all, roots.map(|entry| entry.identity.pid).collect())
-}
-
-fn descend(all: &[Entry], mut found: HashSet<i32>) -> Vec<Identity> {
-    let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
-    for entry in all {
-        children.entry(entry.parent).or_default().push(entry.identity.pid);
-    }
-    let mut queue: Vec<i32> = found.iter().copied().collect();
-    while let Some(pid) = queue.pop() {
-        for child in children.get(&pid).into_iter().flatten() {
-            if found.insert(*child) {
-                queue.push(*child);
-            }
+    let mut roots = HashSet::from([leader]);
+    environments(&all, |stat, environment| {
+        if variables(environment).any(|variable| variable == mark.as_bytes()) {
+            roots.insert(stat.identity.pid);
         }
-    }
-    let own = i32::try_from(std::process::id()).unwrap_or(0);
-    let living = |entry: &&Entry| !matches!(entry.state, b'Z' | b'X') && entry.identity.pid != own;
-    all.iter().filter(|entry| found.contains(&entry.identity.pid)).filter(living).map(|entry| entry.identity).collect()
+    });
+    living(&all, roots).iter().map(|stat| stat.identity).collect()
 }
 
-fn entries() -> Vec<Entry> {
-    let Ok(folder) = fs::read_dir("/proc") else { return Vec::new() };
-    folder.flatten().filter_map(|entry| look(entry.file_name().to_str()?.parse().ok()?)).collect()
+/// What lives of these and of what they started, but for this process.
+fn living(all: &[Stat], roots: HashSet<i32>) -> Vec<Stat> {
+    let mut found = descendants(all, roots);
+    let own = own();
+    found.retain(|stat| stat.lives() && stat.identity.pid != own);
+    found
 }
 
-/// Reads `/proc/PID/stat`, see proc(5). The name may hold any byte, so fields count from its last bracket.
-fn look(pid: i32) -> Option<Entry> {
-    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    let after = stat.iter().rposition(|byte| *byte == b')')? + 2;
-    let mut fields = std::str::from_utf8(stat.get(after..)?).ok()?.split(' ');
-    let state = *fields.next()?.as_bytes().first()?;
-    let parent = fields.next()?.parse().ok()?;
-    let mut ticks = fields.by_ref().skip(9).map(|field| field.parse::<u64>().unwrap_or(0));
-    let (user, system) = (ticks.next()?, ticks.next()?);
-    let children_ticks = ticks.next()? + ticks.next()?;
-    let ticks = user + system;
-    let threads: u32 = fields.nth(2)?.parse().ok()?;
-    let start = fields.nth(1)?.parse().ok()?;
-    // A zombie whose other threads go on is a process that runs.
-    let state = if state == b'Z' && threads > 1 { b'S' } else { state };
-    Some(Entry { identity: Identity { pid, start }, parent, state, ticks, children_ticks })
-}
-
-fn marked(pid: i32, mark: &[u8]) -> bool {
-    fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|v| v == mark))
+fn own() -> i32 {
+    i32::try_from(std::process::id()).unwrap_or(0)
 }
 
 /// Sends `signal` to each; returns how many got it. A number that means another process by now gets nothing.
 pub(crate) fn send(members: &[Identity], signal: Signal) -> usize {
-    members.iter().filter(|member| send_one(**member, signal)).count()
-}
-
-fn send_one(member: Identity, signal: Signal) -> bool {
-    let Some(pid) = Pid::from_raw(member.pid) else { return false };
-    // The descriptor first, then the look: what it names can no longer change.
-    let descriptor = pidfd_open(pid, PidfdFlags::empty());
-    if look(member.pid).is_none_or(|entry| entry.identity != member) {
-        return false;
-    }
-    match descriptor {
-        Ok(descriptor) => pidfd_send_signal(descriptor, signal).is_ok(),
-        // Kernels and sandboxes without pidfd: the look just above is the best there is.
-        Err(_) => kill_process(pid, signal).is_ok(),
-    }
+    members.iter().filter(|member| member.signal(signal)).count()
 }
 
 /// Asks each to end with `signal`, also what stands still.
@@ -193,7 +135,6 @@ pub(crate) fn describe(pid: i32) -> Process {
 
 /// Processes but this one that hold one of the files (`pipe:[4711]`) open.
 pub(crate) fn holders(files: &[String]) -> Vec<Process> {
-    let own = i32::try_from(std::process::id()).unwrap_or(0);
     let holds = |pid: i32| {
         let Ok(folder) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
         folder
@@ -201,8 +142,8 @@ pub(crate) fn holders(files: &[String]) -> Vec<Process> {
             .filter_map(|fd| fs::read_link(fd.path()).ok())
             .any(|target| files.iter().any(|file| target.as_os_str() == file.as_str()))
     };
-    let all = entries().into_iter().map(|entry| entry.identity.pid);
-    all.filter(|pid| *pid != own && holds(*pid)).take(NAMED_PROCESSES).map(describe).collect()
+    let pids = all().into_iter().map(|stat| stat.identity.pid);
+    pids.filter(|pid| *pid != own() && holds(*pid)).take(NAMED_PROCESSES).map(describe).collect()
 }
 
 /// What freeze stopped, so that thaw lets go on exactly that.
@@ -221,11 +162,8 @@ impl Frozen {
     }
 }
 
-fn below_us() -> Vec<Entry> {
-    let all = entries();
-    let own = i32::try_from(std::process::id()).unwrap_or(0);
-    let found: HashSet<Identity> = descend(&all, HashSet::from([own])).into_iter().collect();
-    all.into_iter().filter(|entry| found.contains(&entry.identity)).collect()
+fn below_us() -> Vec<Stat> {
+    living(&all(), HashSet::from([own()]))
 }
 
 /// What the descendants of this process want of the processors.
@@ -241,13 +179,12 @@ pub struct Load {
 
 /// Looks at them.
 pub fn load() -> Load {
-    let own = i32::try_from(std::process::id()).unwrap_or(0);
     let below = below_us();
-    let living: u64 = below.iter().map(|entry| entry.ticks + entry.children_ticks).sum();
-    let ended = look(own).map_or(0, |entry| entry.children_ticks);
+    let living: u64 = below.iter().map(|stat| stat.ticks + stat.children_ticks).sum();
+    let ended = look(own()).map_or(0, |stat| stat.children_ticks);
     Load {
         time: Duration::from_millis((living + ended) * (1_000 / USER_HZ)),
-        wants: below.iter().any(|entry| matches!(entry.state, b'R' | b'D')),
+        wants: below.iter().any(|stat| matches!(stat.state, b'R' | b'D')),
     }
 }
 
@@ -260,21 +197,20 @@ pub fn freeze(frozen: &mut Frozen, give_up: impl Fn() -> bool) -> Vec<Process> {
     let deadline = Instant::now() + FREEZE_SETTLE;
     loop {
         let all = below_us();
-        let paces: HashMap<i32, Pace> =
-            all.iter().map(|entry| (entry.identity.pid, pace(entry.identity.pid))).collect();
+        let paces: HashMap<i32, Pace> = all.iter().map(|stat| (stat.identity.pid, pace(stat.identity.pid))).collect();
         let is = |pid: i32, wanted: Pace| paces.get(&pid) == Some(&wanted);
         if paces.values().all(|pace| *pace == Pace::Stands) {
             return Vec::new();
         }
-        let moving = |entry: &&Entry| !is(entry.identity.pid, Pace::Stands);
+        let moving = |stat: &&Stat| !is(stat.identity.pid, Pace::Stands);
         if give_up() || Instant::now() >= deadline {
-            return all.iter().filter(moving).take(NAMED_PROCESSES).map(|entry| describe(entry.identity.pid)).collect();
+            return all.iter().filter(moving).take(NAMED_PROCESSES).map(|stat| describe(stat.identity.pid)).collect();
         }
         // A parent within vfork(2) cannot stop before its child has called exec: that one goes on until then.
-        let (needed, others): (Vec<&Entry>, Vec<&Entry>) = all.iter().partition(|entry| is(entry.parent, Pace::Waits));
-        let needed = needed.into_iter().map(|entry| entry.identity).filter(|identity| frozen.0.remove(identity));
+        let (needed, others): (Vec<&Stat>, Vec<&Stat>) = all.iter().partition(|stat| is(stat.parent, Pace::Waits));
+        let needed = needed.into_iter().map(|stat| stat.identity).filter(|identity| frozen.0.remove(identity));
         send(&needed.collect::<Vec<_>>(), Signal::CONT);
-        let stopping: Vec<Identity> = others.into_iter().filter(moving).map(|entry| entry.identity).collect();
+        let stopping: Vec<Identity> = others.into_iter().filter(moving).map(|stat| stat.identity).collect();
         send(&stopping, Signal::STOP);
         frozen.0.extend(stopping);
         pause();
@@ -313,7 +249,7 @@ pub fn thaw(frozen: &mut Frozen) {
 
 /// Ends every descendant of this process; returns what lives on nevertheless. Blocks.
 pub fn kill_descendants(grace: Duration) -> Vec<Process> {
-    end(|| below_us().into_iter().map(|entry| entry.identity).collect(), Signal::TERM, grace)
+    end(|| below_us().into_iter().map(|stat| stat.identity).collect(), Signal::TERM, grace)
 }
 
 #[expect(clippy::disallowed_methods, reason = "only blocking threads end trees, and processes of others give no event")]

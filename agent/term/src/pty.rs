@@ -4,7 +4,8 @@ use std::{
     io::{self, ErrorKind},
     num::NonZeroU64,
     os::fd::OwnedFd,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use portable_pty::{MasterPty, PtySize, native_pty_system};
@@ -12,9 +13,13 @@ use rustix::{
     fs::{Mode, OFlags},
     thread::Timespec,
 };
-use tokio::io::unix::AsyncFd;
+use tokio::io::{Interest, unix::AsyncFd};
 
-use crate::{error::TermError, limits::SIZE_MAX};
+use crate::{
+    error::TermError,
+    limits::SIZE_MAX,
+    sys::{duplicate, watched_for},
+};
 
 /// Width and height in cells, always within 1 and 1,000.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,51 +51,33 @@ const FLOOD_BYTES: usize = 4_095;
 /// Rest while output floods. The kernel fills its 4 KiB again within microseconds, and a reader that is
 /// woken for each of them gets a third of the bytes, and takes twice the time of a CPU.
 const LULL: Timespec = Timespec { tv_sec: 0, tv_nsec: 30_000 };
+/// Time that a flood is read at a stretch: whoever reads it is handed the rest then, and may have enough.
+const TURN: Duration = Duration::from_millis(50);
 /// Nanoseconds that the kernel may add to a rest: without a word it is 50,000 (PR_SET_TIMERSLACK of
 /// prctl(2)), more than the rest itself.
 const SLACK: Option<NonZeroU64> = NonZeroU64::new(1);
 
 pub(crate) struct Pty {
-    fd: Arc<AsyncFd<OwnedFd>>,
+    /// Watched for room alone.
+    fd: AsyncFd<OwnedFd>,
     master: Mutex<Box<dyn MasterPty + Send>>,
 }
 
 impl Pty {
-    /// A PTY and its other end.
-    pub(crate) fn open(size: Size) -> Result<(Pty, OwnedFd), TermError> {
+    /// A PTY, what is read of it, and its other end.
+    pub(crate) fn open(size: Size) -> Result<(Pty, Output, OwnedFd), TermError> {
         let full = |problem: String| TermError::ProcessLimit { what: "terminal", problem };
         let pair = native_pty_system().openpty(size.pty()).map_err(|error| full(error.to_string()))?;
         let name = pair.master.tty_name().ok_or_else(|| full("the new PTY has no name".into()))?;
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
         let slave = rustix::fs::open(&name, flags, Mode::empty()).map_err(|error| full(error.to_string()))?;
         let raw = pair.master.as_raw_fd().ok_or_else(|| full("the new PTY has no descriptor".into()))?;
-        let fd = crate::sys::duplicate(raw, &pair.master)
-            .and_then(crate::sys::watched)
-            .map_err(|error| full(error.to_string()))?;
-        Ok((Pty { fd: Arc::new(fd), master: Mutex::new(pair.master) }, slave))
-    }
-
-    /// Reads what there is, at most what fits into `buffer`; nothing when the other end is closed by
-    /// everybody. Giving up loses what was read.
-    pub(crate) async fn read(&self, mut buffer: Vec<u8>) -> io::Result<Burst> {
-        loop {
-            let mut ready = self.fd.readable().await?;
-            let mut burst = Burst { buffer, filled: 0 };
-            if burst.gather(self.fd.get_ref())? == Until::Empty {
-                ready.clear_ready();
-                drop(ready);
-                if burst.filled >= FLOOD_BYTES {
-                    let fd = Arc::clone(&self.fd);
-                    let linger = move || burst.linger(fd.get_ref());
-                    return tokio::task::spawn_blocking(linger).await.map_err(io::Error::other)?;
-                }
-                if burst.filled == 0 {
-                    buffer = burst.buffer;
-                    continue;
-                }
-            }
-            return Ok(burst);
-        }
+        let watch = |interest| {
+            let fd = duplicate(raw, &pair.master).and_then(|fd| watched_for(fd, interest));
+            fd.map_err(|error| full(error.to_string()))
+        };
+        let (fd, output) = (watch(Interest::WRITABLE)?, Output(watch(Interest::READABLE)?));
+        Ok((Pty { fd, master: Mutex::new(pair.master) }, output, slave))
     }
 
     /// Writes some of `data` as soon as there is room.
@@ -117,6 +104,44 @@ impl Pty {
     /// The process group in the foreground.
     pub(crate) fn foreground(&self) -> Option<rustix::process::Pid> {
         rustix::termios::tcgetpgrp(self.fd.get_ref()).ok()
+    }
+}
+
+/// The output of a PTY, which one reads.
+pub(crate) struct Output(AsyncFd<OwnedFd>);
+
+impl Output {
+    /// Reads what there is, at most what fits into `buffer`; nothing when the other end is closed by
+    /// everybody. Giving up loses what was read.
+    ///
+    /// While output floods, `flood` is given one full buffer after the other, on another thread,
+    /// and says whether more is wanted; what is returned came after those.
+    pub(crate) async fn read(
+        mut self,
+        mut buffer: Vec<u8>,
+        flood: impl FnMut(&[u8]) -> bool + Send + 'static,
+    ) -> io::Result<(Output, Burst)> {
+        loop {
+            let mut ready = self.0.readable().await?;
+            let mut burst = Burst { buffer, filled: 0 };
+            if burst.gather(self.0.get_ref())? == Until::Empty {
+                ready.clear_ready();
+                drop(ready);
+                if burst.filled >= FLOOD_BYTES {
+                    // Watched, each 4 KiB would wake a thread that has nothing to do with them.
+                    let fd = self.0.into_inner();
+                    let linger = move || burst.linger(&fd, flood).map(|burst| (fd, burst));
+                    let (fd, burst) = tokio::task::spawn_blocking(linger).await.map_err(io::Error::other)??;
+                    self.0 = watched_for(fd, Interest::READABLE)?;
+                    return Ok((self, burst));
+                }
+                if burst.filled == 0 {
+                    buffer = burst.buffer;
+                    continue;
+                }
+            }
+            return Ok((self, burst));
+        }
     }
 }
 
@@ -152,14 +177,19 @@ impl Burst {
         Ok(Until::Over)
     }
 
-    /// Reads on after short rests, until one brought nothing.
-    fn linger(mut self, fd: &OwnedFd) -> io::Result<Burst> {
+    /// Reads on after short rests, until one brought nothing or this was long enough.
+    fn linger(mut self, fd: &OwnedFd, mut flood: impl FnMut(&[u8]) -> bool) -> io::Result<Burst> {
         // Of this thread, which others linger on as well. Where it is not allowed, rests are longer.
         _ = rustix::thread::set_current_timer_slack(SLACK);
+        let end = Instant::now() + TURN;
         loop {
             let before = self.filled;
             _ = rustix::thread::nanosleep(&LULL);
-            if self.gather(fd)? == Until::Over || self.filled == before {
+            self.gather(fd)?;
+            let full = self.filled == self.buffer.len();
+            if full && Instant::now() < end && flood(&self.buffer) {
+                self.filled = 0;
+            } else if full || self.filled == before {
                 return Ok(self);
             }
         }

@@ -19,6 +19,11 @@ use crate::{
 const SHARE: u32 = 8;
 /// Time that it may save up while there is no output.
 const SAVED: Duration = Duration::from_millis(50);
+/// Bytes that were not fed, from which on it waits for the end of a flood: nobody sees what is
+/// drawn over within milliseconds, and whoever asks for the screen gets all of it anyway.
+const FLOOD_BYTES: u64 = 1 << 20;
+/// Time without output after which a flood is over.
+pub(crate) const QUIET: Duration = Duration::from_millis(20);
 /// Bytes that are fed at once: a fraction of a millisecond, for which nobody else reads the terminal.
 const STEP_BYTES: usize = 16 << 10;
 
@@ -26,6 +31,9 @@ pub(crate) struct Screen {
     parser: vt100::Parser<Titles>,
     size: Size,
     fed: u64,
+    /// How far the ring was when it was looked at last, and since when.
+    seen: u64,
+    seen_at: Instant,
     budget: Budget,
 }
 
@@ -88,12 +96,21 @@ pub struct ScreenText {
 
 impl Screen {
     pub(crate) fn new(size: Size) -> Self {
-        Screen { parser: parser(size), size, fed: 0, budget: Budget::new(Instant::now()) }
+        let now = Instant::now();
+        Screen { parser: parser(size), size, fed: 0, seen: 0, seen_at: now, budget: Budget::new(now) }
     }
 
-    /// Feeds what the budget allows; true where nothing is left to feed.
-    pub(crate) fn feed(&mut self, ring: &Ring) -> bool {
-        self.budget.earn(Instant::now());
+    /// Feeds what the budget allows, and nothing while output floods; true where nothing is
+    /// left to feed. Where it is false, it is to be called again after [`QUIET`].
+    pub(crate) fn feed(&mut self, ring: &Ring, now: Instant) -> bool {
+        let head = ring.held().head;
+        if head != self.seen {
+            (self.seen, self.seen_at) = (head, now);
+        }
+        self.budget.earn(now);
+        if head - self.fed > FLOOD_BYTES && now.duration_since(self.seen_at) < QUIET {
+            return false;
+        }
         while self.fed < ring.held().head && !self.budget.is_spent() {
             let start = Instant::now();
             self.step(ring);
@@ -234,6 +251,30 @@ mod tests {
         screen.catch_up(&ring);
         assert_eq!(screen.text().rows[0], "x".repeat(80));
         assert_eq!(screen.text().at_offset, 104);
+    }
+
+    #[test]
+    fn a_flood_is_not_drawn_before_it_is_over_or_somebody_asks() {
+        let (start, mut ring) = (Instant::now(), Ring::in_memory(8 << 20));
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut screen = Screen::new(Size::DEFAULT);
+        let line = [b"line after line after line".as_slice(), b"\r\n"].concat();
+        ring.push(&line);
+        assert!(screen.feed(&ring, at(0)), "a little is drawn at once");
+        let mut flood = |screen: &mut Screen, millis| {
+            ring.push(&line.repeat(100_000));
+            (screen.feed(&ring, at(millis)), screen.fed)
+        };
+        for millis in [1, 10, 29] {
+            assert_eq!(flood(&mut screen, millis), (false, line.len() as u64));
+        }
+        assert!(!screen.feed(&ring, at(48)), "19 ms are not enough");
+        assert_eq!(screen.fed, line.len() as u64);
+        screen.feed(&ring, at(49));
+        assert!(screen.fed > line.len() as u64, "it is quiet");
+        screen.catch_up(&ring);
+        assert_eq!(screen.text().at_offset, ring.held().head);
+        assert_eq!(screen.text().rows[22], "line after line after line");
     }
 
     #[test]

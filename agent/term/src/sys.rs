@@ -17,7 +17,7 @@ use rustix::{
     fs::{Mode, OFlags},
     process::Signal,
 };
-use tokio::io::unix::AsyncFd;
+use tokio::io::{Interest, unix::AsyncFd};
 
 use crate::oom_score::OomScore;
 
@@ -73,12 +73,17 @@ pub(crate) fn duplicate<T: ?Sized>(raw: RawFd, _lender: &T) -> io::Result<OwnedF
     Ok(rustix::io::fcntl_dupfd_cloexec(borrowed, 3)?)
 }
 
-/// Watches a non-blocking descriptor for readiness.
+/// Watches a descriptor for readiness, and makes it one that does not block.
 pub(crate) fn watched(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    watched_for(fd, Interest::READABLE | Interest::WRITABLE)
+}
+
+/// The same for one kind of readiness: nobody is woken for the other.
+pub(crate) fn watched_for(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
     rustix::io::ioctl_fionbio(&fd, true)?;
     // SAFETY: an OwnedFd is one and the same open descriptor until it is dropped,
     // and the AsyncFd that owns it deregisters it first.
-    Ok(unsafe { AsyncFd::register(fd) }?)
+    Ok(unsafe { AsyncFd::register_with_interest(fd, interest) }?)
 }
 
 /// Marks every open descriptor from `first` on so that no child inherits it:

@@ -28,17 +28,14 @@ use crate::{
     error::TermError,
     exit::{Deeds, ExitStatus},
     limits::{BURST_BYTES, FRAME_BYTES, KILL_GRACE_MAX, PIPE_DRAIN, RING_BYTES, RING_BYTES_MAX, RING_BYTES_MIN},
-    pty::{Burst, Pty, Size},
+    pty::{Burst, Output, Pty, Size},
     registry::check_labels,
     ring::{Held, Ring},
-    screen::{Screen, ScreenText},
+    screen::{QUIET, Screen, ScreenText},
     session::{Session, Verdict, ViewerId},
     sys::signal_number,
     tree::{self, Process, Target},
 };
-
-/// Time without output after which an emulator that fell behind is fed again.
-const SCREEN_TICK: Duration = Duration::from_millis(20);
 
 /// What to open.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -127,6 +124,7 @@ pub(crate) struct Shared {
 /// What only the driver has.
 pub(crate) struct Driver {
     terminal: Arc<Terminal>,
+    output: Output,
     slave: OwnedFd,
     spawned: Spawned,
     temporary: Option<OwnTemporary>,
@@ -154,7 +152,7 @@ impl Terminal {
         let apply = |confinement: Confinement| confinement.apply(&mut prepared.command, &id.to_string());
         let temporary = confinement.map(apply).transpose()?;
         let cwd = prepared.folder.to_string_lossy().into_owned();
-        let (pty, slave) = Pty::open(size)?;
+        let (pty, output, slave) = Pty::open(size)?;
         let end = || Ok(Stdio::from(slave.try_clone()?));
         let failed = |source| TermError::System { stage: "open the terminal", source };
         prepared.command.stdin(end().map_err(failed)?);
@@ -188,7 +186,7 @@ impl Terminal {
         });
         Ok((
             Arc::clone(&terminal),
-            Driver { terminal, slave, spawned, temporary, burst: BURST_BYTES.min(ring_size / 4) },
+            Driver { terminal, output, slave, spawned, temporary, burst: BURST_BYTES.min(ring_size / 4) },
         ))
     }
 
@@ -380,23 +378,27 @@ async fn ended(changes: &mut watch::Receiver<u64>, terminal: &Terminal) -> ExitS
 impl Driver {
     /// Reads until the program has ended and its output is read, then says how it ended.
     pub(crate) async fn run(self) {
-        let Driver { terminal, slave, spawned, temporary: _held, burst } = self;
+        let Driver { terminal, output, slave, spawned, temporary: _held, burst } = self;
         let mut slave = Some(slave);
         let mut exit = spawned.exit;
         let mut status = None;
         let mut deadline: Option<Instant> = None;
         let mut behind = false;
         // Outside the loop: what it has read is not lost when something else comes first.
-        let reading = terminal.pty.read(vec![0; burst]);
+        let flood = {
+            let terminal = Arc::clone(&terminal);
+            move |data: &[u8]| terminal.take_flood(data)
+        };
+        let reading = output.read(vec![0; burst], flood.clone());
         tokio::pin!(reading);
         loop {
             let drained = deadline.unwrap_or_else(Instant::now);
             tokio::select! {
                 read = &mut reading => match read {
-                    Ok(Burst { filled: 0, .. }) | Err(_) => break,
-                    Ok(Burst { buffer, filled }) => {
+                    Ok((_, Burst { filled: 0, .. })) | Err(_) => break,
+                    Ok((output, Burst { buffer, filled })) => {
                         behind = !terminal.take(&buffer[..filled]);
-                        reading.set(terminal.pty.read(buffer));
+                        reading.set(output.read(buffer, flood.clone()));
                         // A flood must not keep this thread from everybody else's work.
                         tokio::task::yield_now().await;
                     }
@@ -407,7 +409,7 @@ impl Driver {
                     slave = None;
                 }
                 () = sleep_until(drained), if deadline.is_some() => break,
-                () = tokio::time::sleep(SCREEN_TICK), if behind => behind = !terminal.take(&[]),
+                () = tokio::time::sleep(QUIET), if behind => behind = !terminal.take(&[]),
             }
         }
         drop(slave);
@@ -425,6 +427,21 @@ impl Driver {
 }
 
 impl Terminal {
+    /// Takes output in the middle of a flood, without a thought for the screen; false where
+    /// it has ended and nobody wants more.
+    fn take_flood(&self, data: &[u8]) -> bool {
+        {
+            let mut shared = self.lock();
+            if shared.exit.is_some() {
+                return false;
+            }
+            shared.ring.push(data);
+            shared.last_activity_ms = now_ms();
+        }
+        self.bump();
+        true
+    }
+
     /// Takes output; false where the screen is behind.
     fn take(&self, data: &[u8]) -> bool {
         let fresh = {
@@ -434,7 +451,7 @@ impl Terminal {
                 ring.push(data);
                 *last_activity_ms = now_ms();
             }
-            screen.feed(ring)
+            screen.feed(ring, Instant::now().into_std())
         };
         self.bump();
         fresh

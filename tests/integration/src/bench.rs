@@ -23,6 +23,9 @@ use crate::{
     target::Target,
 };
 
+/// How often streams are measured, the one and the other by turns: which processor a step of
+/// them wakes on is luck that lasts for a stream. The median counts.
+const STREAM_ROUNDS: usize = 5;
 /// Round trips of kubectl, which takes a hundred times as long.
 const KUBECTL_ROUNDS: usize = 40;
 
@@ -79,15 +82,26 @@ pub async fn run(target: Target) -> anyhow::Result<()> {
     times("round trip of true", kubectl.as_deref(), &remora);
     // Beside one process of kubectl, one of the command line: it starts and connects each time, too.
     times("remora exec as a process", kubectl.as_deref(), &remora_process(&place, &cli).await?);
-    let (kubectl, time) = (place.kubectl(kubectl_pipe)?, place.remora.pipe(PIPE_BYTES).await?);
-    row("a pipe, MB/s", kubectl, rate(PIPE_BYTES, time), true);
-    let (kubectl, (time, lost)) = (place.kubectl(kubectl_terminal)?, place.remora.terminal(TERMINAL_BYTES).await?);
-    row("a terminal, MB/s", kubectl, rate(TERMINAL_BYTES - lost, time), true);
-    if lost > 0 {
-        println!("    of the terminal's bytes {lost} were overwritten before they were read");
+    let (mut pipe, mut terminal, mut bare) = (Rates::default(), Rates::default(), Vec::new());
+    let (mut kubectl_keys, mut remora_keys, mut lost) = (Vec::new(), Vec::new(), 0);
+    for _ in 0..STREAM_ROUNDS {
+        pipe.kubectl.extend(place.kubectl(kubectl_pipe)?);
+        pipe.remora.push(rate(PIPE_BYTES, place.remora.pipe(PIPE_BYTES).await?));
+        terminal.kubectl.extend(place.kubectl(kubectl_terminal)?);
+        let (time, overwritten) = place.remora.terminal(TERMINAL_BYTES).await?;
+        terminal.remora.push(rate(TERMINAL_BYTES - overwritten, time));
+        lost += overwritten;
+        bare.push(bare_terminal()?);
+        kubectl_keys.extend(place.kubectl(kubectl_echo)?.unwrap_or_default());
+        remora_keys.extend(place.remora.echo(KEYS).await?);
     }
-    let (kubectl, remora) = (place.kubectl(kubectl_echo)?, place.remora.echo(KEYS).await?);
-    times("keystroke echo", kubectl.as_deref(), &remora);
+    pipe.print("a pipe, MB/s");
+    terminal.print("a terminal, MB/s");
+    println!("    a PTY that is read where its program runs, without anybody between: {}", spread(&mut bare));
+    if lost > 0 {
+        println!("    of the terminals' bytes {lost} were overwritten before they were read");
+    }
+    times("keystroke echo", (!kubectl_keys.is_empty()).then_some(&kubectl_keys[..]), &remora_keys);
     println!("goals: true 25 times, pipe 4 times, terminal 2.5 times, echo p50 twice as good");
     cli.run(&["rm", &name, "--yes"]).await.ok();
     Ok(())
@@ -98,6 +112,35 @@ fn times(what: &str, kubectl: Option<&[Duration]>, remora: &[Duration]) {
         let kubectl = kubectl.map(|times| percentile(times, part));
         row(&format!("{what}, p{part}, ms"), kubectl, percentile(remora, part), false);
     }
+}
+
+/// Bytes a second, once a round.
+#[derive(Default)]
+struct Rates {
+    /// Empty where there is no cluster.
+    kubectl: Vec<f64>,
+    remora: Vec<f64>,
+}
+
+impl Rates {
+    fn print(mut self, what: &str) {
+        let spreads = (spread(&mut self.kubectl), spread(&mut self.remora));
+        row(what, median(&self.kubectl), median(&self.remora).unwrap_or_default(), true);
+        println!("    of {STREAM_ROUNDS} rounds: kubectl exec {}, remora {}", spreads.0, spreads.1);
+    }
+}
+
+/// Sorts them, and says the least and the most.
+fn spread(rates: &mut [f64]) -> String {
+    rates.sort_by(f64::total_cmp);
+    match rates {
+        [least, .., most] => format!("{least:.0} to {most:.0}"),
+        _ => "none".to_owned(),
+    }
+}
+
+fn median(sorted: &[f64]) -> Option<f64> {
+    sorted.get(sorted.len() / 2).copied()
 }
 
 fn row(what: &str, kubectl: Option<f64>, remora: f64, more_is_better: bool) {
@@ -157,6 +200,16 @@ fn at_kubectl(pod: &Pod, line: &str) -> (OwnedFd, tokio::process::Child) {
 
 fn kubectl_terminal(pod: &Pod) -> anyhow::Result<f64> {
     let (terminal, _child) = at_kubectl(pod, &flood(TERMINAL_BYTES));
+    let (bytes, time) = drain(&mut File::from(terminal), TERMINAL_BYTES);
+    anyhow::ensure!(bytes >= TERMINAL_BYTES, "{bytes} bytes came");
+    Ok(rate(bytes, time))
+}
+
+/// What the kernel gives whoever reads a terminal: nobody can be faster.
+fn bare_terminal() -> anyhow::Result<f64> {
+    let mut command = tokio::process::Command::new("sh");
+    command.args(["-c", &flood(TERMINAL_BYTES)]);
+    let (terminal, _child) = at_terminal(command);
     let (bytes, time) = drain(&mut File::from(terminal), TERMINAL_BYTES);
     anyhow::ensure!(bytes >= TERMINAL_BYTES, "{bytes} bytes came");
     Ok(rate(bytes, time))

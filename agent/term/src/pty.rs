@@ -119,7 +119,7 @@ impl Output {
     pub(crate) async fn read(
         mut self,
         mut buffer: Vec<u8>,
-        flood: impl FnMut(&[u8]) -> bool + Send + 'static,
+        mut flood: impl FnMut(&[u8]) -> bool + Send + 'static,
     ) -> io::Result<(Output, Burst)> {
         loop {
             let mut ready = self.0.readable().await?;
@@ -130,11 +130,13 @@ impl Output {
                 if burst.filled >= FLOOD_BYTES {
                     // Watched, each 4 KiB would wake a thread that has nothing to do with them.
                     let fd = self.0.into_inner();
-                    let linger = move || burst.linger(&fd, flood).map(|burst| (fd, burst));
-                    let (fd, burst) = tokio::task::spawn_blocking(linger).await.map_err(io::Error::other)??;
+                    let linger = move || burst.linger(&fd, &mut flood).map(|burst| (fd, burst, flood));
+                    let lingered = tokio::task::spawn_blocking(linger).await.map_err(io::Error::other)??;
+                    let fd;
+                    (fd, burst, flood) = lingered;
                     self.0 = watched_for(fd, Interest::READABLE)?;
-                    return Ok((self, burst));
                 }
+                // A lull that began with an empty buffer is no end.
                 if burst.filled == 0 {
                     buffer = burst.buffer;
                     continue;
@@ -178,7 +180,7 @@ impl Burst {
     }
 
     /// Reads on after short rests, until one brought nothing or this was long enough.
-    fn linger(mut self, fd: &OwnedFd, mut flood: impl FnMut(&[u8]) -> bool) -> io::Result<Burst> {
+    fn linger(mut self, fd: &OwnedFd, flood: &mut impl FnMut(&[u8]) -> bool) -> io::Result<Burst> {
         // Of this thread, which others linger on as well. Where it is not allowed, rests are longer.
         _ = rustix::thread::set_current_timer_slack(SLACK);
         let end = Instant::now() + TURN;
@@ -198,6 +200,14 @@ impl Burst {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
+    use tokio::sync::Notify;
+
     use super::*;
 
     #[test]
@@ -205,5 +215,45 @@ mod tests {
         assert_eq!(Size::clamped(0, 0), Size { columns: 1, rows: 1 });
         assert_eq!(Size::clamped(65_535, u32::MAX), Size { columns: 1_000, rows: 1_000 });
         assert_eq!(Size::clamped(120, 40), Size { columns: 120, rows: 40 });
+    }
+
+    /// Output that fills a buffer to its last byte, and then none, many times.
+    #[tokio::test]
+    async fn a_lull_after_a_full_buffer_is_no_end() {
+        let full = 8 * FLOOD_BYTES;
+        let (_pty, output, slave) = Pty::open(Size::DEFAULT).unwrap();
+        let mut modes = tcgetattr(&slave).unwrap();
+        modes.make_raw();
+        tcsetattr(&slave, OptionalActions::Now, &modes).unwrap();
+        let (taken, came) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
+        let flood = {
+            let (taken, came) = (Arc::clone(&taken), Arc::clone(&came));
+            move |data: &[u8]| {
+                taken.fetch_add(data.len(), Ordering::SeqCst);
+                came.notify_one();
+                true
+            }
+        };
+        let reading = output.read(vec![0; full], flood.clone());
+        tokio::pin!(reading);
+        for round in 1..=200 {
+            // It waits for room, which only a reader makes.
+            let end = slave.try_clone().unwrap();
+            let written = tokio::task::spawn_blocking(move || rustix::io::write(end, &vec![b'x'; full]));
+            while taken.load(Ordering::SeqCst) < round * full {
+                tokio::select! {
+                    () = came.notified() => {}
+                    read = &mut reading => {
+                        let (output, burst) = read.unwrap();
+                        assert!(burst.filled > 0, "in round {round} it is called closed");
+                        taken.fetch_add(burst.filled, Ordering::SeqCst);
+                        reading.set(output.read(burst.buffer, flood.clone()));
+                    }
+                }
+            }
+            assert_eq!((written.await.unwrap().unwrap(), taken.load(Ordering::SeqCst)), (full, round * full));
+        }
+        drop(slave);
+        assert_eq!(reading.await.unwrap().1.filled, 0);
     }
 }

@@ -17,7 +17,7 @@ use std::{
 
 use bytes::Bytes;
 use remora_proto_model::SessionId;
-use rustix::process::Signal;
+use rustix::{pipe::fcntl_setpipe_size, process::Signal};
 use tokio::{
     io::unix::AsyncFd,
     sync::{Mutex as AsyncMutex, Notify, watch},
@@ -30,7 +30,10 @@ use crate::{
     environment,
     error::{TermError, invalid},
     exit::{Deeds, ExitStatus},
-    limits::{COMMAND_DISK_BYTES, COMMAND_MEMORY_BYTES, FRAME_BYTES, KILL_GRACE, PIPE_DRAIN},
+    limits::{
+        COMMAND_DISK_BYTES, COMMAND_MEMORY_BYTES, KILL_GRACE, OUTPUT_FRAME_BYTES, PIPE_BURST_BYTES, PIPE_BYTES,
+        PIPE_DRAIN,
+    },
     registry::check_labels,
     ring::{Held, Ring},
     sys::watched,
@@ -358,16 +361,20 @@ impl Command {
         self.changed.send_modify(|count| *count += 1);
     }
 
-    fn take(&self, stream: Stream, data: &[u8]) {
-        {
+    /// Takes what a pipe has; zero is its end.
+    fn take(&self, stream: Stream, pipe: &OwnedFd) -> io::Result<usize> {
+        let count = {
             let mut shared = self.lock();
-            match stream {
-                Stream::Stdout => shared.stdout.push(data),
-                Stream::Stderr => shared.stderr.push(data),
-            }
+            let ring = match stream {
+                Stream::Stdout => &mut shared.stdout,
+                Stream::Stderr => &mut shared.stderr,
+            };
+            let count = ring.read_from(pipe, PIPE_BURST_BYTES)?;
             shared.last_activity_ms = now_ms();
-        }
+            count
+        };
         self.bump();
+        Ok(count)
     }
 
     /// Ends the tree, because its time is over or a caller wants it.
@@ -432,12 +439,17 @@ impl Driver {
 }
 
 async fn drain(command: &Command, stream: Stream, pipe: &AsyncFd<OwnedFd>) {
-    let mut buffer = vec![0; FRAME_BYTES];
+    let mut widened = false;
     loop {
         let Ok(mut ready) = pipe.readable().await else { return };
-        match ready.try_io(|fd| Ok(rustix::io::read(fd.get_ref(), &mut buffer)?)) {
+        match ready.try_io(|pipe| command.take(stream, pipe.get_ref())) {
             Ok(Ok(0)) => return,
-            Ok(Ok(count)) => command.take(stream, &buffer[..count]),
+            Ok(Ok(count)) if count >= OUTPUT_FRAME_BYTES && !widened => {
+                widened = true;
+                // Where the user's pipes hold all that they may, this one stays as it is, and all goes on.
+                let _ = fcntl_setpipe_size(pipe.get_ref(), PIPE_BYTES);
+            }
+            Ok(Ok(_)) => {}
             Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
             Ok(Err(_)) => return,
             Err(_would_block) => {}

@@ -43,6 +43,12 @@ pub const SCREEN_PAINT_BYTES: usize = 3 << 20;
 pub const COMMANDS_RUNNING: usize = 64;
 /// Commands that are remembered, running and ended.
 pub const COMMANDS: usize = 256;
+/// Bytes of a command's output that are taken from its pipe at once: four frames, for each of which everybody
+/// on the way to a caller would be woken otherwise.
+pub const PIPE_BURST_BYTES: usize = 4 * OUTPUT_FRAME_BYTES;
+/// Bytes that the kernel holds of the pipe of a command that floods. The pipes of others keep its default of
+/// 64 KiB: what all pipes of a user hold together is bounded (pipe(7), pipe-user-pages-soft).
+pub const PIPE_BYTES: usize = 256 << 10;
 /// Bytes of each stream of a command that are held in memory before they move to a file.
 pub const COMMAND_MEMORY_BYTES: usize = 1 << 20;
 /// Bytes of each stream of a command that are held at all.

@@ -9,12 +9,19 @@
 
 use std::{
     fs::File,
-    os::unix::fs::FileExt as _,
+    os::{fd::AsFd, unix::fs::FileExt as _},
     path::{Path, PathBuf},
 };
 
 use bytes::Bytes;
+use rustix::{
+    buffer::spare_capacity,
+    io::{Errno, read},
+};
 use tracing::warn;
+
+/// Bytes of memory for the first output that is read: most is short.
+const FIRST_BYTES: usize = 4 << 10;
 
 /// The offsets of the bytes that are held: `base..head`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,21 +80,32 @@ impl Ring {
 
     /// Appends.
     pub fn push(&mut self, data: &[u8]) {
-        // What is in memory alone is a piece at most, so that no piece overwrites any of it.
-        let piece = (self.limit / 4).max(1);
-        for data in data.chunks(piece) {
+        for data in data.chunks(self.piece()) {
             if self.head + data.len() as u64 > self.limit as u64 {
                 self.begin_file();
             }
             self.store(data);
-            self.head += data.len() as u64;
-            self.drop_oldest();
-            if let Spill::Now { spilled, .. } = self.spill
-                && self.head - spilled >= piece as u64
-            {
-                self.write_out();
-            }
+            self.advance(data.len());
         }
+    }
+
+    /// Appends what one read(2) of `source` gives, with no copy on the way into memory: at most `most` bytes,
+    /// or as many as there are, while memory still grows. Returns their number, and zero at the end.
+    pub fn read_from(&mut self, source: impl AsFd, most: usize) -> Result<usize, Errno> {
+        let most = most.min(self.piece());
+        let count = if self.memory.len() < self.limit {
+            if self.memory.len() == self.memory.capacity() {
+                self.reserve(most.min(FIRST_BYTES));
+            }
+            read(source, spare_capacity(&mut self.memory))?
+        } else {
+            self.begin_file();
+            let at = self.at(self.head);
+            let end = self.limit.min(at + most);
+            read(source, &mut self.memory[at..end])?
+        };
+        self.advance(count);
+        Ok(count)
     }
 
     /// At most `limit` bytes from `offset`, or from the oldest byte where that is
@@ -115,13 +133,35 @@ impl Ring {
         (from, data.into())
     }
 
-    /// Gives the memory back where a file can hold everything: nothing more comes.
+    /// Gives the memory back that nothing is in, and all where a file can hold everything: nothing more comes.
     pub fn settle(&mut self) {
         self.write_out();
         if let Spill::Now { .. } = self.spill {
             let (_, last) = self.read(self.head.saturating_sub(1), 1);
             (self.memory, self.limit) = (last.to_vec(), 1);
         }
+        self.memory.shrink_to_fit();
+    }
+
+    /// Bytes that are in memory alone at most, once it is full, so that nothing that comes overwrites any of them.
+    fn piece(&self) -> usize {
+        (self.limit / 4).max(1)
+    }
+
+    /// Counts bytes that were put after the newest one.
+    fn advance(&mut self, count: usize) {
+        self.head += count as u64;
+        self.drop_oldest();
+        if let Spill::Now { spilled, .. } = self.spill
+            && self.head - spilled >= self.piece() as u64
+        {
+            self.write_out();
+        }
+    }
+
+    /// Doubles the memory below the limit, or makes room for `least` bytes where that is more.
+    fn reserve(&mut self, least: usize) {
+        self.memory.reserve_exact(self.memory.len().max(least).min(self.limit - self.memory.len()));
     }
 
     fn at(&self, offset: u64) -> usize {
@@ -131,10 +171,8 @@ impl Ring {
     /// Puts `data` after the newest byte.
     fn store(&mut self, data: &[u8]) {
         let (fresh, over) = data.split_at(data.len().min(self.limit - self.memory.len()));
-        let room = self.memory.capacity() - self.memory.len();
-        if room < fresh.len() {
-            // Doubled, and never beyond the limit.
-            self.memory.reserve_exact(self.memory.len().max(fresh.len()).min(self.limit - self.memory.len()));
+        if self.memory.capacity() - self.memory.len() < fresh.len() {
+            self.reserve(fresh.len());
         }
         self.memory.extend_from_slice(fresh);
         let at = self.at(self.head + fresh.len() as u64);
@@ -219,14 +257,30 @@ fn nameless(folder: &Path) -> std::io::Result<File> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use rustix::{
+        io::write,
+        pipe::{PipeFlags, pipe_with},
+    };
 
     use super::*;
 
-    /// The ring against the whole stream kept in a vector.
-    fn check(mut ring: Ring, capacity: usize, chunks: &[Vec<u8>], probes: &[(u64, usize)]) {
+    /// The ring against the whole stream kept in a vector. What comes is pushed, or read from a pipe, so
+    /// much at a time.
+    fn check(mut ring: Ring, capacity: usize, chunks: &[Vec<u8>], probes: &[(u64, usize)], most: Option<usize>) {
+        let (reader, writer) = pipe_with(PipeFlags::NONBLOCK).unwrap();
         let mut truth: Vec<u8> = Vec::new();
         for chunk in chunks {
-            ring.push(chunk);
+            match most {
+                None => ring.push(chunk),
+                Some(most) => {
+                    assert!(chunk.is_empty() || write(&writer, chunk) == Ok(chunk.len()));
+                    let mut head = ring.held().head;
+                    while let Ok(count) = ring.read_from(&reader, most) {
+                        assert!((1..=most.max(head as usize)).contains(&count));
+                        head += count as u64;
+                    }
+                }
+            }
             truth.extend_from_slice(chunk);
             let held = ring.held();
             assert_eq!(held.head, truth.len() as u64);
@@ -246,22 +300,35 @@ mod tests {
             capacity in 1_usize..200,
             chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..20),
             probes in prop::collection::vec((0_u64..2_000, 0_usize..400), 0..8),
+            most in prop::option::of(1_usize..300),
         ) {
-            check(Ring::in_memory(capacity), capacity, &chunks, &probes);
+            check(Ring::in_memory(capacity), capacity, &chunks, &probes, most);
         }
 
         #[test]
         fn moving_to_a_file_changes_no_byte(
             chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 1..20),
             probes in prop::collection::vec((0_u64..2_000, 0_usize..400), 0..8),
+            most in prop::option::of(1_usize..300),
         ) {
             let folder = tempfile::tempdir().unwrap();
             // Larger than the stream can become, so that the file takes over and drops nothing.
-            check(Ring::spilling(100, 10_000, folder.path().into()), 10_000, &chunks, &probes);
+            check(Ring::spilling(100, 10_000, folder.path().into()), 10_000, &chunks, &probes, most);
             // And one that goes round in the file.
-            check(Ring::spilling(100, 1_000, folder.path().into()), 1_000, &chunks, &probes);
+            check(Ring::spilling(100, 1_000, folder.path().into()), 1_000, &chunks, &probes, most);
             prop_assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "the file has no name");
         }
+    }
+
+    #[test]
+    fn what_gives_nothing_changes_nothing_and_an_end_is_told() {
+        let (reader, writer) = pipe_with(PipeFlags::NONBLOCK).unwrap();
+        let mut ring = Ring::in_memory(4);
+        ring.push(b"abcdef");
+        assert_eq!(ring.read_from(&reader, 4), Err(Errno::AGAIN));
+        drop(writer);
+        assert_eq!(ring.read_from(&reader, 4), Ok(0));
+        assert_eq!(ring.read(0, 10), (2, Bytes::from_static(b"cdef")));
     }
 
     #[test]

@@ -47,7 +47,8 @@ fn main() -> ExitCode {
     };
     let runtime = match &cli.role {
         Role::Local(_) | Role::Server(_) => remora_proto_serving::workers::runtime(),
-        Role::Verb(_) => tokio::runtime::Runtime::new(),
+        // A verb is one conversation: with workers, each answer would wake one and then the thread that waits.
+        Role::Verb(_) => tokio::runtime::Builder::new_current_thread().enable_all().build(),
     };
     let runtime = match runtime {
         Ok(runtime) => runtime,

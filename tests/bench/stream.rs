@@ -1,5 +1,6 @@
 //! Commands and terminals hop by hop: at the shim, at the agent, and through a server.
-//! After each number, the CPU time that it cost in each process.
+//! After each number, what it cost in each process: CPU time, and how often a thread of it waited, a
+//! megabyte or each time.
 //!
 //! ```text
 //! cargo build --release --workspace --bins --examples && target/release/examples/bench-stream [HOP...]
@@ -27,7 +28,8 @@ use remora_tests_integration::streams::{
 use rustix::process::Pid;
 use tonic::transport::{Endpoint, Uri};
 
-#[tokio::main]
+/// On the thread that asks, as the command line has it: with workers each answer would wake one and then it.
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let asked: Vec<String> = std::env::args().skip(1).collect();
     let wanted = |hop: &str| asked.is_empty() || asked.iter().any(|asked| asked == hop);
@@ -87,15 +89,16 @@ async fn measure(hop: &str, served: &Served, folder: &Path) -> anyhow::Result<()
     let time = served.pipe(PIPE_BYTES).await?;
     told(hop, &format!("pipe {:.0} MB/s", rate(PIPE_BYTES, time)), &before, folder, PIPE_BYTES as f64 / 1e9, "s/GB");
     let before = Clock::of(folder);
-    let (time, lost) = served.terminal(TERMINAL_BYTES).await?;
-    let what = format!("terminal {:.1} MB/s, {lost} bytes overwritten", rate(TERMINAL_BYTES - lost, time));
-    told(hop, &what, &before, folder, TERMINAL_BYTES as f64 / 1e9, "s/GB");
-    let before = Clock::of(folder);
     let times = served.echo(KEYS).await?;
     told(hop, &spread("echo", &times), &before, folder, KEYS as f64 / 1e3, "ms each");
     let before = Clock::of(folder);
     let times = served.round_trips(ROUNDS).await?;
     told(hop, &spread("true", &times), &before, folder, ROUNDS as f64 / 1e3, "ms each");
+    // Last: a terminal's screen is drawn after its flood, and that takes time from whatever comes next.
+    let before = Clock::of(folder);
+    let (time, lost) = served.terminal(TERMINAL_BYTES).await?;
+    let what = format!("terminal {:.1} MB/s, {lost} bytes overwritten", rate(TERMINAL_BYTES - lost, time));
+    told(hop, &what, &before, folder, TERMINAL_BYTES as f64 / 1e9, "s/GB");
     for process in Clock::of(folder).0 {
         println!("{hop:<7}     {} has {:.1} MiB, at most {:.1}", process.name, process.resident, process.peak);
     }
@@ -115,7 +118,8 @@ fn told(hop: &str, what: &str, before: &Clock, folder: &Path, amount: f64, unit:
             let own = (now.own - begin.own) / amount;
             let programs = (now.programs - begin.programs) / amount;
             let programs = if programs > 0.0 { format!(", its programs {programs:.2}") } else { String::new() };
-            Some(format!("{} {own:.2}{programs}", now.name))
+            let waits = (now.waits - begin.waits) / amount / 1e3;
+            Some(format!("{} {own:.2} ({waits:.1} waits){programs}", now.name))
         })
         .collect();
     println!("{hop:<7} {what:<45} CPU, {unit}: {}", spent.join("; "));
@@ -131,6 +135,8 @@ struct Process {
     own: f64,
     /// Seconds of the children that it has waited for.
     programs: f64,
+    /// How often its threads that live have given a processor up to wait.
+    waits: f64,
     /// MiB.
     resident: f64,
     peak: f64,
@@ -170,7 +176,14 @@ fn process(pid: Pid) -> Option<Process> {
         name,
         own: seconds(14)? + seconds(15)?,
         programs: seconds(16)? + seconds(17)?,
+        waits: fs::read_dir(folder.join("task")).ok()?.flatten().filter_map(|task| waits(&task.path())).sum(),
         resident: mebibytes("VmRSS")?,
         peak: mebibytes("VmHWM")?,
     })
+}
+
+fn waits(task: &Path) -> Option<f64> {
+    let status = fs::read_to_string(task.join("status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+    line.trim().parse().ok()
 }

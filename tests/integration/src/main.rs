@@ -96,10 +96,12 @@ fn main() -> anyhow::Result<ExitCode> {
         cases.iter().for_each(|case| println!("{}", case.name));
         return Ok(ExitCode::SUCCESS);
     }
-    let runtime = tokio::runtime::Runtime::new()?;
     if bench {
+        // On the thread that asks, as the command line has it: with workers each answer would wake one and then it.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         return runtime.block_on(bench::run(target)).map(|()| ExitCode::SUCCESS);
     }
+    let runtime = tokio::runtime::Runtime::new()?;
     let outcomes = match soak {
         Some(minutes) => {
             runtime.block_on(soak::run(cases, &target, jobs, Duration::from_secs(minutes.saturating_mul(60))))

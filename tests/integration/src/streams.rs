@@ -88,20 +88,20 @@ impl Served {
         Ok(times)
     }
 
-    /// The time in which `wanted` bytes came from the stdout of commands.
+    /// The time in which `wanted` bytes came from the stdout of commands, of each from the first to the last.
     pub async fn pipe(&self, wanted: u64) -> anyhow::Result<Duration> {
         let mut client = self.commands();
         let (mut bytes, mut time) = (0, Duration::ZERO);
         while bytes < wanted {
             let command = Some(argv(&["head", "-c", &PART_BYTES.to_string(), "/dev/zero"]));
             let id = client.start(StartRequest { command, ..StartRequest::default() }).await?.into_inner().id;
-            let began = Instant::now();
             let request = AttachCommandRequest { id, ..AttachCommandRequest::default() };
             let mut frames = client.attach(request).await?.into_inner();
-            let mut got = 0;
+            let (mut got, mut began, mut last) = (0, None, Duration::ZERO);
             while let Some(frame) = frames.message().await? {
                 match frame.frame {
                     Some(CommandFrame::Data(data)) if data.stream() == OutputStream::Stdout => {
+                        last = began.get_or_insert_with(Instant::now).elapsed();
                         got += data.data.len() as u64;
                     }
                     Some(CommandFrame::Gap(gap)) => anyhow::bail!("bytes were lost: {gap:?}"),
@@ -109,7 +109,7 @@ impl Served {
                 }
             }
             anyhow::ensure!(got == PART_BYTES, "{got} bytes came");
-            (bytes, time) = (bytes + got, time + began.elapsed());
+            (bytes, time) = (bytes + got, time + last);
         }
         Ok(time)
     }

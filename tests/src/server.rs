@@ -2,8 +2,9 @@
 //! its two surfaces.
 
 use std::{
+    collections::HashSet,
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::{ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -14,6 +15,7 @@ use remora_proto::control::v1::{
     project_service_client::ProjectServiceClient, server_service_client::ServerServiceClient,
     token_service_client::TokenServiceClient,
 };
+use remora_proto_process::{Identity, Stat, environments};
 use remora_tests_integration::rest;
 pub use remora_tests_integration::rest::Answer;
 use rustix::process::{Pid, Signal, kill_process};
@@ -263,18 +265,20 @@ impl Drop for ServerProcess {
 /// Processes whose command line or environment names `folder`.
 pub fn processes_of(folder: &Path) -> Vec<Pid> {
     let wanted = folder.as_os_str().as_encoded_bytes();
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw) else {
-            continue;
-        };
-        let names_it = |file: &str| {
-            let path: PathBuf = entry.path().join(file);
-            fs::read(path).is_ok_and(|bytes| bytes.windows(wanted.len()).any(|window| window == wanted))
-        };
-        if pid != rustix::process::getpid() && (names_it("cmdline") || names_it("environ")) {
-            found.push(pid);
+    let names_it = |text: &[u8]| text.windows(wanted.len()).any(|window| window == wanted);
+    let own = rustix::process::getpid().as_raw_nonzero().get();
+    let others: Vec<Stat> = remora_proto_process::all().into_iter().filter(|stat| stat.identity.pid != own).collect();
+    let mut found = HashSet::new();
+    environments(&others, |stat, environment| {
+        if names_it(environment) {
+            found.insert(stat.identity.pid);
+        }
+    });
+    // Afterwards: within execve(2) a process has no command line either, and that is over now.
+    for Stat { identity: Identity { pid, .. }, .. } in others {
+        if fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| names_it(&line)) {
+            found.insert(pid);
         }
     }
-    found
+    found.into_iter().filter_map(Pid::from_raw).collect()
 }

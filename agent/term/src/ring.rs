@@ -23,6 +23,9 @@ use tracing::warn;
 /// Bytes of memory for the first output that is read: most is short.
 const FIRST_BYTES: usize = 4 << 10;
 
+/// Bytes of memory up to which it is doubled where it is full.
+const DOUBLED_BYTES: usize = 1 << 20;
+
 /// The offsets of the bytes that are held: `base..head`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
@@ -159,9 +162,12 @@ impl Ring {
         }
     }
 
-    /// Doubles the memory below the limit, or makes room for `least` bytes where that is more.
+    /// Doubles the memory below the limit, or makes room for `least` bytes where that is more. What is large
+    /// gets all that it may have: what nothing was put in yet takes no memory, and nothing is moved again.
     fn reserve(&mut self, least: usize) {
-        self.memory.reserve_exact(self.memory.len().max(least).min(self.limit - self.memory.len()));
+        let held = self.memory.len();
+        let more = if held < DOUBLED_BYTES { held.max(least) } else { self.limit };
+        self.memory.reserve_exact(more.min(self.limit - held));
     }
 
     fn at(&self, offset: u64) -> usize {
@@ -318,6 +324,22 @@ mod tests {
             check(Ring::spilling(100, 1_000, folder.path().into()), 1_000, &chunks, &probes, most);
             prop_assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "the file has no name");
         }
+    }
+
+    #[test]
+    fn what_is_large_is_not_moved_again_and_what_is_small_stays_small() {
+        let text: Vec<u8> = (0..4 * DOUBLED_BYTES).map(|number| number as u8).collect();
+        let mut ring = Ring::in_memory(4 * DOUBLED_BYTES);
+        let mut places = std::collections::HashSet::new();
+        for piece in text.chunks(10_000) {
+            let before = ring.memory.len();
+            ring.push(piece);
+            assert!(before >= DOUBLED_BYTES || ring.memory.capacity() <= 2 * ring.memory.len());
+            if before >= 2 * DOUBLED_BYTES {
+                places.insert(ring.memory.as_ptr());
+            }
+        }
+        assert_eq!((places.len(), ring.read(0, usize::MAX)), (1, (0, text.into())));
     }
 
     #[test]

@@ -39,6 +39,8 @@ step "a cluster"
 find_cluster
 step "images"
 make --no-print-directory images "REGISTRY=$REMORA_REGISTRY"
+# A disk that is still busy with them would be measured as well.
+sync
 only_suite=no
 # shellcheck disable=SC2154 # find_cluster says it
 if [ -n "${SUITE:-}" ] || [ "$full_profile" = yes ]; then only_suite=yes; fi

@@ -103,7 +103,7 @@ pub async fn run(target: Target) -> anyhow::Result<()> {
         println!("    kubectl exec left out {} bytes of {PIPE_BYTES} once, and said {exit}", PIPE_BYTES - bytes);
     }
     terminal.print("a terminal, MB/s");
-    println!("    a PTY that is read where its program runs, without anybody between: {}", spread(&mut bare));
+    println!("    a PTY that is read where its program runs, without anybody between: {}", listed(&bare));
     if lost > 0 {
         println!("    of the terminals' bytes {lost} were overwritten before they were read");
     }
@@ -130,23 +130,21 @@ struct Rates {
 
 impl Rates {
     fn print(mut self, what: &str) {
-        let spreads = (spread(&mut self.kubectl), spread(&mut self.remora));
-        row(what, median(&self.kubectl), median(&self.remora).unwrap_or_default(), true);
-        println!("    of {STREAM_ROUNDS} rounds: kubectl exec {}, remora {}", spreads.0, spreads.1);
+        let rounds = (listed(&self.kubectl), listed(&self.remora));
+        row(what, median(&mut self.kubectl), median(&mut self.remora).unwrap_or_default(), true);
+        println!("    round by round: kubectl exec {}; remora {}", rounds.0, rounds.1);
     }
 }
 
-/// Sorts them, and says the least and the most.
-fn spread(rates: &mut [f64]) -> String {
+fn listed(rates: &[f64]) -> String {
+    let rounded: Vec<String> = rates.iter().map(|rate| format!("{rate:.0}")).collect();
+    rounded.join(" ")
+}
+
+/// Sorts them.
+fn median(rates: &mut [f64]) -> Option<f64> {
     rates.sort_by(f64::total_cmp);
-    match rates {
-        [least, .., most] => format!("{least:.0} to {most:.0}"),
-        _ => "none".to_owned(),
-    }
-}
-
-fn median(sorted: &[f64]) -> Option<f64> {
-    sorted.get(sorted.len() / 2).copied()
+    rates.get(rates.len() / 2).copied()
 }
 
 fn row(what: &str, kubectl: Option<f64>, remora: f64, more_is_better: bool) {

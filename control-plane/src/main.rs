@@ -5,6 +5,7 @@ use std::{env, ffi::OsString, path::Path, process::ExitCode};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use remora_control_plane::{ServeArgs, ServerArgs};
 use remora_control_plane_cli::{GlobalArgs, refuse};
+use tokio::runtime::{Builder, Runtime};
 
 /// The static binaries stand on musl, whose allocator takes one lock for all threads and asks the kernel
 /// for each larger block anew, and every frame of a stream is some of those.
@@ -47,8 +48,8 @@ fn main() -> ExitCode {
     };
     let runtime = match &cli.role {
         Role::Local(_) | Role::Server(_) => remora_proto_serving::workers::runtime(),
-        // A verb is one conversation: with workers, each answer would wake one and then the thread that waits.
-        Role::Verb(_) => tokio::runtime::Builder::new_current_thread().enable_all().build(),
+        Role::Verb(command) if command.is_conversation() => Builder::new_current_thread().enable_all().build(),
+        Role::Verb(_) => Runtime::new(),
     };
     let runtime = match runtime {
         Ok(runtime) => runtime,

@@ -28,7 +28,7 @@ use remora_tests_integration::streams::{
 use rustix::process::Pid;
 use tonic::transport::{Endpoint, Uri};
 
-/// On the thread that asks, as the command line has it: with workers each answer would wake one and then it.
+/// On the thread that asks, as `remora exec` and `sh` have it: with workers each answer would wake one and then it.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let asked: Vec<String> = std::env::args().skip(1).collect();

@@ -80,6 +80,15 @@ pub enum Command {
     Version(verbs::version::VersionArgs),
 }
 
+impl Command {
+    /// Whether it is one conversation, which one thread does best: with workers each answer would wake one and
+    /// then the thread that waits. Other commands print what may be read slowly, and that must not
+    /// hold up the connection.
+    pub fn is_conversation(&self) -> bool {
+        matches!(self, Command::Sh(_) | Command::Exec(_))
+    }
+}
+
 /// Whether and how long to wait for a project.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct WaitArgs {

@@ -97,7 +97,7 @@ fn main() -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if bench {
-        // On the thread that asks, as the command line has it: with workers each answer would wake one and then it.
+        // On the thread that asks, as `remora exec` and `sh` have it: with workers each answer would wake one and then it.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         return runtime.block_on(bench::run(target)).map(|()| ExitCode::SUCCESS);
     }

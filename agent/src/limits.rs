@@ -134,6 +134,7 @@ pub fn table() -> impl Iterator<Item = (&'static str, u64)> {
         ("max_running_commands", term::COMMANDS_RUNNING as u64),
         ("max_commands", term::COMMANDS as u64),
         ("command_output_bytes", term::COMMAND_DISK_BYTES as u64),
+        ("ended_commands_output_bytes", term::COMMANDS_DISK_BYTES as u64),
         ("run_timeout_ms", term::RUN_TIMEOUT.as_millis() as u64),
         ("max_run_timeout_ms", term::RUN_TIMEOUT_MAX.as_millis() as u64),
         ("run_output_characters", term::EXCERPT_CHARACTERS as u64),

@@ -248,7 +248,8 @@ fn read_excerpt(
 ) -> Result<wire::Excerpt, TermError> {
     let bytes = limit * 4;
     let (offset, first) = command.read(stream, range.base, bytes)?;
-    let whole = range.base == 0 && offset + first.len() as u64 == range.head;
+    // Not by what was held at first: it may have been dropped since.
+    let whole = offset == 0 && first.len() as u64 == range.head;
     let (_, last) = command.read(stream, range.head.saturating_sub(bytes as u64), bytes)?;
     let text = excerpt(&first, &last, whole, limit);
     let truncated = text.truncated.then(|| Truncated {

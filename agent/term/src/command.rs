@@ -245,6 +245,18 @@ impl Command {
         Ok(ring.read(offset, limit))
     }
 
+    /// Bytes of its output that are on disk.
+    pub(crate) fn on_disk(&self) -> u64 {
+        let shared = self.lock();
+        shared.stdout.on_disk() + shared.stderr.on_disk()
+    }
+
+    /// Takes its output out; whoever asks for it is told of a gap. It has ended.
+    pub(crate) fn take_output(&self) -> [Ring; 2] {
+        let mut shared = self.lock();
+        [shared.stdout.take(), shared.stderr.take()]
+    }
+
     /// Told of each change.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()

@@ -53,6 +53,9 @@ pub const PIPE_BYTES: usize = 256 << 10;
 pub const COMMAND_MEMORY_BYTES: usize = 1 << 20;
 /// Bytes of each stream of a command that are held at all.
 pub const COMMAND_DISK_BYTES: usize = 64 << 20;
+/// Bytes of output that ended commands hold on disk together, where another one starts: both streams of the
+/// largest. What is older is dropped, before most of it was written to the disk at all.
+pub const COMMANDS_DISK_BYTES: usize = 2 * COMMAND_DISK_BYTES;
 /// Time a foreground command has by default.
 pub const RUN_TIMEOUT: Duration = Duration::from_secs(120);
 /// Longest time a foreground command can ask for; longer work is for Start.

@@ -16,7 +16,8 @@ use crate::{
     Children, Confinement, Environment, Moment,
     command::{Command, CommandSpec},
     error::{TermError, invalid},
-    limits::{COMMANDS, COMMANDS_RUNNING, LABEL_BYTES, LABELS, TERMINALS},
+    limits::{COMMANDS, COMMANDS_DISK_BYTES, COMMANDS_RUNNING, LABEL_BYTES, LABELS, TERMINALS},
+    ring::Ring,
     terminal::{Terminal, TerminalSpec, now_ms},
     tree::Process,
 };
@@ -129,6 +130,10 @@ impl Registry {
         let driver = AbortOnDropHandle::new(tokio::spawn(driver.run()));
         let mut commands = lock(&self.commands);
         forget_oldest(&mut commands, COMMANDS, |command| command.view().exit.is_some());
+        let dropped = take_oldest_output(commands.iter().map(|entry| &*entry.item));
+        if !dropped.is_empty() {
+            tokio::task::spawn_blocking(move || drop(dropped));
+        }
         commands.push(Entry { item: Arc::clone(&item), key: key.map(|key| (key, spec)), _driver: driver });
         Ok(item)
     }
@@ -256,6 +261,17 @@ fn forget_oldest<T, S>(entries: &mut Vec<Entry<T, S>>, limit: usize, ended: impl
         let Some(oldest) = entries.iter().position(|entry| ended(&entry.item)) else { return };
         entries.remove(oldest);
     }
+}
+
+/// Takes out the output of the ended `commands`, oldest first, that is too much on disk together.
+fn take_oldest_output<'a>(commands: impl DoubleEndedIterator<Item = &'a Command>) -> Vec<[Ring; 2]> {
+    let mut held = 0;
+    let too_much = commands.rev().filter(|command| {
+        let own = if command.has_ended() { command.on_disk() } else { 0 };
+        held += own;
+        own > 0 && held > COMMANDS_DISK_BYTES as u64
+    });
+    too_much.map(Command::take_output).collect()
 }
 
 pub(crate) fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), TermError> {

@@ -146,6 +146,17 @@ impl Ring {
         self.memory.shrink_to_fit();
     }
 
+    /// Bytes of the file.
+    pub fn on_disk(&self) -> u64 {
+        if let Spill::Now { .. } = self.spill { self.head - self.base } else { 0 }
+    }
+
+    /// Takes out all that is held, the file with it. To drop that may wait for the disk.
+    pub fn take(&mut self) -> Ring {
+        let empty = Ring { base: self.head, head: self.head, ..Ring::in_memory(1) };
+        std::mem::replace(self, empty)
+    }
+
     /// Bytes that are in memory alone at most, once it is full, so that nothing that comes overwrites any of them.
     fn piece(&self) -> usize {
         (self.limit / 4).max(1)
@@ -364,6 +375,10 @@ mod tests {
             assert_eq!((ring.memory.len(), ring.read(0, 1_000)), (memory, before));
             ring.push(b"more");
             assert_eq!(ring.read(248, 1_000).1, b"\xf8\xf9more"[..]);
+            assert_eq!(ring.on_disk(), if memory == 1 { 200 } else { 0 });
+            drop(ring.take());
+            assert_eq!((ring.on_disk(), ring.held()), (0, Held { base: 254, head: 254 }));
+            assert_eq!(ring.read(0, 1_000), (254, Bytes::new()));
         }
     }
 

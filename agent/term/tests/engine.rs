@@ -380,6 +380,23 @@ async fn a_key_starts_one_thing_and_refuses_another() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ended_commands_hold_so_much_on_disk_together_and_the_oldest_is_dropped() {
+    const LARGE: u64 = 50 << 20;
+    let bench = bench();
+    let mut ended = Vec::new();
+    for script in ["large", "echo small", "large", "large", "true"] {
+        let script = script.replace("large", &format!("head -c {LARGE} /dev/zero"));
+        let command = bench.registry.start(shell(&script), None).await.unwrap();
+        timeout(SOON, command.ended()).await.unwrap();
+        ended.push(command);
+    }
+    let held: Vec<(u64, u64)> = ended.iter().map(|one| one.view().stdout).map(|held| (held.base, held.head)).collect();
+    assert_eq!(held, [(LARGE, LARGE), (0, 6), (0, LARGE), (0, LARGE), (0, 0)]);
+    assert_eq!(ended[0].read(Stream::Stdout, 0, 10).unwrap(), (LARGE, bytes::Bytes::new()), "the gap is told");
+    assert_eq!(ended[2].read(Stream::Stdout, LARGE - 1, 10).unwrap().1, b"\0"[..]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn output_beyond_memory_moves_to_disk_and_stays_whole() {
     let bench = bench();
     let command =

@@ -69,7 +69,7 @@ async fn a_terminal_that_is_left_is_come_back_to() {
     assert_eq!(words[..3], ["remora", "sh", "web"], "{come_back}");
 
     let listed = cli.run(&["sh", "web", "--list", "-o", "json"]).await.ok();
-    assert!(listed.contains(words[4]), "{listed}");
+    assert!(listed.contains(words[4]), "{words:?} of {text:?} in {listed}");
     let mut second = AtTerminal::start(cli.command(&words[1..]));
     // The screen as it was.
     second.expect("set-2").await;

@@ -118,9 +118,10 @@ pub(crate) async fn run(context: &Context, args: ShArgs) -> Result<(), Failure> 
     };
     let end = shell.stay(client).await;
     if raw.is_some() && !matches!(end, Ok(End::Exited(_))) && io::stdout().is_terminal() {
-        // Whatever ended the stay is told below.
-        _ = tokio::io::stdout().write_all(PUT_BACK).await;
-        _ = tokio::io::stdout().flush().await;
+        // One and the same: what another one was given is not waited for. Whatever ended the stay is told below.
+        let mut stdout = tokio::io::stdout();
+        _ = stdout.write_all(PUT_BACK).await;
+        _ = stdout.flush().await;
     }
     drop(raw);
     match end {

@@ -2,17 +2,13 @@
 
 use std::{
     io::{self, ErrorKind},
-    num::NonZeroU64,
     os::fd::OwnedFd,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use portable_pty::{MasterPty, PtySize, native_pty_system};
-use rustix::{
-    fs::{Mode, OFlags},
-    thread::Timespec,
-};
+use rustix::fs::{Mode, OFlags};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use crate::{
@@ -48,14 +44,16 @@ impl Size {
 /// Bytes that are read at once before more of the same is expected: what the kernel hands out in one
 /// call. Whoever types sees less.
 const FLOOD_BYTES: usize = 4_095;
-/// Rest while output floods. The kernel fills its 4 KiB again within microseconds, and a reader that is
-/// woken for each of them gets a third of the bytes, and takes twice the time of a CPU.
-const LULL: Timespec = Timespec { tv_sec: 0, tv_nsec: 30_000 };
+/// Time without output after which a flood is over, and the PTY is watched again.
+const LULL: Duration = Duration::from_micros(100);
+/// Time between two looks for more of a flood: the kernel fills its 4 KiB again in about as long, and a
+/// look takes the lock under which it does.
+const GLANCE: Duration = Duration::from_micros(5);
+/// Time that something of a flood is kept before it is handed on, where the buffer does not fill before:
+/// less than a frame of a screen, so that what follows a flood slowly is seen as it comes.
+const HOLD: Duration = Duration::from_millis(5);
 /// Time that a flood is read at a stretch: whoever reads it is handed the rest then, and may have enough.
 const TURN: Duration = Duration::from_millis(50);
-/// Nanoseconds that the kernel may add to a rest: without a word it is 50,000 (PR_SET_TIMERSLACK of
-/// prctl(2)), more than the rest itself.
-const SLACK: Option<NonZeroU64> = NonZeroU64::new(1);
 
 pub(crate) struct Pty {
     /// Watched for room alone.
@@ -163,37 +161,88 @@ enum Until {
 }
 
 impl Burst {
-    /// Reads until there is no more. The kernel hands out at most 4 KiB a call.
+    /// Reads until there is no more. The kernel hands out at most 4 KiB a call, and has a call that finds
+    /// nothing wait until its worker has looked for more, so it is asked first from the second call on.
     fn gather(&mut self, fd: &OwnedFd) -> io::Result<Until> {
-        while self.filled < self.buffer.len() {
+        loop {
             match rustix::io::read(fd, &mut self.buffer[self.filled..]) {
                 // EIO is how a PTY says that nobody holds the other end.
-                Ok(0) | Err(rustix::io::Errno::IO) => break,
+                Ok(0) | Err(rustix::io::Errno::IO) => return Ok(Until::Over),
                 Ok(count) => self.filled += count,
                 Err(rustix::io::Errno::INTR) => {}
                 Err(rustix::io::Errno::AGAIN) => return Ok(Until::Empty),
-                Err(_) if self.filled > 0 => break,
+                Err(_) if self.filled > 0 => return Ok(Until::Over),
                 Err(error) => return Err(error.into()),
             }
+            if self.filled == self.buffer.len() {
+                return Ok(Until::Over);
+            }
+            if !has_more(fd) {
+                return Ok(Until::Empty);
+            }
         }
-        Ok(Until::Over)
     }
 
-    /// Reads on after short rests, until one brought nothing or this was long enough.
+    /// Reads on, until a lull or until this was long enough.
     fn linger(mut self, fd: &OwnedFd, flood: &mut impl FnMut(&[u8]) -> bool) -> io::Result<Burst> {
-        // Of this thread, which others linger on as well. Where it is not allowed, rests are longer.
-        _ = rustix::thread::set_current_timer_slack(SLACK);
-        let end = Instant::now() + TURN;
-        loop {
-            let before = self.filled;
-            _ = rustix::thread::nanosleep(&LULL);
-            self.gather(fd)?;
+        let begun = Instant::now();
+        let mut handed = begun;
+        while comes(fd) {
+            let until = self.gather(fd)?;
             let full = self.filled == self.buffer.len();
-            if full && Instant::now() < end && flood(&self.buffer) {
-                self.filled = 0;
-            } else if full || self.filled == before {
-                return Ok(self);
+            if until == Until::Over && !full {
+                break;
             }
+            let now = Instant::now();
+            match next(full, now - handed, now - begun) {
+                Next::ReadOn => {}
+                Next::HandOn if flood(&self.buffer[..self.filled]) => (self.filled, handed) = (0, now),
+                Next::HandOn | Next::Stop => break,
+            }
+        }
+        Ok(self)
+    }
+}
+
+/// What to do with what was read of a flood.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    ReadOn,
+    HandOn,
+    /// Return it: whoever reads may have had enough.
+    Stop,
+}
+
+/// Decides so by whether the buffer is full, the time since something was handed on, and the time since the
+/// flood began to be read.
+fn next(full: bool, held: Duration, reading: Duration) -> Next {
+    match full || held >= HOLD {
+        _ if reading >= TURN => Next::Stop,
+        true => Next::HandOn,
+        false => Next::ReadOn,
+    }
+}
+
+/// Whether something can be read without waiting; true, too, where only a read tells.
+fn has_more(fd: &OwnedFd) -> bool {
+    rustix::io::ioctl_fionread(fd).map_or(true, |count| count > 0)
+}
+
+/// Looks for output until there is some or a lull has passed. This does not sleep: the kernel has its 4 KiB
+/// again before a CPU that went to sleep is awake, and a reader that sleeps for each of them gets about
+/// half of the bytes, at no less of a CPU. Whoever else wants the CPU has it in between.
+fn comes(fd: &OwnedFd) -> bool {
+    let lull = Instant::now() + LULL;
+    loop {
+        if has_more(fd) {
+            return true;
+        }
+        let look = Instant::now() + GLANCE;
+        if look >= lull {
+            return false;
+        }
+        while Instant::now() < look {
+            rustix::thread::sched_yield();
         }
     }
 }
@@ -217,14 +266,71 @@ mod tests {
         assert_eq!(Size::clamped(120, 40), Size { columns: 120, rows: 40 });
     }
 
+    fn raw() -> (Pty, Output, OwnedFd) {
+        let (pty, output, slave) = Pty::open(Size::DEFAULT).unwrap();
+        let mut modes = tcgetattr(&slave).unwrap();
+        modes.make_raw();
+        tcsetattr(&slave, OptionalActions::Now, &modes).unwrap();
+        (pty, output, slave)
+    }
+
+    #[test]
+    fn what_follows_a_flood_slowly_is_not_kept_until_the_buffer_is_full() {
+        let moment = Duration::from_micros(1);
+        assert_eq!(next(false, HOLD - moment, TURN - moment), Next::ReadOn);
+        assert_eq!(next(false, HOLD, TURN - moment), Next::HandOn);
+        assert_eq!(next(true, moment, TURN - moment), Next::HandOn);
+        assert_eq!(next(true, moment, TURN), Next::Stop);
+        assert_eq!(next(false, moment, TURN), Next::Stop);
+    }
+
+    /// A flood that is followed by some bytes every 20 µs, which is no lull as long as the machine keeps up.
+    #[tokio::test]
+    async fn a_flood_and_what_follows_it_slowly_come_whole() {
+        let (_pty, mut output, slave) = raw();
+        let printed: Vec<u8> = (0..12 * FLOOD_BYTES).map(|at| (at * 31 / 7) as u8).collect();
+        let written = tokio::task::spawn_blocking({
+            let printed = printed.clone();
+            move || {
+                let (flood, slow) = printed.split_at(8 * FLOOD_BYTES);
+                let mut count = rustix::io::write(&slave, flood).unwrap();
+                for some in slow.chunks(16) {
+                    let due = Instant::now() + Duration::from_micros(20);
+                    while Instant::now() < due {
+                        std::hint::spin_loop();
+                    }
+                    count += rustix::io::write(&slave, some).unwrap();
+                }
+                count
+            }
+        });
+        let taken = Arc::new(Mutex::new(Vec::new()));
+        let flood = {
+            let taken = Arc::clone(&taken);
+            move |data: &[u8]| {
+                taken.lock().unwrap().extend_from_slice(data);
+                true
+            }
+        };
+        let mut buffer = vec![0; 2 * FLOOD_BYTES];
+        loop {
+            let burst;
+            (output, burst) = output.read(buffer, flood.clone()).await.unwrap();
+            if burst.filled == 0 {
+                break;
+            }
+            taken.lock().unwrap().extend_from_slice(&burst.buffer[..burst.filled]);
+            buffer = burst.buffer;
+        }
+        assert_eq!(written.await.unwrap(), printed.len());
+        assert!(*taken.lock().unwrap() == printed, "what is printed is not what comes");
+    }
+
     /// Output that fills a buffer to its last byte, and then none, many times.
     #[tokio::test]
     async fn a_lull_after_a_full_buffer_is_no_end() {
         let full = 8 * FLOOD_BYTES;
-        let (_pty, output, slave) = Pty::open(Size::DEFAULT).unwrap();
-        let mut modes = tcgetattr(&slave).unwrap();
-        modes.make_raw();
-        tcsetattr(&slave, OptionalActions::Now, &modes).unwrap();
+        let (_pty, output, slave) = raw();
         let (taken, came) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
         let flood = {
             let (taken, came) = (Arc::clone(&taken), Arc::clone(&came));

@@ -94,7 +94,8 @@ impl Registry {
         let (item, driver) = Terminal::open(spec.clone(), &self.environment, &self.children, confinement).await?;
         let driver = AbortOnDropHandle::new(tokio::spawn(driver.run()));
         let mut terminals = lock(&self.terminals);
-        forget_oldest(&mut terminals, TERMINALS, |terminal| terminal.view().exit.is_some());
+        let forgotten = forget_oldest(&mut terminals, TERMINALS, |terminal| terminal.view().exit.is_some());
+        drop_apart(forgotten);
         terminals.push(Entry { item: Arc::clone(&item), key: key.map(|key| (key, spec)), _driver: driver });
         Ok(item)
     }
@@ -129,11 +130,8 @@ impl Registry {
         let (item, driver) = started.await?;
         let driver = AbortOnDropHandle::new(tokio::spawn(driver.run()));
         let mut commands = lock(&self.commands);
-        forget_oldest(&mut commands, COMMANDS, |command| command.view().exit.is_some());
-        let dropped = take_oldest_output(commands.iter().map(|entry| &*entry.item));
-        if !dropped.is_empty() {
-            tokio::task::spawn_blocking(move || drop(dropped));
-        }
+        drop_apart(forget_oldest(&mut commands, COMMANDS, |command| command.view().exit.is_some()));
+        drop_apart(take_oldest_output(commands.iter().map(|entry| &*entry.item)));
         commands.push(Entry { item: Arc::clone(&item), key: key.map(|key| (key, spec)), _driver: driver });
         Ok(item)
     }
@@ -256,10 +254,16 @@ fn find<T, S>(
     entry.map(|entry| Arc::clone(&entry.item)).ok_or_else(|| TermError::NotFound { what, id: id.into() })
 }
 
-fn forget_oldest<T, S>(entries: &mut Vec<Entry<T, S>>, limit: usize, ended: impl Fn(&T) -> bool) {
-    while entries.len() >= limit {
-        let Some(oldest) = entries.iter().position(|entry| ended(&entry.item)) else { return };
-        entries.remove(oldest);
+/// Takes out what has ended, oldest first, where there are as many as may be.
+fn forget_oldest<T, S>(entries: &mut Vec<Entry<T, S>>, limit: usize, ended: impl Fn(&T) -> bool) -> Vec<Entry<T, S>> {
+    let too_many = (entries.len() + 1).saturating_sub(limit);
+    entries.extract_if(.., |entry| ended(&entry.item)).take(too_many).collect()
+}
+
+/// Drops what may hold files: the last end of one may wait for the disk, and nobody else shall.
+fn drop_apart<T: Send + 'static>(dropped: Vec<T>) {
+    if !dropped.is_empty() {
+        tokio::task::spawn_blocking(move || drop(dropped));
     }
 }
 

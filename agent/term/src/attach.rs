@@ -164,7 +164,10 @@ impl Attachment {
 
     fn ready(&mut self) -> Option<Event> {
         let terminal = Arc::clone(&self.input.terminal);
-        let shared = terminal.lock();
+        let mut shared = terminal.lock();
+        let credit = self.input.credit.load(Ordering::Acquire);
+        let waits = credit > 0 && self.lag == LagPolicy::Backpressure;
+        shared.session.wants(self.input.viewer, waits.then_some(self.next));
         if shared.size != self.size {
             self.size = shared.size;
             return Some(Event::Resized(self.size));
@@ -182,7 +185,6 @@ impl Attachment {
             LagPolicy::Backpressure => held.base,
             LagPolicy::Drop => held.base.max(held.head.saturating_sub(VIEWER_QUEUE_BYTES)),
         };
-        let credit = self.input.credit.load(Ordering::Acquire);
         if self.next < oldest && credit > 0 {
             // Told once it can go on, so that one gap stands for a long stall.
             let from = std::mem::replace(&mut self.next, oldest);

@@ -8,7 +8,10 @@ use std::{
 };
 
 use portable_pty::{MasterPty, PtySize, native_pty_system};
-use rustix::fs::{Mode, OFlags};
+use rustix::{
+    fs::{Mode, OFlags},
+    thread::Timespec,
+};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use crate::{
@@ -52,6 +55,9 @@ const GLANCE: Duration = Duration::from_micros(5);
 /// Time that something of a flood is kept before it is handed on, where the buffer does not fill before:
 /// less than a frame of a screen, so that what follows a flood slowly is seen as it comes.
 const HOLD: Duration = Duration::from_millis(5);
+/// Rest of a reader that others have to come after, nanoseconds for each byte that it handed on: with the
+/// reading itself that leaves a program some 50 MB/s.
+const REST_NANOSECONDS: i64 = 10;
 /// Time that a flood is read at a stretch: whoever reads it is handed the rest then, and may have enough.
 const TURN: Duration = Duration::from_millis(50);
 
@@ -112,12 +118,12 @@ impl Output {
     /// Reads what there is, at most what fits into `buffer`; nothing when the other end is closed by
     /// everybody. Giving up loses what was read.
     ///
-    /// While output floods, `flood` is given one full buffer after the other, on another thread,
-    /// and says whether more is wanted; what is returned came after those.
+    /// While output floods, `flood` is given one buffer after the other, on another thread, and says
+    /// whether more is wanted; what is returned came after those.
     pub(crate) async fn read(
         mut self,
         mut buffer: Vec<u8>,
-        mut flood: impl FnMut(&[u8]) -> bool + Send + 'static,
+        mut flood: impl FnMut(&[u8]) -> Wanted + Send + 'static,
     ) -> io::Result<(Output, Burst)> {
         loop {
             let mut ready = self.0.readable().await?;
@@ -184,7 +190,7 @@ impl Burst {
     }
 
     /// Reads on, until a lull or until this was long enough.
-    fn linger(mut self, fd: &OwnedFd, flood: &mut impl FnMut(&[u8]) -> bool) -> io::Result<Burst> {
+    fn linger(mut self, fd: &OwnedFd, flood: &mut impl FnMut(&[u8]) -> Wanted) -> io::Result<Burst> {
         let begun = Instant::now();
         let mut handed = begun;
         while comes(fd) {
@@ -195,13 +201,29 @@ impl Burst {
             }
             let now = Instant::now();
             match next(full, now - handed, now - begun) {
-                Next::ReadOn => {}
-                Next::HandOn if flood(&self.buffer[..self.filled]) => (self.filled, handed) = (0, now),
-                Next::HandOn | Next::Stop => break,
+                Next::ReadOn => continue,
+                Next::Stop => break,
+                Next::HandOn => {}
             }
+            match flood(&self.buffer[..self.filled]) {
+                Wanted::More => {}
+                Wanted::MoreAfterRest => rest(self.filled),
+                Wanted::Nothing => break,
+            }
+            (self.filled, handed) = (0, now);
         }
         Ok(self)
     }
+}
+
+/// What is wanted after some of a flood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    More,
+    /// More, but somebody has to come after first.
+    MoreAfterRest,
+    /// It has ended.
+    Nothing,
 }
 
 /// What to do with what was read of a flood.
@@ -221,6 +243,12 @@ fn next(full: bool, held: Duration, reading: Duration) -> Next {
         true => Next::HandOn,
         false => Next::ReadOn,
     }
+}
+
+fn rest(bytes: usize) {
+    let nanoseconds = REST_NANOSECONDS * i64::try_from(bytes).unwrap_or(0);
+    // A signal that ends it early does no harm.
+    _ = rustix::thread::nanosleep(&Timespec { tv_sec: 0, tv_nsec: nanoseconds });
 }
 
 /// Whether something can be read without waiting; true, too, where only a read tells.
@@ -309,7 +337,7 @@ mod tests {
             let taken = Arc::clone(&taken);
             move |data: &[u8]| {
                 taken.lock().unwrap().extend_from_slice(data);
-                true
+                Wanted::More
             }
         };
         let mut buffer = vec![0; 2 * FLOOD_BYTES];
@@ -337,7 +365,7 @@ mod tests {
             move |data: &[u8]| {
                 taken.fetch_add(data.len(), Ordering::SeqCst);
                 came.notify_one();
-                true
+                Wanted::More
             }
         };
         let reading = output.read(vec![0; full], flood.clone());

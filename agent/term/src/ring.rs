@@ -81,6 +81,11 @@ impl Ring {
         Held { base: self.base, head: self.head }
     }
 
+    /// Bytes that are held in memory at most.
+    pub fn in_memory_at_most(&self) -> usize {
+        self.limit
+    }
+
     /// Appends.
     pub fn push(&mut self, data: &[u8]) {
         for data in data.chunks(self.piece()) {

@@ -32,12 +32,19 @@ pub(crate) type ViewerId = u64;
 /// The viewers, the writer and the input numbers of a session.
 #[derive(Debug, Default)]
 pub(crate) struct Session {
-    viewers: BTreeMap<ViewerId, String>,
+    viewers: BTreeMap<ViewerId, Viewer>,
     writer: Option<ViewerId>,
     next: ViewerId,
     /// Per client the last input frame that is complete, and how much of the
     /// next one is written. The client that was quiet longest is forgotten first.
     inputs: VecDeque<(String, Progress)>,
+}
+
+#[derive(Debug)]
+struct Viewer {
+    client: String,
+    /// Offset of the output that it wants next; none where it has no credit, or skips what it is late for.
+    wants: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,7 +73,7 @@ impl Session {
         }
         let id = self.next;
         self.next += 1;
-        self.viewers.insert(id, client.to_owned());
+        self.viewers.insert(id, Viewer { client: client.to_owned(), wants: None });
         if mode != Mode::Viewer {
             self.writer = Some(id);
         }
@@ -78,6 +85,18 @@ impl Session {
         if self.writer == Some(viewer) {
             self.writer = None;
         }
+    }
+
+    /// Notes the offset of the output that a viewer wants next, if it wants any.
+    pub(crate) fn wants(&mut self, viewer: ViewerId, offset: Option<u64>) {
+        if let Some(viewer) = self.viewers.get_mut(&viewer) {
+            viewer.wants = offset;
+        }
+    }
+
+    /// The oldest offset that a viewer wants.
+    pub(crate) fn oldest_wanted(&self) -> Option<u64> {
+        self.viewers.values().filter_map(|viewer| viewer.wants).min()
     }
 
     /// Whether `client` may type without being attached: nobody else is the writer.
@@ -97,7 +116,7 @@ impl Session {
     }
 
     pub(crate) fn writer(&self) -> Option<&str> {
-        self.writer.and_then(|id| self.viewers.get(&id)).map(String::as_str)
+        self.writer.and_then(|id| self.viewers.get(&id)).map(|viewer| viewer.client.as_str())
     }
 
     pub(crate) fn viewers(&self) -> usize {
@@ -173,6 +192,21 @@ mod tests {
         let new = session.attach("a", Mode::Writer).unwrap();
         session.detach(old);
         assert!(session.is_writer(new).is_ok());
+    }
+
+    #[test]
+    fn what_viewers_want_is_theirs_as_long_as_they_are_attached() {
+        let mut session = Session::default();
+        let (a, b) = (session.attach("a", Mode::Viewer).unwrap(), session.attach("b", Mode::Viewer).unwrap());
+        assert_eq!(session.oldest_wanted(), None);
+        session.wants(a, Some(7));
+        session.wants(b, Some(9));
+        assert_eq!(session.oldest_wanted(), Some(7));
+        session.wants(a, None);
+        assert_eq!(session.oldest_wanted(), Some(9));
+        session.detach(b);
+        session.wants(b, Some(3));
+        assert_eq!(session.oldest_wanted(), None);
     }
 
     proptest! {

@@ -28,7 +28,7 @@ use crate::{
     error::TermError,
     exit::{Deeds, ExitStatus},
     limits::{BURST_BYTES, FRAME_BYTES, KILL_GRACE_MAX, PIPE_DRAIN, RING_BYTES, RING_BYTES_MAX, RING_BYTES_MIN},
-    pty::{Burst, Output, Pty, Size},
+    pty::{Burst, Output, Pty, Size, Wanted},
     registry::check_labels,
     ring::{Held, Ring},
     screen::{QUIET, Screen, ScreenText},
@@ -427,19 +427,20 @@ impl Driver {
 }
 
 impl Terminal {
-    /// Takes output in the middle of a flood, without a thought for the screen; false where
-    /// it has ended and nobody wants more.
-    fn take_flood(&self, data: &[u8]) -> bool {
-        {
+    /// Takes output in the middle of a flood, without a thought for the screen.
+    fn take_flood(&self, data: &[u8]) -> Wanted {
+        let wanted = {
             let mut shared = self.lock();
             if shared.exit.is_some() {
-                return false;
+                return Wanted::Nothing;
             }
             shared.ring.push(data);
             shared.last_activity_ms = now_ms();
-        }
+            let (held, oldest) = (shared.ring.held(), shared.session.oldest_wanted());
+            more_of_a_flood(held.head, oldest, shared.ring.in_memory_at_most())
+        };
         self.bump();
-        true
+        wanted
     }
 
     /// Takes output; false where the screen is behind.
@@ -455,6 +456,16 @@ impl Terminal {
         };
         self.bump();
         fresh
+    }
+}
+
+/// Decides whether a flood is read on at once: not where what a viewer wants next is about to be overwritten
+/// in a ring of `ring` bytes. Whoever brings it there gets time of the CPU, and the program does not wait for
+/// the viewer: the rests of a flood leave it tens of megabytes a second.
+fn more_of_a_flood(head: u64, oldest_wanted: Option<u64>, ring: usize) -> Wanted {
+    match oldest_wanted {
+        Some(wanted) if head.saturating_sub(wanted) > ring as u64 / 2 => Wanted::MoreAfterRest,
+        _ => Wanted::More,
     }
 }
 
@@ -478,4 +489,18 @@ pub(crate) fn checked_signal(number: i32) -> Result<Signal, TermError> {
 pub(crate) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_rests_where_half_of_the_ring_is_still_wanted() {
+        assert_eq!(more_of_a_flood(1_000, None, 100), Wanted::More);
+        assert_eq!(more_of_a_flood(1_000, Some(950), 100), Wanted::More);
+        assert_eq!(more_of_a_flood(1_000, Some(949), 100), Wanted::MoreAfterRest);
+        // A viewer that begins with what comes next may be noted before it.
+        assert_eq!(more_of_a_flood(1_000, Some(1_001), 100), Wanted::More);
+    }
 }

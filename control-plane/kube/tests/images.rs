@@ -1,5 +1,7 @@
 //! What images run by themselves, asked of a registry that serves real bytes over HTTP.
 
+#[path = "http/server.rs"]
+mod http_server;
 #[path = "images/registry.rs"]
 mod registry;
 

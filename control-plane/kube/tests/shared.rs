@@ -2,6 +2,8 @@
 
 #[path = "shared/api.rs"]
 mod api;
+#[path = "http/server.rs"]
+mod http_server;
 #[path = "manifests/project.rs"]
 #[expect(dead_code, reason = "of its projects only some can share a namespace")]
 mod project;

@@ -4,20 +4,16 @@ use std::{
     collections::BTreeMap,
     convert::Infallible,
     fmt::Write as _,
-    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
 };
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
+use hyper::body::Incoming;
 use remora_control_plane_runtime::{StoreCredentials, StoreEndpoint};
-use tokio::{
-    net::TcpListener,
-    task::{JoinHandle, JoinSet},
-};
+
+use crate::http_server::Server;
 
 pub(crate) const NAME: &str = "snapshots";
 
@@ -32,36 +28,16 @@ pub(crate) struct Content {
 
 /// See the module. Ends when it is dropped.
 pub(crate) struct Bucket {
-    address: SocketAddr,
     content: Arc<Mutex<Content>>,
-    server: JoinHandle<()>,
-}
-
-impl Drop for Bucket {
-    fn drop(&mut self) {
-        self.server.abort();
-    }
+    server: Server,
 }
 
 impl Bucket {
     pub(crate) async fn new() -> Bucket {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
         let content = Arc::new(Mutex::new(Content::default()));
         let shared = Arc::clone(&content);
-        let server = tokio::spawn(async move {
-            let mut connections = JoinSet::new();
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                let shared = Arc::clone(&shared);
-                connections.spawn(async move {
-                    let service = service_fn(move |request| answer(Arc::clone(&shared), request));
-                    // A client that leaves has its reasons.
-                    _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-                });
-            }
-        });
-        Bucket { address, content, server }
+        let server = Server::start(|_| move |request| answer(Arc::clone(&shared), request)).await;
+        Bucket { server, content }
     }
 
     pub(crate) fn content(&self) -> MutexGuard<'_, Content> {
@@ -74,7 +50,7 @@ impl Bucket {
 
     pub(crate) fn endpoint(&self) -> StoreEndpoint {
         StoreEndpoint {
-            endpoint: Some(format!("http://{}", self.address)),
+            endpoint: Some(format!("http://{}", self.server.address)),
             public_endpoint: None,
             bucket: NAME.to_owned(),
             region: "us-east-1".to_owned(),

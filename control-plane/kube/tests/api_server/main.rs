@@ -5,6 +5,8 @@ mod agent;
 mod bucket;
 mod claims;
 mod faults;
+#[path = "../http/server.rs"]
+mod http_server;
 mod kubelet;
 mod lists;
 mod objects;

@@ -12,21 +12,13 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
-use hyper::{
-    body::{Frame, Incoming},
-    server::conn::http1,
-    service::service_fn,
-};
-use hyper_util::rt::TokioIo;
+use hyper::body::{Frame, Incoming};
 use serde_json::{Value, json};
-use tokio::{
-    net::TcpListener,
-    sync::watch,
-    task::{JoinHandle, JoinSet},
-};
+use tokio::sync::watch;
 
 use crate::{
     faults::{Fault, Faults},
+    http_server::Server,
     objects::{Objects, wanted},
     place::{Asked, Place, Verb},
 };
@@ -78,44 +70,24 @@ impl State {
 
 /// See the module. Ends when it is dropped.
 pub(crate) struct ApiServer {
-    address: SocketAddr,
+    server: Server,
     state: Arc<Mutex<State>>,
     changes: watch::Sender<u64>,
-    server: JoinHandle<()>,
-}
-
-impl Drop for ApiServer {
-    fn drop(&mut self) {
-        self.server.abort();
-    }
 }
 
 type Answer = Response<BoxBody<Bytes, std::io::Error>>;
 
 impl ApiServer {
     pub(crate) async fn new() -> ApiServer {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State::default()));
         let changes = watch::Sender::new(0);
         let (shared, told) = (Arc::clone(&state), changes.clone());
-        let server = tokio::spawn(async move {
-            let mut connections = JoinSet::new();
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                let (shared, told) = (Arc::clone(&shared), told.clone());
-                connections.spawn(async move {
-                    let service = service_fn(move |request| answer(Arc::clone(&shared), told.clone(), request));
-                    // A client that leaves has its reasons.
-                    _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-                });
-            }
-        });
-        ApiServer { address, state, changes, server }
+        let server = Server::start(|_| move |request| answer(Arc::clone(&shared), told.clone(), request)).await;
+        ApiServer { server, state, changes }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+        self.server.address
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {

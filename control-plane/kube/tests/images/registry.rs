@@ -13,10 +13,10 @@ use http::{
     header::{AUTHORIZATION, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use http_body_util::Full;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
+use hyper::body::Incoming;
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, task::JoinSet};
+
+use crate::http_server::Server;
 
 #[derive(Default)]
 struct State {
@@ -33,9 +33,8 @@ struct State {
 }
 
 pub(crate) struct Registry {
-    address: SocketAddr,
+    server: Server,
     state: Arc<Mutex<State>>,
-    _server: JoinSet<()>,
 }
 
 pub(crate) fn digest(bytes: &[u8]) -> String {
@@ -44,28 +43,14 @@ pub(crate) fn digest(bytes: &[u8]) -> String {
 
 impl Registry {
     pub(crate) async fn start() -> Registry {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State::default()));
-        let mut server = JoinSet::new();
         let shared = Arc::clone(&state);
-        server.spawn(async move {
-            let mut connections = JoinSet::new();
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                let shared = Arc::clone(&shared);
-                connections.spawn(async move {
-                    let service = service_fn(move |request| answer(Arc::clone(&shared), address, request));
-                    // A client that leaves has its reasons.
-                    _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-                });
-            }
-        });
-        Registry { address, state, _server: server }
+        let answers = |address| move |request| answer(Arc::clone(&shared), address, request);
+        Registry { server: Server::start(answers).await, state }
     }
 
     pub(crate) fn host(&self) -> String {
-        self.address.to_string()
+        self.server.address.to_string()
     }
 
     /// Puts a document there under a tag and its digest.

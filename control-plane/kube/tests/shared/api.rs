@@ -5,17 +5,17 @@
 use std::{
     collections::{BTreeMap, HashMap},
     convert::Infallible,
-    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
 };
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
+use hyper::body::Incoming;
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, sync::Notify, task::JoinSet};
+use tokio::sync::Notify;
+
+use crate::http_server::Server;
 
 #[derive(Default)]
 struct State {
@@ -32,36 +32,22 @@ struct State {
 
 #[derive(Clone)]
 pub(crate) struct ApiServer {
-    address: SocketAddr,
+    server: Arc<Server>,
     state: Arc<Mutex<State>>,
     listed: Arc<Notify>,
-    _server: Arc<JoinSet<()>>,
 }
 
 impl ApiServer {
     pub(crate) async fn start() -> ApiServer {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
         let (state, listed) = (Arc::new(Mutex::new(State::default())), Arc::new(Notify::new()));
-        let mut server = JoinSet::new();
         let shared = (Arc::clone(&state), Arc::clone(&listed));
-        server.spawn(async move {
-            let mut connections = JoinSet::new();
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                let (state, listed) = shared.clone();
-                connections.spawn(async move {
-                    let service = service_fn(move |request| answer(Arc::clone(&state), Arc::clone(&listed), request));
-                    // A client that leaves has its reasons.
-                    _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-                });
-            }
-        });
-        ApiServer { address, state, listed, _server: Arc::new(server) }
+        let answers = |_| move |request| answer(Arc::clone(&shared.0), Arc::clone(&shared.1), request);
+        let server = Arc::new(Server::start(answers).await);
+        ApiServer { server, state, listed }
     }
 
     pub(crate) fn client(&self) -> kube::Client {
-        let config = kube::Config::new(format!("http://{}", self.address).parse().unwrap());
+        let config = kube::Config::new(format!("http://{}", self.server.address).parse().unwrap());
         kube::Client::try_from(config).unwrap()
     }
 

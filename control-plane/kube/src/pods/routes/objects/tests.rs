@@ -7,13 +7,15 @@ use std::{
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
+use hyper::body::Incoming;
 use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, task::JoinSet};
 
+use self::http_server::Server;
 use super::*;
+
+#[path = "../../../../tests/http/server.rs"]
+mod http_server;
 
 const ID: &str = "3f0c9a52-8d1b-4a77-9a0e-6b1d6c1f2e44";
 
@@ -33,28 +35,15 @@ struct State {
 struct ApiServer {
     client: Client,
     state: Arc<Mutex<State>>,
-    _server: JoinSet<()>,
+    _server: Server,
 }
 
 impl ApiServer {
     async fn new() -> ApiServer {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
         let state = Arc::new(Mutex::new(State::default()));
-        let mut server = JoinSet::new();
         let shared = Arc::clone(&state);
-        server.spawn(async move {
-            let mut connections = JoinSet::new();
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                let shared = Arc::clone(&shared);
-                connections.spawn(async move {
-                    let service = service_fn(move |request| answer(Arc::clone(&shared), request));
-                    // A client that leaves has its reasons.
-                    _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-                });
-            }
-        });
+        let server = Server::start(|_| move |request| answer(Arc::clone(&shared), request)).await;
+        let url = format!("http://{}", server.address);
         let client = Client::try_from(kube::Config::new(url.parse().unwrap())).unwrap();
         ApiServer { client, state, _server: server }
     }

@@ -69,7 +69,7 @@ impl Control {
         match (credentials(headers)?, &self.accounts) {
             (Credentials::Key(secret), _) => self.keys.authenticate(secret).map(Identity::Caller),
             (Credentials::Access(secret), _) => {
-                let token = self.access_tokens.authenticate(secret)?;
+                let token = self.access_tokens.authenticate(secret).await?;
                 self.maker_stands(&token)?;
                 Ok(Identity::Token(token))
             }

@@ -3,19 +3,25 @@
 //! API keys.
 //!
 //! A token is looked up with each call, so that revoking it holds at once, here
-//! and at every replica that follows the same store; it outlives restarts of the
-//! server and generations of its project. What reaches an agent is a capability
+//! and at every replica that follows the same store. One that is not known is
+//! looked for in the store first: another replica may have made it a moment ago.
+//! It outlives restarts of the server and generations of its project. What reaches an agent is a capability
 //! of minutes that the server makes for it.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    sync::{
+        Arc, PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures_util::StreamExt as _;
 use remora_proto_model::{AccessToken, Fault, ProjectId, Reason};
 use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
 use super::{
@@ -26,6 +32,10 @@ use crate::limits::{MAX_PROJECT_TOKENS, MAX_TOKEN_ROW_BYTES, MAX_TOKENS};
 
 /// What every access token begins with, so that scanners for leaked secrets know it.
 pub(crate) const PREFIX: &str = "rmt_";
+/// Time between two looks into the store for tokens that are not known: what guesses cost it at most.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// Attempts of a look that what the store tells by itself overtakes.
+const LOOKS: usize = 3;
 /// 32 bytes in base64 without padding.
 const SECRET_CHARACTERS: usize = 43;
 
@@ -43,15 +53,20 @@ struct Record {
 pub(crate) struct AccessTokens {
     store: Arc<dyn KeyStore>,
     by_hash: RwLock<ByHash>,
+    /// How often the store has told what is in it. A look that began before the last time is no news.
+    told: AtomicU64,
     /// One change at a time, from the check to the write.
     changes: tokio::sync::Mutex<()>,
+    /// The last look into the store: when it began, and what came of it.
+    looked: tokio::sync::Mutex<Option<(Instant, Result<(), Fault>)>>,
 }
 
 impl AccessTokens {
     /// The tokens in `store`.
     pub(crate) async fn open(store: Arc<dyn KeyStore>) -> Result<Self, Fault> {
         let by_hash = RwLock::new(decoded(store.all().await?)?);
-        Ok(AccessTokens { store, by_hash, changes: tokio::sync::Mutex::default() })
+        let (changes, looked) = Default::default();
+        Ok(AccessTokens { store, by_hash, told: AtomicU64::new(0), changes, looked })
     }
 
     /// Takes over what other replicas change, for ever; returns at once where nobody else can.
@@ -59,18 +74,31 @@ impl AccessTokens {
         let Some(mut feed) = self.store.feed() else { return };
         while let Some(rows) = feed.next().await {
             match decoded(rows) {
-                Ok(tokens) => *self.by_hash.write().unwrap_or_else(PoisonError::into_inner) = tokens,
+                Ok(tokens) => {
+                    let mut by_hash = self.by_hash.write().unwrap_or_else(PoisonError::into_inner);
+                    *by_hash = tokens;
+                    self.told.fetch_add(1, Ordering::SeqCst);
+                }
                 Err(fault) => tracing::error!(%fault, "the access tokens cannot be read; those known before stay"),
             }
         }
     }
 
     /// Whose token `secret` is, where it has not expired.
-    pub(crate) fn authenticate(&self, secret: &str) -> Result<Arc<AccessToken>, Fault> {
+    pub(crate) async fn authenticate(&self, secret: &str) -> Result<Arc<AccessToken>, Fault> {
         let random = secret.strip_prefix(PREFIX).unwrap_or_default();
         let well_formed = random.len() == SECRET_CHARACTERS
             && random.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
-        let known = if well_formed { self.by_hash().get(&hash(secret)).cloned() } else { None };
+        let mut known = None;
+        if well_formed {
+            let hash = hash(secret);
+            let find = || self.by_hash().get(&hash).cloned();
+            known = find();
+            if known.is_none() {
+                self.look().await?;
+                known = find();
+            }
+        }
         let token = known.ok_or_else(|| {
             Fault::new(Reason::CredentialsInvalid, "the access token is not one of this server's")
                 .hint("it may have been revoked or be another server's; ask for a new one")
@@ -80,6 +108,37 @@ impl AccessTokens {
                 .hint("ask for a new one, with a longer time where the work takes longer"));
         }
         Ok(token)
+    }
+
+    /// Takes over what is in the store. All who ask while one waits have one look, which began after they asked.
+    async fn look(&self) -> Result<(), Fault> {
+        let asked = Instant::now();
+        let mut looked = self.looked.lock().await;
+        if let Some((began, outcome)) = &*looked {
+            if *began > asked {
+                return outcome.clone();
+            }
+            sleep_until(*began + LOOK_AGAIN).await;
+        }
+        let began = Instant::now();
+        let outcome = self.read().await;
+        *looked = Some((began, outcome.clone()));
+        outcome
+    }
+
+    async fn read(&self) -> Result<(), Fault> {
+        let _change = self.changes.lock().await;
+        for _ in 0..LOOKS {
+            let told = self.told.load(Ordering::SeqCst);
+            let tokens = decoded(self.store.all().await?)?;
+            let mut by_hash = self.by_hash.write().unwrap_or_else(PoisonError::into_inner);
+            // What was told meanwhile may be newer: a token that was revoked in between must not come back.
+            if self.told.load(Ordering::SeqCst) == told {
+                *by_hash = tokens;
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Whether a token still stands: a stream outlives the check at its beginning.
@@ -222,8 +281,6 @@ fn hash(secret: &str) -> Hash {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use remora_control_plane_runtime::State;
     use remora_proto_model::Verb;
 
@@ -256,7 +313,7 @@ mod tests {
         let (token, secret) = mint(&open(&folder).await, project, 60).await.unwrap();
         assert_eq!((secret.len(), &secret[..4]), (47, "rmt_"));
         let tokens = open(&folder).await;
-        assert_eq!(*tokens.authenticate(&secret).unwrap(), token);
+        assert_eq!(*tokens.authenticate(&secret).await.unwrap(), token);
         assert_eq!(tokens.of_project(project), [token]);
         assert_eq!(tokens.of_project(ProjectId::new()), []);
         drop(tokens);
@@ -266,12 +323,41 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_token_that_another_replica_made_is_known_with_the_first_call() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::open(folder.path()).await.unwrap();
+        let replica = async || AccessTokens::open(Arc::new(Table::access_tokens(state.clone()))).await.unwrap();
+        let (one, other) = (replica().await, replica().await);
+        let project = ProjectId::new();
+        for _ in 0..3 {
+            let (token, secret) = mint(&one, project, 60).await.unwrap();
+            assert_eq!(*other.authenticate(&secret).await.unwrap(), token);
+            one.revoke(project, &token.id, |_| Ok(())).await.unwrap();
+            assert_eq!(one.authenticate(&secret).await.unwrap_err().reason, Reason::CredentialsInvalid);
+        }
+    }
+
+    #[tokio::test]
+    async fn guesses_cost_the_store_four_looks_a_second() {
+        let folder = tempfile::tempdir().unwrap();
+        let tokens = open(&folder).await;
+        let began = Instant::now();
+        let guess = |at: usize| format!("{PREFIX}{at:0>SECRET_CHARACTERS$}");
+        for at in 0..4 {
+            let guesses: Vec<_> = (0..100).map(|nth| guess(100 * at + nth)).collect();
+            let answers = futures_util::future::join_all(guesses.iter().map(|guess| tokens.authenticate(guess))).await;
+            assert!(answers.iter().all(|answer| answer.is_err()));
+        }
+        assert!(began.elapsed() >= 3 * LOOK_AGAIN, "{:?}", began.elapsed());
+    }
+
+    #[tokio::test]
     async fn a_secret_that_is_not_exactly_a_token_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let tokens = open(&folder).await;
         let (_, secret) = mint(&tokens, ProjectId::new(), 60).await.unwrap();
         for bad in ["", "rmt_", &secret[..46], &format!("{secret}A"), &secret.replace("rmt_", "rmk_")] {
-            assert_eq!(tokens.authenticate(bad).unwrap_err().reason, Reason::CredentialsInvalid, "{bad}");
+            assert_eq!(tokens.authenticate(bad).await.unwrap_err().reason, Reason::CredentialsInvalid, "{bad}");
         }
     }
 
@@ -281,7 +367,7 @@ mod tests {
         let tokens = open(&folder).await;
         let project = ProjectId::new();
         let (token, secret) = mint(&tokens, project, 0).await.unwrap();
-        assert_eq!(tokens.authenticate(&secret).unwrap_err().reason, Reason::CredentialsExpired);
+        assert_eq!(tokens.authenticate(&secret).await.unwrap_err().reason, Reason::CredentialsExpired);
         assert!(!tokens.stands(&token) && tokens.of_project(project).is_empty());
         for _ in 0..MAX_PROJECT_TOKENS {
             mint(&tokens, project, 60).await.unwrap();
@@ -289,7 +375,11 @@ mod tests {
         let fault = mint(&tokens, project, 60).await.unwrap_err();
         assert_eq!(fault.reason, Reason::LimitReached, "the expired one does not count: {fault}");
         mint(&tokens, ProjectId::new(), 60).await.unwrap();
-        assert_eq!(tokens.authenticate(&secret).unwrap_err().reason, Reason::CredentialsInvalid, "it is forgotten");
+        assert_eq!(
+            tokens.authenticate(&secret).await.unwrap_err().reason,
+            Reason::CredentialsInvalid,
+            "it is forgotten"
+        );
     }
 
     #[tokio::test]
@@ -308,7 +398,7 @@ mod tests {
         assert!(!tokens.stands(&token));
         assert_eq!(tokens.revoke(project, &token.id, allowed).await.unwrap_err().reason, Reason::NotFound);
         drop(tokens);
-        assert!(open(&folder).await.authenticate(&secret).is_err());
+        assert!(open(&folder).await.authenticate(&secret).await.is_err());
     }
 
     #[tokio::test]

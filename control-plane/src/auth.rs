@@ -16,6 +16,16 @@ use remora_proto_model::{
     project::{ApiKey, Role},
 };
 
+/// Characters of the random part of a key or token: 32 bytes in base64 without padding (RFC 4648, 5).
+const SECRET_CHARACTERS: usize = 43;
+
+/// Whether `secret` has the form of those that begin with `prefix`.
+fn is_secret(prefix: &str, secret: &str) -> bool {
+    let random = secret.strip_prefix(prefix).unwrap_or_default();
+    random.len() == SECRET_CHARACTERS
+        && random.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+}
+
 /// What a caller brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Credentials<'a> {

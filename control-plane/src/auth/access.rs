@@ -25,6 +25,7 @@ use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
 use super::{
+    is_secret,
     keys::{KeyStore, Rows, now_ms},
     tokens::Wanted,
 };
@@ -36,8 +37,6 @@ pub(crate) const PREFIX: &str = "rmt_";
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// Attempts of a look that what the store tells by itself overtakes.
 const LOOKS: usize = 3;
-/// 32 bytes in base64 without padding.
-const SECRET_CHARACTERS: usize = 43;
 
 type Hash = [u8; 32];
 type ByHash = HashMap<Hash, Arc<AccessToken>>;
@@ -86,19 +85,7 @@ impl AccessTokens {
 
     /// Whose token `secret` is, where it has not expired.
     pub(crate) async fn authenticate(&self, secret: &str) -> Result<Arc<AccessToken>, Fault> {
-        let random = secret.strip_prefix(PREFIX).unwrap_or_default();
-        let well_formed = random.len() == SECRET_CHARACTERS
-            && random.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
-        let mut known = None;
-        if well_formed {
-            let hash = hash(secret);
-            let find = || self.by_hash().get(&hash).cloned();
-            known = find();
-            if known.is_none() {
-                self.look().await?;
-                known = find();
-            }
-        }
+        let known = if is_secret(PREFIX, secret) { self.find(&hash(secret)).await? } else { None };
         let token = known.ok_or_else(|| {
             Fault::new(Reason::CredentialsInvalid, "the access token is not one of this server's")
                 .hint("it may have been revoked or be another server's; ask for a new one")
@@ -108,6 +95,16 @@ impl AccessTokens {
                 .hint("ask for a new one, with a longer time where the work takes longer"));
         }
         Ok(token)
+    }
+
+    /// The token of that hash, if the store has it.
+    async fn find(&self, hash: &Hash) -> Result<Option<Arc<AccessToken>>, Fault> {
+        let known = self.by_hash().get(hash).cloned();
+        if known.is_some() {
+            return Ok(known);
+        }
+        self.look().await?;
+        Ok(self.by_hash().get(hash).cloned())
     }
 
     /// Takes over what is in the store. All who ask while one waits have one look, which began after they asked.
@@ -285,7 +282,7 @@ mod tests {
     use remora_proto_model::Verb;
 
     use super::*;
-    use crate::auth::keys::Table;
+    use crate::auth::{SECRET_CHARACTERS, keys::Table};
 
     async fn open(folder: &tempfile::TempDir) -> AccessTokens {
         let state = State::open(folder.path()).await.unwrap();

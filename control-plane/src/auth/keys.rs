@@ -22,13 +22,11 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub(crate) use self::store::{KeyStore, Rows, Table};
-use super::Caller;
+use super::{Caller, is_secret};
 use crate::limits::{MAX_KEY_PROJECTS, MAX_KEYS, MAX_NAME_CHARACTERS};
 
 /// What every API key begins with, so that scanners for leaked secrets know it.
 pub(crate) const PREFIX: &str = "rmk_";
-/// 32 bytes in base64 without padding.
-const SECRET_CHARACTERS: usize = 43;
 
 const MINUTE_MS: u64 = 60_000;
 
@@ -87,10 +85,7 @@ impl Keys {
 
     /// Who presents `secret`.
     pub(crate) fn authenticate(&self, secret: &str) -> Result<Caller, Fault> {
-        let random = secret.strip_prefix(PREFIX).unwrap_or_default();
-        let well_formed = random.len() == SECRET_CHARACTERS
-            && random.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
-        let known = if well_formed { self.by_hash().get(&hash(secret)).cloned() } else { None };
+        let known = if is_secret(PREFIX, secret) { self.by_hash().get(&hash(secret)).cloned() } else { None };
         let key = known.ok_or_else(|| {
             Fault::new(Reason::CredentialsInvalid, "the API key is not one of this server's")
                 .hint("it may have been revoked or be another server's; ask an admin for a new one")
